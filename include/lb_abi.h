@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * lb_abi.h - what the BPF programs and the C program share: the layout of every map.
+ *
+ * Included by both sides after their own integer types (bpf/: vmlinux.h, user/: <linux/types.h>).
+ * A change of any layout here must raise LB_ABI_VERSION. Addresses and ports named be16 or
+ * `struct lb_addr` are in network byte order, all other numbers in the host's.
+ */
+#ifndef LB_ABI_H
+#define LB_ABI_H
+
+#define LB_ABI_VERSION 1
+
+/* ---------------------------------------------------------------- numbers that never change */
+
+enum lb_family { LB_V4 = 0, LB_V6 = 1, LB_FAMILIES = 2 };
+enum lb_proto { LB_TCP = 0, LB_UDP = 1, LB_PROTOS = 2 };
+enum lb_hook { LB_HOOK_XDP = 0, LB_HOOK_TC = 1, LB_HOOKS = 2 };
+
+enum lb_scheduler {
+	LB_SCHED_RR = 0,	/* ring of one slot a backend, by a counter */
+	LB_SCHED_WRR = 1,	/* ring with weights, by a counter */
+	LB_SCHED_RANDOM = 2,	/* ring with weights, by a random number */
+	LB_SCHED_SH = 3,	/* ring with weights, by a hash of the client's address */
+	LB_SCHED_MAGLEV = 4,	/* Maglev table, by a hash of the flow */
+	LB_SCHEDULERS = 5,
+};
+
+/*
+ * Why a packet was not forwarded. X(name, printed name, is it a drop?, explanation).
+ * Each packet that a program does not forward counts exactly one of them, per hook.
+ */
+#define LB_REASON_LIST(X)                                                                          \
+	X(NOT_IP, "not-ip", 0, "neither IPv4 nor IPv6")                                            \
+	X(VLAN, "vlan", 0, "VLAN-tagged: attach to the VLAN's own interface")                      \
+	X(NOT_UNICAST, "not-unicast", 0, "not addressed to this host: group or another's MAC")     \
+	X(MALFORMED, "malformed", 0, "lengths or version that cannot be: left to the kernel")      \
+	X(FRAGMENT, "fragment", 0, "an IP fragment: it has no ports to choose by")                 \
+	X(EXT_HEADER, "ext-header", 0, "IPv6 extension headers that cannot be skipped")            \
+	X(NOT_TCP_UDP, "not-tcp-udp", 0, "neither TCP nor UDP")                                    \
+	X(NO_SERVICE, "no-service", 0, "no service and no connection has this address and port")   \
+	X(NOT_LOCAL, "not-local", 0, "a `*` service's port, but not an address of this host")      \
+	X(NO_FAMILY, "no-family", 0, "a `*` service without a backend of this address family")     \
+	X(NO_CONNECTION, "no-connection", 0, "mid-connection TCP packet of no known connection")   \
+	X(TO_TC, "to-tc", 0, "XDP left the packet to the tc program behind it")                    \
+	X(NO_BACKEND, "no-backend", 1, "the service has no backend that takes connections")        \
+	X(BACKEND_GONE, "backend-gone", 1, "the connection's backend was removed")                 \
+	X(COLLISION, "collision", 1, "client address and port in use towards every backend tried") \
+	X(TABLE_FULL, "table-full", 1, "no room among the flow's candidate slots")                 \
+	X(NO_ROUTE, "no-route", 1, "the kernel has no route to the backend or client")             \
+	X(FORWARDING_OFF, "forwarding-off", 1, "the kernel's forwarding sysctl is off")            \
+	X(TTL_EXPIRED, "ttl-expired", 1, "TTL or hop limit would become 0")                        \
+	X(TOO_BIG, "too-big", 1, "larger than the MTU of the way out")                             \
+	X(REWRITE_FAILED, "rewrite-failed", 1, "the kernel refused to change the packet")          \
+	X(BAD_STATE, "bad-state", 1, "inconsistent maps: run `meshlb verify`")
+
+enum lb_reason {
+#define LB_REASON_ENUM(name, text, drop, help) LB_REASON_##name,
+	LB_REASON_LIST(LB_REASON_ENUM)
+#undef LB_REASON_ENUM
+	LB_REASONS,
+};
+
+/* ------------------------------------------------------------------------- common pieces */
+
+/* An IPv6 address, or an IPv4 one as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2). */
+struct lb_addr {
+	__u8 b[16];
+} __attribute__((aligned(4)));
+
+/*
+ * Versions. One store of lb_config.generation commits a whole change: whatever an `apply` alters
+ * is prepared in the inactive one of two slots and selected only from the next generation on.
+ * `select` is (generation << 1 | slot): from that generation on `slot` is in force, before it the
+ * other one.
+ */
+static inline __attribute__((always_inline)) __u32 lb_slot(__u32 select, __u32 generation)
+{
+	return (select & 1) ^ (generation < select >> 1);
+}
+
+/* ------------------------------------------------------------------------- maps */
+
+/* lb_config[0]: what is true of the instance as a whole. BPF reads only `generation`. */
+struct lb_config {
+	__u32 abi;		/* LB_ABI_VERSION that made the maps */
+	__u32 generation;	/* last committed change, counts from 1 */
+	__u64 secret[6];	/* connection table's hash key; rodata at every load */
+	__u64 netns;		/* inode of the network namespace it serves */
+	__u64 build;		/* hash of the BPF object that is loaded */
+	__u64 created;		/* seconds since the epoch */
+	__u64 applied;		/* seconds since the epoch, last apply */
+	__u32 connections;	/* limits as configured */
+	__u32 connections6;
+	__u32 services;
+	__u32 backends;
+	__u32 ring_slots;
+	__u32 default_scheduler; /* enum lb_scheduler */
+	__u32 default_maglev_size;
+	__u32 datapath_auto;	/* 1: configured `auto`, 0: `ebpf` */
+};
+
+/* lb_ports[0]: which ports can matter at all; the first thing asked for each packet. Bits are
+ * added before the service that needs them and taken away only by `down`. */
+#define LB_PORT_EXACT 1		/* a service listens on an address and this port */
+#define LB_PORT_ANY 2		/* a service listens on `*` and this port */
+#define LB_PORT_BACKEND 4	/* a backend has (or had) this port */
+struct lb_ports {
+	__u8 flags[LB_PROTOS][65536]; /* by port in host order */
+};
+
+/* lb_listens: address, port and protocol -> service. `*` is ::ffff:0.0.0.0 (IPv4) and :: (IPv6). */
+struct lb_listen_key {
+	struct lb_addr addr;
+	__be16 port;
+	__u8 proto; /* enum lb_proto */
+	__u8 pad;
+};
+struct lb_listen_value {
+	__u32 select;
+	__u32 service[2]; /* id, 0: none */
+	__u32 flags;	  /* LB_LISTEN_* */
+};
+#define LB_LISTEN_BOTH 1 /* configured as `*`: the v4 and the v6 key are one listen */
+
+/* One address family of one version of a service. */
+struct lb_pool {
+	__u32 ring;	 /* first slot in lb_rings, a multiple of LB_RING_LINE */
+	__u32 ring_size; /* slots; 0: nobody takes new connections */
+	__u32 members;	 /* first one in lb_members */
+	__u32 n_members; /* 0: the service has no backend of this family */
+};
+
+struct lb_service_version {
+	struct lb_pool pool[LB_FAMILIES];
+	__u8 present; /* 0: the service does not exist in this version */
+	__u8 scheduler;
+	__u8 source;	   /* enum lb_source in user/core/model.h */
+	__u8 pad;
+	__u32 maglev_size; /* prime; slots of a maglev ring */
+};
+
+struct lb_counters {
+	__u64 packets[2]; /* [0] towards the backend, [1] towards the client; GSO counted apart */
+	__u64 bytes[2];	  /* IP bytes, header included */
+	__u64 connections;
+};
+
+/* lb_services[id], id 0 unused. */
+#define LB_NAME_MAX 64
+struct lb_service {
+	__u32 select;
+	__u32 pad;
+	struct lb_service_version version[2];
+	char name[LB_NAME_MAX]; /* NUL-terminated */
+	struct lb_counters retired; /* of removed backends whose id was given away */
+	__u64 next[LB_FAMILIES] __attribute__((aligned(64))); /* turn of rr and wrr; BPF writes */
+};
+
+/* lb_rings: u16 positions in the service's members, LB_RING_LINE to an element. */
+#define LB_RING_LINE 32
+struct lb_ring_line {
+	__u16 member[LB_RING_LINE];
+};
+
+/* lb_members: the backends of a pool, ordered by address and port (the same on every node). */
+#define LB_NO_OVERRIDE 0xffffffff
+struct lb_member {
+	__u32 backend;	      /* id */
+	__u32 weight;	      /* configured, 0 to 65535 */
+	__u32 override;	      /* weight set by hand (0: drain), or LB_NO_OVERRIDE */
+	__u32 override_since; /* seconds since the epoch */
+};
+
+/* lb_backends[id], id 0 unused. A backend belongs to one service. */
+enum lb_backend_state { LB_BACKEND_FREE = 0, LB_BACKEND_LIVE = 1, LB_BACKEND_GONE = 2 };
+struct lb_backend {
+	struct lb_addr addr;
+	__be16 port;
+	__u8 family;
+	__u8 state;
+	__u32 service;
+	__u32 reuse;   /* how often the id was given away; connections hold its low bits */
+	__u32 nexthop; /* BPF's cache: tick << LB_NEXTHOP_BITS | next hop's id, 0: unknown */
+};
+
+/* lb_backend_stats[id], per CPU: struct lb_counters. lb_reasons[0], per CPU: */
+struct lb_reasons {
+	__u64 count[LB_HOOKS][LB_REASONS];
+	__u64 evicted[4]; /* live connections pushed out, by enum lb_evicted */
+};
+enum lb_evicted { LB_EVICT_HALF_OPEN, LB_EVICT_CLOSING, LB_EVICT_OLDEST, LB_EVICT_KINDS };
+
+/* lb_nexthops[id], id 0 unused: where a packet leaves. Written by BPF alone; an id is given to
+ * another next hop only when nobody has confirmed it for LB_NEXTHOP_GRACE ticks. */
+#define LB_NEXTHOP_BITS 10
+#define LB_NEXTHOPS (1 << LB_NEXTHOP_BITS)
+#define LB_NEXTHOP_GRACE 4
+struct lb_nexthop {
+	__u32 ifindex;
+	__u16 mtu;
+	__u8 flags; /* LB_IFACE_* of the interface */
+	__u8 gateway_family;
+	__u8 dmac[6];
+	__u8 smac[6];
+	struct lb_addr gateway; /* the neighbour: a gateway or the target itself */
+	__u32 tick;		/* last confirmed by a route lookup */
+	__u32 pad;
+};
+
+/* lb_ifaces: by ifindex. */
+#define LB_IFACE_XMIT 1 /* XDP_REDIRECT into it works (driver's NDO_XMIT) */
+#define LB_IFACE_TX 2	/* XDP_TX on it works */
+#define LB_IFACE_ATTACHED 4 /* named in `interfaces`: our programs are on it */
+enum lb_hook_kind { LB_KIND_AUTO, LB_KIND_XDP, LB_KIND_XDP_GENERIC, LB_KIND_TC, LB_KINDS };
+struct lb_iface {
+	char name[16];
+	__u8 flags;
+	__u8 wanted; /* enum lb_hook_kind as configured */
+	__u8 actual; /* enum lb_hook_kind in force, never AUTO */
+	__u8 pad;
+	__u32 attached; /* seconds since the epoch */
+};
+
+/*
+ * The connection table: lb_conn4 and lb_conn6, ARRAYs of buckets, mmap()able. A connection has a
+ * forward entry (client to service) and a reverse one (backend to client) with the same tuple;
+ * each lies in one of two buckets that a secret hash of the flow on the wire names.
+ *
+ * meta is version:8 | state:4 | tick:20 and is the only word that changes while an entry stands;
+ * it is changed by compare-and-exchange alone. ref is proto:1 | direction:1 | aux:10 | backend:20,
+ * aux being the low bits of lb_backend.reuse in a forward entry and the client's next hop in a
+ * reverse one. See bpf/conn.h.
+ */
+enum lb_conn_state {
+	LB_CONN_FREE = 0,	 /* never used since the table was made */
+	LB_CONN_DEAD = 1,	 /* was used */
+	LB_CONN_BUSY = 2,	 /* being written */
+	LB_CONN_SYN_SENT = 3,	 /* TCP: SYN seen */
+	LB_CONN_SYN_RECV = 4,	 /* TCP: the backend answered it */
+	LB_CONN_ESTABLISHED = 5, /* TCP: the client answered that */
+	LB_CONN_FIN_CLIENT = 6,	 /* TCP: the client has closed its side */
+	LB_CONN_FIN_BACKEND = 7, /* TCP: the backend has */
+	LB_CONN_CLOSING = 8,	 /* TCP: both have */
+	LB_CONN_CLOSED = 9,	 /* TCP: reset */
+	LB_CONN_UDP_NEW = 10,	 /* UDP: no answer seen yet */
+	LB_CONN_UDP = 11,	 /* UDP: answered */
+	LB_CONN_STATES = 12,
+};
+
+#define LB_META_TICK_BITS 20
+#define LB_META_TICK_MASK ((1u << LB_META_TICK_BITS) - 1)
+#define LB_META_STATE(m) (((m) >> LB_META_TICK_BITS) & 15)
+#define LB_META_TICK(m) ((m) & LB_META_TICK_MASK)
+#define LB_META_VERSION(m) ((m) >> 24)
+#define LB_META(version, state, tick)                                                              \
+	((__u32)(version) << 24 | (__u32)(state) << LB_META_TICK_BITS | ((tick) & LB_META_TICK_MASK))
+
+#define LB_REF_BACKEND_BITS 20
+#define LB_REF_AUX_BITS 10
+#define LB_REF_BACKEND(r) ((r) & ((1u << LB_REF_BACKEND_BITS) - 1))
+#define LB_REF_AUX(r) (((r) >> LB_REF_BACKEND_BITS) & ((1u << LB_REF_AUX_BITS) - 1))
+#define LB_REF_REVERSE (1u << 30)
+#define LB_REF_UDP (1u << 31)
+#define LB_BACKENDS_MAX ((1u << LB_REF_BACKEND_BITS) - 1)
+
+struct lb_conn_head {
+	__u32 meta;
+	__u32 ref;
+	__be16 cport; /* client's port */
+	__be16 sport; /* service's port */
+};
+
+#define LB_CONN4_SLOTS 3
+struct lb_conn4_bucket {
+	struct lb_conn_head head[LB_CONN4_SLOTS];
+	__u32 pad;
+	struct {
+		__be32 client, service;
+	} addr[LB_CONN4_SLOTS];
+} __attribute__((aligned(64)));
+
+#define LB_CONN6_SLOTS 4
+struct lb_conn6_bucket {
+	struct lb_conn_head head[LB_CONN6_SLOTS];
+	__u32 pad[4];
+	struct {
+		__be32 client[4], service[4];
+	} addr[LB_CONN6_SLOTS];
+} __attribute__((aligned(64)));
+
+/* Buckets for a limit of connections: 1.125 of 64 bytes each for IPv4 (72 bytes a connection, the
+ * slots 59 % full at the limit), 0.84 of 192 bytes for IPv6 (161 bytes a connection, 60 %). */
+#define LB_CONN4_BUCKETS(limit) (((__u64)(limit)*9 + 7) / 8)
+#define LB_CONN6_BUCKETS(limit) (((__u64)(limit)*27 + 31) / 32)
+
+/* A tick is 2^30 ns of CLOCK_MONOTONIC_COARSE, 1.07 s: a shift where a second is a division. */
+#define LB_TICK_SHIFT 30
+
+#endif

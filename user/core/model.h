@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * model.h - services and backends as plain structs: what a source wants and what a datapath has.
+ *
+ * A model knows neither where it came from nor who executes it. Lists are growing arrays owned by
+ * the model; every string in it is inline or owned by it. Ports are in host order here.
+ */
+#ifndef LB_MODEL_H
+#define LB_MODEL_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <linux/types.h>
+
+#include "lb_abi.h"
+
+#define LB_WEIGHT_MAX 65535
+#define LB_MAGLEV_SIZE_DEFAULT 65537
+#define LB_MAGLEV_SIZE_MAX 655373
+#define LB_IFNAME_MAX 16
+
+/* Who made an object, as a route's proto. A source reconciles only its own. */
+enum lb_source { LB_SOURCE_FILE = 1, LB_SOURCE_SWARM, LB_SOURCE_CLI, LB_SOURCE_IPVSADM, LB_SOURCES };
+
+/* An IPv4 (as ::ffff:a.b.c.d) or IPv6 address with a port. */
+struct lb_endpoint {
+	struct lb_addr addr;
+	uint16_t port;
+	uint8_t family; /* enum lb_family */
+};
+
+enum lb_any {
+	LB_ANY_NOT = 0, /* address-bound */
+	LB_ANY_ONE,	/* 0.0.0.0 or [::] */
+	LB_ANY_BOTH,	/* `*`: kept as one listen, family V4, standing for both */
+};
+
+struct lb_listen {
+	struct lb_endpoint at; /* any != NOT: at.addr is 0.0.0.0 or :: */
+	uint8_t proto;	       /* enum lb_proto */
+	uint8_t any;	       /* enum lb_any */
+	int line;	       /* of the config file, 0: none */
+};
+
+struct lb_backend_conf {
+	struct lb_endpoint at;
+	uint32_t weight;	 /* configured, 0 to LB_WEIGHT_MAX */
+	uint32_t override;	 /* set by hand, or LB_NO_OVERRIDE */
+	uint32_t override_since; /* seconds since the epoch */
+	uint32_t id;		 /* lb_backends' id where read back, else 0 */
+	int line;
+};
+
+struct lb_service_conf {
+	char name[LB_NAME_MAX];
+	uint8_t scheduler; /* enum lb_scheduler */
+	uint8_t source;	   /* enum lb_source */
+	uint32_t maglev_size;
+	struct lb_listen *listens;
+	size_t n_listens;
+	struct lb_backend_conf *backends; /* canonical: sorted by lb_endpoint_cmp() */
+	size_t n_backends;
+	uint32_t id; /* lb_services' id where read back, else 0 */
+	int line;
+};
+
+struct lb_interface_conf {
+	char name[LB_IFNAME_MAX];
+	uint8_t hook; /* enum lb_hook_kind */
+	int line;
+};
+
+struct lb_limits {
+	uint32_t connections;  /* IPv4 */
+	uint32_t connections6; /* IPv6, default: as connections */
+	uint32_t services;
+	uint32_t backends;
+	uint32_t ring_slots;
+};
+
+enum lb_datapath_kind { LB_DATAPATH_AUTO, LB_DATAPATH_EBPF, LB_DATAPATHS };
+
+struct lb_model {
+	uint8_t datapath;	   /* enum lb_datapath_kind */
+	uint8_t default_scheduler; /* enum lb_scheduler */
+	uint32_t default_maglev_size;
+	struct lb_limits limits;
+	struct lb_interface_conf *interfaces;
+	size_t n_interfaces;
+	struct lb_service_conf *services; /* sorted by name */
+	size_t n_services;
+};
+
+void lb_model_init(struct lb_model *m);	   /* empty, with the default limits */
+void lb_model_free(struct lb_model *m);	   /* and back to zeroes */
+int lb_model_copy(struct lb_model *to, const struct lb_model *from); /* 0 or -ENOMEM */
+
+/* Appends a zeroed element and returns it; NULL without memory. Pointers into the list move. */
+struct lb_interface_conf *lb_model_add_interface(struct lb_model *m);
+struct lb_service_conf *lb_model_add_service(struct lb_model *m);
+struct lb_listen *lb_service_add_listen(struct lb_service_conf *s);
+struct lb_backend_conf *lb_service_add_backend(struct lb_service_conf *s);
+void lb_model_remove_service(struct lb_model *m, size_t index);
+
+/* Sorts services by name, listens and backends by endpoint: two equal models are then equal
+ * element by element, whatever the order of the lines they came from. */
+void lb_model_sort(struct lb_model *m);
+
+struct lb_service_conf *lb_model_find_service(const struct lb_model *m, const char *name);
+struct lb_backend_conf *lb_service_find_backend(const struct lb_service_conf *s,
+						const struct lb_endpoint *at);
+bool lb_service_has_family(const struct lb_service_conf *s, enum lb_family family);
+static inline uint32_t lb_backend_weight(const struct lb_backend_conf *b) /* in force */
+{
+	return b->override == LB_NO_OVERRIDE ? b->weight : b->override;
+}
+
+/* Order: IPv4 before IPv6, then by address bytes, then by port. As for qsort(). */
+int lb_endpoint_cmp(const struct lb_endpoint *a, const struct lb_endpoint *b);
+int lb_listen_cmp(const struct lb_listen *a, const struct lb_listen *b);
+
+/* Text. The buffers need LB_ENDPOINT_STRLEN; each returns its buffer. */
+#define LB_ENDPOINT_STRLEN 64
+const char *lb_addr_str(char *buf, const struct lb_addr *addr, enum lb_family family);
+const char *lb_endpoint_str(char *buf, const struct lb_endpoint *at); /* 10.0.0.1:80, [::1]:80 */
+const char *lb_listen_str(char *buf, const struct lb_listen *l);      /* *:80/tcp */
+
+/* Parse; 0 or -EINVAL with *why set to a static text saying what would be right. `addr:port`,
+ * `[addr6]:port`; listens also `*:port` and a trailing /tcp or /udp. Port 0 is refused. */
+int lb_endpoint_parse(struct lb_endpoint *at, const char *text, const char **why);
+int lb_listen_parse(struct lb_listen *l, const char *text, const char **why);
+int lb_addr_parse(struct lb_addr *addr, uint8_t *family, const char *text);
+
+/* Names of the enums; lb_*_from_name() returns the value or -1. */
+const char *lb_scheduler_name(unsigned int scheduler);
+const char *lb_proto_name(unsigned int proto);
+const char *lb_hook_kind_name(unsigned int kind);
+const char *lb_datapath_kind_name(unsigned int kind);
+const char *lb_source_name(unsigned int source);
+const char *lb_conn_state_name(unsigned int state);
+const char *lb_reason_name(unsigned int reason);
+const char *lb_reason_help(unsigned int reason);
+bool lb_reason_is_drop(unsigned int reason);
+int lb_scheduler_from_name(const char *name);
+int lb_hook_kind_from_name(const char *name);
+int lb_datapath_kind_from_name(const char *name);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ring.h - a pool's ring: which member takes which turn or hash value.
+ *
+ * All schedulers use one shape, an array of positions in the pool's members; they differ in how it
+ * is filled (here) and indexed (bpf/select.h). Members come in canonical order (lb_endpoint_cmp()),
+ * so that every node with the same backends builds the same ring.
+ */
+#ifndef LB_RING_H
+#define LB_RING_H
+
+#include "model.h"
+
+#define LB_RING_SIZE_MAX 65536u	   /* of wrr, random and sh: heavier weights are scaled to fit */
+#define LB_RING_MEMBERS_MAX 65535u /* positions are 16 bits wide */
+
+struct lb_ring_member {
+	struct lb_endpoint at;
+	uint32_t weight; /* in force; 0 gets no slot */
+};
+
+/*
+ * Slots that lb_ring_fill() will write; 0 where no member has a weight; -EINVAL for more than
+ * LB_RING_MEMBERS_MAX members, or a maglev_size that is not a prime >= the weighted members.
+ * rr: one a member. wrr, random, sh: the weights divided by their gcd, added up, or
+ * LB_RING_SIZE_MAX where that is more (each member then keeps at least one slot).
+ */
+int lb_ring_size(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,
+		 uint32_t maglev_size);
+
+/* Fills `size` slots, as lb_ring_size() gave. 0 or -ENOMEM. */
+int lb_ring_fill(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,
+		 uint16_t *slots, uint32_t size);
+
+/* Equal keys (64-bit hash of the ring's shape, members and weights) mean equal rings. */
+uint64_t lb_ring_key(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,
+		     uint32_t size);
+
+/* maglev.c; see the paper (Eisenbud et al., NSDI 2016, 3.4). size: prime. */
+int lb_maglev_fill(const struct lb_ring_member *members, size_t n, uint16_t *slots, uint32_t size);
+bool lb_is_prime(uint32_t n);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * datapath.h - what executes a model: one table of operations per datapath.
+ *
+ * All functions return 0 or -errno with err->text filled. A handle is used by one thread.
+ */
+#ifndef LB_DATAPATH_H
+#define LB_DATAPATH_H
+
+#include <stdint.h>
+#include "log.h"
+#include "model.h"
+#include "reconcile.h"
+
+struct lb_dp; /* each datapath's own */
+
+struct lb_dp_options {
+	const char *instance; /* name: [A-Za-z0-9_.-]{1,64}, not "." or ".." */
+	bool write;	      /* take the instance's lock, wait for it */
+	bool force;	      /* take a hook from a foreign program */
+};
+
+/* A hook as it really is. */
+struct lb_hook_status {
+	char ifname[LB_IFNAME_MAX];
+	uint32_t ifindex;
+	uint8_t wanted, kind; /* enum lb_hook_kind */
+	bool behind_xdp;      /* the tc program behind an XDP one */
+	uint32_t prog_id;     /* 0: not attached */
+	char prog_name[16];
+	char mode[24];	   /* "native", "generic", "tcx", "clsact" */
+	uint64_t attached; /* seconds since the epoch */
+	char trouble[128]; /* empty: as it should be */
+};
+
+struct lb_usage {
+	uint64_t used, limit, bytes;
+};
+
+struct lb_dp_status {
+	const char *datapath;
+	char instance[65];
+	uint32_t abi, generation;
+	uint64_t build, created, applied; /* hash; seconds since the epoch */
+	bool build_current;		  /* the loaded programs are this binary's */
+	struct lb_usage connections4, connections6, services, backends, ring_slots;
+	struct lb_hook_status *hooks;
+	size_t n_hooks;
+	bool confirm_pending;
+	uint64_t confirm_deadline; /* seconds since the epoch */
+};
+
+struct lb_dp_stats {
+	uint64_t reasons[LB_HOOKS][LB_REASONS];
+	uint64_t evicted[LB_EVICT_KINDS];
+	/* Counters by service and by backend, in the order of the model that was read. */
+	struct lb_counters *services;  /* n_services, retired ones included */
+	struct lb_counters *backends;  /* of all services, one after another */
+	size_t n_services, n_backends;
+};
+
+/* One connection, both directions joined where both entries stand. */
+struct lb_conn {
+	struct lb_endpoint client, service, backend;
+	uint8_t proto, state;
+	bool half; /* only one of the two entries stands */
+	uint32_t age; /* seconds since its last packet, as coarse as a tick */
+	uint32_t backend_id, service_id;
+};
+
+struct lb_conn_filter { /* zero: all */
+	const char *service; /* name */
+	bool by_backend, by_client;
+	struct lb_endpoint backend; /* port 0: any */
+	struct lb_endpoint client;  /* port 0: any */
+	uint8_t client_prefix;	    /* bits */
+};
+
+/* Found by audit(): one thing that is not as the model says. */
+typedef void (*lb_finding_fn)(void *arg, const char *text);
+typedef void (*lb_conn_fn)(void *arg, const struct lb_conn *c);
+
+struct lb_dp_ops {
+	const char *name;
+
+	/* Can this host run it? Fills err with why not. */
+	int (*probe)(struct lb_err *err);
+
+	/* Opens a standing instance: -ENOENT where there is none, -ESTALE where its maps have another
+	 * ABI, -EXDEV where it belongs to another network namespace. create() makes one. */
+	int (*open)(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err);
+	int (*create)(struct lb_dp **dp, const struct lb_dp_options *opt,
+		      const struct lb_model *model, struct lb_err *err);
+	void (*close)(struct lb_dp *dp);
+
+	/* Reads back what is really there; m is lb_model_init()ed here, sorted, ids filled. */
+	int (*read)(struct lb_dp *dp, struct lb_model *m, struct lb_err *err);
+
+	/* Applies a whole diff or nothing. `desired` is what the diff leads to. Also repairs what
+	 * audit() would find, and brings the programs up to date. *repaired: how many things. */
+	int (*apply)(struct lb_dp *dp, const struct lb_diff *d, const struct lb_model *desired,
+		     size_t *repaired, struct lb_err *err);
+
+	/* Compares everything below the model with what `m` (as read) means; calls fn for each
+	 * difference. Returns their number or -errno. */
+	int (*audit)(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, void *arg,
+		     struct lb_err *err);
+
+	int (*status)(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err);
+	void (*status_free)(struct lb_dp_status *s);
+	int (*stats)(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_stats *s,
+		     struct lb_err *err);
+	void (*stats_free)(struct lb_dp_stats *s);
+
+	/* Connections that match; fn is called for each. conn_flush() forgets them. *n: how many. */
+	int (*conn_list)(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_fn fn, void *arg,
+			 uint64_t *n, struct lb_err *err);
+	int (*conn_flush)(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
+			  struct lb_err *err);
+
+	/* Detaches and removes everything of the instance; the handle is closed by it. */
+	int (*down)(struct lb_dp *dp, struct lb_err *err);
+};
+
+extern const struct lb_dp_ops lb_dp_ebpf;
+
+/* Bytes of kernel memory that an instance with these limits takes on this host. */
+uint64_t lb_ebpf_memory(const struct lb_limits *l, struct lb_usage *connections4,
+			struct lb_usage *connections6, struct lb_usage *other);
+
+#endif
