@@ -1,0 +1,57 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# lint.sh FILE... - clang-format, clang-tidy and cppcheck for C files, shellcheck for the others.
+#
+# `make lint` calls it with all files and with BUILD, CPPFLAGS and BPF_CFLAGS in the environment.
+set -euo pipefail
+
+readonly BUILD=${BUILD:-build}
+declare -a c_files=() bpf_files=() user_files=() shell_files=()
+failed=0
+
+check() { # NAME COMMAND...
+	local name=$1
+	shift
+	printf '  %-14s ' "$name"
+	if "$@" >"$BUILD/lint.log" 2>&1; then
+		echo ok
+	else
+		echo failed
+		# clang-tidy tells how much it left out for system headers.
+		grep -vE '^([0-9]+ warnings? generated|Suppressed|Use -header-filter)' "$BUILD/lint.log"
+		failed=1
+	fi
+}
+
+for file; do
+	case $file in
+	*.bpf.c) bpf_files+=("$file") c_files+=("$file") ;;
+	*.c) user_files+=("$file") c_files+=("$file") ;;
+	*.h) c_files+=("$file") ;;
+	*) shell_files+=("$file") ;;
+	esac
+done
+# As the shell would split them, quotes and all; what is generated counts as a system's header.
+readarray -t cppflags < <(xargs -n1 <<<"${CPPFLAGS:?}" | sed "s|^-I$BUILD|-isystem$BUILD|")
+readarray -t bpf_flags < <(xargs -n1 <<<"${BPF_CFLAGS:?}" | sed "s|^-I$BUILD|-isystem$BUILD|")
+mkdir -p "$BUILD"
+
+check clang-format clang-format --dry-run -Werror "${c_files[@]}"
+if [[ ${#user_files[@]} -gt 0 ]]; then
+	includes=()
+	for dir in tests/*/; do
+		includes+=("-I$dir" "-isystem$BUILD/$dir")
+	done
+	check clang-tidy clang-tidy --quiet "${user_files[@]}" -- -std=gnu11 "${cppflags[@]}" \
+		"${includes[@]}"
+	check cppcheck cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
+		--enable=warning,performance,portability --suppress=missingIncludeSystem \
+		--suppress='*:'"$BUILD"'/*' -Iinclude -Iuser -D_GNU_SOURCE -DLB_VERSION='""' \
+		"${user_files[@]}"
+fi
+if [[ ${#bpf_files[@]} -gt 0 ]]; then
+	check 'clang-tidy bpf' clang-tidy --quiet "${bpf_files[@]}" -- "${bpf_flags[@]}"
+fi
+check shellcheck shellcheck -x "${shell_files[@]}"
+exit "$failed"
