@@ -82,7 +82,8 @@ $(eval $(call bpf_rule,tests/,tests/))
 
 $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
 	$(say) SKEL $@
-	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*)_bpf > $@
+	$(Q){ echo '/* NOLINTBEGIN */' && $(BPFTOOL) gen skeleton $< name $(notdir $*)_bpf && \
+		echo '/* NOLINTEND */'; } > $@
 
 # $1: the folder of the objects and the library, $2: more flags.
 define c_rules

@@ -32,16 +32,16 @@ for file; do
 	*) shell_files+=("$file") ;;
 	esac
 done
-# As the shell would split them, quotes and all; what is generated counts as a system's header.
-readarray -t cppflags < <(xargs -n1 <<<"${CPPFLAGS:?}" | sed "s|^-I$BUILD|-isystem$BUILD|")
-readarray -t bpf_flags < <(xargs -n1 <<<"${BPF_CFLAGS:?}" | sed "s|^-I$BUILD|-isystem$BUILD|")
+# As the shell would split them, quotes and all.
+readarray -t cppflags < <(xargs -n1 <<<"${CPPFLAGS:?}")
+readarray -t bpf_flags < <(xargs -n1 <<<"${BPF_CFLAGS:?}")
 mkdir -p "$BUILD"
 
 check clang-format clang-format --dry-run -Werror "${c_files[@]}"
 if [[ ${#user_files[@]} -gt 0 ]]; then
 	includes=()
 	for dir in tests/*/; do
-		includes+=("-I$dir" "-isystem$BUILD/$dir")
+		includes+=("-I$dir" "-I$BUILD/$dir")
 	done
 	check clang-tidy clang-tidy --quiet "${user_files[@]}" -- -std=gnu11 "${cppflags[@]}" \
 		"${includes[@]}"
