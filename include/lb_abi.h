@@ -81,11 +81,13 @@ static inline __attribute__((always_inline)) __u32 lb_slot(__u32 select, __u32 g
 
 /* ------------------------------------------------------------------------- maps */
 
+#define LB_SECRET_WORDS 12
+
 /* lb_config[0]: what is true of the instance as a whole. BPF reads only `generation`. */
 struct lb_config {
 	__u32 abi;		/* LB_ABI_VERSION that made the maps */
 	__u32 generation;	/* last committed change, counts from 1 */
-	__u64 secret[6];	/* connection table's hash key; rodata at every load */
+	__u64 secret[LB_SECRET_WORDS]; /* connection table's hash key; rodata at every load */
 	__u64 netns;		/* inode of the network namespace it serves */
 	__u64 build;		/* hash of the BPF object that is loaded */
 	__u64 created;		/* seconds since the epoch */

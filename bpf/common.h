@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* common.h - what every stage needs: the packet, the verdicts, the clock, the counters. */
+#ifndef LB_COMMON_H
+#define LB_COMMON_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include "maps.h"
+
+#define likely(x)     __builtin_expect(!!(x), 1)
+#define unlikely(x)   __builtin_expect(!!(x), 0)
+#define barrier()     asm volatile("" ::: "memory")
+#define READ_ONCE(x)  (*(volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
+
+#define LB_ETH_P_IP   bpf_htons(0x0800)
+#define LB_ETH_P_IPV6 bpf_htons(0x86dd)
+#define LB_ETH_P_8021Q	bpf_htons(0x8100)
+#define LB_ETH_P_8021AD bpf_htons(0x88a8)
+#define LB_ETH_LEN    14
+#define LB_TC_NEXT    (-1) /* TC_ACT_UNSPEC and TCX_NEXT: the next program decides */
+#define LB_TC_DROP    2
+#define LB_AF_INET    2
+#define LB_AF_INET6   10
+
+#define LB_TCP_FIN 1
+#define LB_TCP_SYN 2
+#define LB_TCP_RST 4
+#define LB_TCP_ACK 16
+
+/* A flow as seen on the wire. IPv4 addresses are in word 0. */
+struct lb_flow {
+	__be32 saddr[4];
+	__be32 daddr[4];
+	union {
+		struct {
+			__be16 sport, dport;
+		};
+		__u32 ports;
+	};
+};
+
+struct lb_packet {
+	struct lb_flow flow;
+	__u32 ip_len;	/* IP header and payload, bytes */
+	__u32 segments; /* packets on the wire: more than 1 for GSO */
+	__u32 ifindex;	/* it came in by */
+	__u16 l4;	/* offset of the TCP or UDP header from the frame's start */
+	__u16 segment_len; /* IP bytes of one segment on the wire, capped at 65535 */
+	__u8 family;	/* enum lb_family */
+	__u8 udp;	/* 0: TCP, 1: UDP, as enum lb_proto */
+	__u8 tcp_flags;
+	__u8 hook; /* enum lb_hook */
+};
+
+/* Slow-path functions return an id >= 0, or LB_STOP(reason). */
+#define LB_STOP(reason) (-1 - (int)(reason))
+#define LB_STOP_REASON(result) ((__u32)(-1 - (result)))
+
+#define LB_REASON_DROP_BIT(name, text, drop, help) | (drop##u << LB_REASON_##name)
+#define LB_REASON_DROPS (0 LB_REASON_LIST(LB_REASON_DROP_BIT))
+_Static_assert(LB_REASONS <= 32, "the drop mask has 32 bits");
+
+/* Counts why a packet is not forwarded and returns the hook's verdict for it. */
+static __always_inline int lb_stop(const int hook, __u32 reason)
+{
+	__u32 zero = 0;
+	struct lb_reasons *r = bpf_map_lookup_elem(&lb_reasons, &zero);
+	bool drop;
+
+	if (reason >= LB_REASONS)
+		reason = LB_REASON_BAD_STATE;
+	if (r)
+		r->count[hook][reason]++;
+	drop = LB_REASON_DROPS >> reason & 1;
+	if (hook == LB_HOOK_XDP)
+		return drop ? XDP_DROP : XDP_PASS;
+	return drop ? LB_TC_DROP : LB_TC_NEXT;
+}
+
+/* Now, in ticks modulo 2^LB_META_TICK_BITS. */
+static __always_inline __u32 lb_now(void)
+{
+	if (lb_test_clock)
+		return READ_ONCE(lb_clock) & LB_META_TICK_MASK;
+	return (bpf_ktime_get_coarse_ns() >> LB_TICK_SHIFT) & LB_META_TICK_MASK;
+}
+
+static __always_inline struct lb_backend *lb_backend_get(__u32 id)
+{
+	return bpf_map_lookup_elem(&lb_backends, &id);
+}
+
+/* IPv4's word of an address that is stored as ::ffff:a.b.c.d, or word i of an IPv6 one. */
+static __always_inline __be32 lb_addr_word(const struct lb_addr *a, int i)
+{
+	return ((const __be32 *)a->b)[i];
+}
+
+static __always_inline void lb_addr_set(struct lb_addr *a, const int family, const __be32 *w)
+{
+	__be32 *out = (__be32 *)a->b;
+
+	if (family == LB_V4) {
+		out[0] = 0;
+		out[1] = 0;
+		out[2] = bpf_htonl(0xffff);
+		out[3] = w[0];
+	} else {
+		out[0] = w[0];
+		out[1] = w[1];
+		out[2] = w[2];
+		out[3] = w[3];
+	}
+}
+
+#endif

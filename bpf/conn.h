@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * conn.h - the connection table: find, insert, set, remove. Nobody else in bpf/ knows its layout.
+ *
+ * No locks. An entry's key (tuple, ref's backend) is written only while its state is BUSY and its
+ * version new; from then until its slot is claimed again only meta changes, by compare-and-exchange
+ * (and ref's aux bits, see lb_conn_set_aux()). A reader that sees the same version in meta before
+ * and after has seen one entry. With another version in between the entry it matched has left the
+ * table, so "absent" is the right answer.
+ */
+#ifndef LB_CONN_H
+#define LB_CONN_H
+
+#include "common.h"
+
+struct lb_conn_hash {
+	__u32 first, second; /* the two candidate buckets */
+};
+
+struct lb_conn_found {
+	__u32 pos; /* bucket << 2 | slot */
+	__u32 meta;
+	__u32 ref;
+	__be16 sport; /* the service's side of the tuple, for a reverse entry */
+	__be32 service[4];
+};
+
+#define LB_CONN_NONE 0xffffffff
+
+/* Orders loads of an entry against those of its meta: x86 keeps the order of loads and of stores by
+ * itself (TSO); elsewhere an atomic operation with fetch is a full barrier (BPF has no plain one). */
+static __always_inline __u32 lb_meta_read(__u32 *meta)
+{
+#ifdef __TARGET_ARCH_x86
+	__u32 m = READ_ONCE(*meta);
+
+	barrier();
+	return m;
+#else
+	return __sync_fetch_and_or(meta, 0);
+#endif
+}
+
+static __always_inline bool lb_meta_change(__u32 *meta, __u32 from, __u32 to)
+{
+	return __sync_val_compare_and_swap(meta, from, to) == from;
+}
+
+static __always_inline __u32 lb_conn_reduce(__u32 hash, __u32 buckets)
+{
+	return (__u64)hash * buckets >> 32;
+}
+
+/* Vector multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", 2.3), pairwise for
+ * IPv6 (2.5). The multipliers are secret: nobody without them makes flows collide on purpose. */
+static __always_inline struct lb_conn_hash lb_conn_hash(const int family, const struct lb_flow *f,
+							__u32 udp)
+{
+	const volatile __u64 *k = lb_secret;
+	__u32 buckets = family == LB_V4 ? lb_conn4_buckets : lb_conn6_buckets;
+	__u64 h = k[1] * f->ports + (udp ? k[4] : k[0]);
+
+	if (family == LB_V4) {
+		h += k[2] * f->saddr[0] + k[3] * f->daddr[0];
+	} else {
+		h += (k[2] + f->saddr[0]) * (k[3] + f->saddr[1]);
+		h += (k[5] + f->saddr[2]) * (k[6] + f->saddr[3]);
+		h += (k[7] + f->daddr[0]) * (k[8] + f->daddr[1]);
+		h += (k[9] + f->daddr[2]) * (k[10] + f->daddr[3]);
+	}
+	return (struct lb_conn_hash){
+		.first = lb_conn_reduce(h >> 32, buckets),
+		.second = lb_conn_reduce(((h ^ h >> 31) * (k[11] | 1)) >> 32, buckets),
+	};
+}
+
+/* The bucket's heads; its addresses follow. NULL only for an index beyond the table. */
+static __always_inline struct lb_conn_head *lb_conn_bucket(const int family, __u32 index)
+{
+	if (family == LB_V4)
+		return bpf_map_lookup_elem(&lb_conn4, &index);
+	return bpf_map_lookup_elem(&lb_conn6, &index);
+}
+
+#define lb_conn4_of(head) ((struct lb_conn4_bucket *)(head))
+#define lb_conn6_of(head) ((struct lb_conn6_bucket *)(head))
+
+static __always_inline bool lb_conn_expired(__u32 meta, __u32 now)
+{
+	return ((now - LB_META_TICK(meta)) & LB_META_TICK_MASK) > lb_timeouts[LB_META_STATE(meta)];
+}
+
+static __always_inline bool lb_conn_client_is(const int family, struct lb_conn_head *heads, int i,
+					      const __be32 *a)
+{
+	if (family == LB_V4)
+		return lb_conn4_of(heads)->addr[i].client == a[0];
+	return lb_conn6_of(heads)->addr[i].client[0] == a[0] &&
+	       lb_conn6_of(heads)->addr[i].client[1] == a[1] &&
+	       lb_conn6_of(heads)->addr[i].client[2] == a[2] &&
+	       lb_conn6_of(heads)->addr[i].client[3] == a[3];
+}
+
+static __always_inline bool lb_conn_service_is(const int family, struct lb_conn_head *heads, int i,
+					       const __be32 *a)
+{
+	if (family == LB_V4)
+		return lb_conn4_of(heads)->addr[i].service == a[0];
+	return lb_conn6_of(heads)->addr[i].service[0] == a[0] &&
+	       lb_conn6_of(heads)->addr[i].service[1] == a[1] &&
+	       lb_conn6_of(heads)->addr[i].service[2] == a[2] &&
+	       lb_conn6_of(heads)->addr[i].service[3] == a[3];
+}
+
+/* Is this backend the flow's source? */
+static __always_inline bool lb_conn_backend_is(const int family, __u32 id, const struct lb_flow *f)
+{
+	struct lb_backend *b = lb_backend_get(id);
+
+	if (!b || b->port != f->sport || lb_addr_word(&b->addr, 3) != f->saddr[family == LB_V4 ? 0 : 3])
+		return false;
+	if (family == LB_V4)
+		return b->family == LB_V4;
+	return lb_addr_word(&b->addr, 0) == f->saddr[0] && lb_addr_word(&b->addr, 1) == f->saddr[1] &&
+	       lb_addr_word(&b->addr, 2) == f->saddr[2];
+}
+
+/* Slot i of a bucket: does it hold the flow? Fills `out` if so. */
+static __always_inline bool lb_conn_match(const int family, const bool reverse,
+					  struct lb_conn_head *heads, int i, const struct lb_flow *f,
+					  __u32 udp, __u32 now, struct lb_conn_found *out)
+{
+	const __u32 kind = (reverse ? LB_REF_REVERSE : 0) | (udp ? LB_REF_UDP : 0);
+	struct lb_conn_head *h = &heads[i];
+	__u32 meta = lb_meta_read(&h->meta), again;
+
+	if (reverse) {
+		if (h->cport != f->dport || !lb_conn_client_is(family, heads, i, f->daddr))
+			return false;
+	} else {
+		if (*(__u32 *)&h->cport != f->ports ||
+		    !lb_conn_client_is(family, heads, i, f->saddr) ||
+		    !lb_conn_service_is(family, heads, i, f->daddr))
+			return false;
+	}
+	out->ref = READ_ONCE(h->ref);
+	if ((out->ref & (LB_REF_REVERSE | LB_REF_UDP)) != kind)
+		return false;
+	if (reverse) {
+		if (!lb_conn_backend_is(family, LB_REF_BACKEND(out->ref), f))
+			return false;
+		out->sport = h->sport;
+		if (family == LB_V4) {
+			out->service[0] = lb_conn4_of(heads)->addr[i].service;
+		} else {
+			out->service[0] = lb_conn6_of(heads)->addr[i].service[0];
+			out->service[1] = lb_conn6_of(heads)->addr[i].service[1];
+			out->service[2] = lb_conn6_of(heads)->addr[i].service[2];
+			out->service[3] = lb_conn6_of(heads)->addr[i].service[3];
+		}
+	}
+	barrier();
+	again = lb_meta_read(&h->meta);
+	if (LB_META_VERSION(again) != LB_META_VERSION(meta) ||
+	    LB_META_STATE(again) <= LB_CONN_BUSY || LB_META_STATE(meta) <= LB_CONN_BUSY ||
+	    lb_conn_expired(again, now))
+		return false;
+	out->meta = again;
+	return true;
+}
+
+/* Looks the flow up as a forward or a reverse one. The second bucket is asked only where the first
+ * has no FREE slot: a used slot never becomes FREE again. */
+static __always_inline bool lb_conn_find(const int family, const bool reverse,
+					 const struct lb_flow *f, __u32 udp,
+					 const struct lb_conn_hash *hash, __u32 now,
+					 struct lb_conn_found *out)
+{
+	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	struct lb_conn_head *heads = lb_conn_bucket(family, hash->first);
+	int i;
+
+	if (!heads)
+		return false;
+#pragma unroll
+	for (i = 0; i < slots; i++) {
+		if (lb_conn_match(family, reverse, heads, i, f, udp, now, out)) {
+			out->pos = hash->first << 2 | i;
+			return true;
+		}
+	}
+	if (LB_META_STATE(READ_ONCE(heads[slots - 1].meta)) == LB_CONN_FREE)
+		return false;
+	heads = lb_conn_bucket(family, hash->second);
+	if (!heads)
+		return false;
+#pragma unroll
+	for (i = 0; i < slots; i++) {
+		if (lb_conn_match(family, reverse, heads, i, f, udp, now, out)) {
+			out->pos = hash->second << 2 | i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static __always_inline struct lb_conn_head *lb_conn_at(const int family, __u32 pos)
+{
+	struct lb_conn_head *heads = lb_conn_bucket(family, pos >> 2);
+	__u32 slot = pos & 3;
+
+	if (!heads || slot >= (family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS))
+		return NULL;
+	return &heads[slot];
+}
+
+/* Gives a found entry a state and the present tick. False: it changed or left meanwhile. */
+static __always_inline bool lb_conn_set(const int family, const struct lb_conn_found *e,
+					__u32 state, __u32 now)
+{
+	struct lb_conn_head *h = lb_conn_at(family, e->pos);
+	__u32 to = LB_META(LB_META_VERSION(e->meta), state, now);
+
+	if (!h)
+		return false;
+	return e->meta == to || lb_meta_change(&h->meta, e->meta, to);
+}
+
+/* Stores a next hop's id in a found reverse entry. Set it before the tick that vouches for it. */
+static __always_inline void lb_conn_set_aux(const int family, const struct lb_conn_found *e,
+					    __u32 aux)
+{
+	struct lb_conn_head *h = lb_conn_at(family, e->pos);
+	__u32 to = (e->ref & ~(((1u << LB_REF_AUX_BITS) - 1) << LB_REF_BACKEND_BITS)) |
+		   aux << LB_REF_BACKEND_BITS;
+
+	if (!h || to == e->ref || !lb_meta_change(&h->ref, e->ref, to))
+		return;
+	/* Another entry by now? Then it must not keep our next hop. */
+	if (LB_META_VERSION(lb_meta_read(&h->meta)) != LB_META_VERSION(e->meta))
+		lb_meta_change(&h->ref, to, e->ref);
+}
+
+/* Removes a found entry, unless its slot already holds another one. */
+static __always_inline void lb_conn_remove(const int family, const struct lb_conn_found *e)
+{
+	struct lb_conn_head *h = lb_conn_at(family, e->pos);
+	__u32 meta = e->meta;
+	int i;
+
+	if (!h)
+		return;
+	for (i = 0; i < 4; i++) {
+		__u32 to = LB_META(LB_META_VERSION(meta), LB_CONN_DEAD, LB_META_TICK(meta));
+		__u32 was = __sync_val_compare_and_swap(&h->meta, meta, to);
+
+		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(e->meta))
+			return;
+		meta = was;
+	}
+}
+
+/* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. */
+#define LB_CONN_TAKEN 0xffffffff
+static __always_inline __u32 lb_conn_rank(__u32 meta, __u32 now)
+{
+	__u32 state = LB_META_STATE(meta), age = (now - LB_META_TICK(meta)) & LB_META_TICK_MASK;
+	__u32 kind = LB_EVICT_OLDEST;
+
+	if (state == LB_CONN_BUSY)
+		return LB_CONN_TAKEN;
+	if (state < LB_CONN_BUSY || age > lb_timeouts[state])
+		return 0;
+	if (state <= LB_CONN_SYN_RECV || state == LB_CONN_UDP_NEW)
+		kind = LB_EVICT_HALF_OPEN;
+	else if (state == LB_CONN_CLOSING || state == LB_CONN_CLOSED)
+		kind = LB_EVICT_CLOSING;
+	return (kind + 1) << LB_META_TICK_BITS | (LB_META_TICK_MASK - age);
+}
+
+struct lb_conn_insert {
+	struct lb_conn_hash hash;
+	__u32 ref;
+	__u32 state;
+	__be32 client[4], service[4];
+	__be16 cport, sport;
+	__u32 family;
+};
+
+static __always_inline void lb_conn_evicted(__u32 rank)
+{
+	__u32 zero = 0, kind = (rank >> LB_META_TICK_BITS) - 1;
+	struct lb_reasons *r = bpf_map_lookup_elem(&lb_reasons, &zero);
+
+	if (r && kind < LB_EVICT_KINDS)
+		r->evicted[kind]++;
+}
+
+static __always_inline void lb_conn_write(const int family, struct lb_conn_head *heads, int slot,
+					  const struct lb_conn_insert *in)
+{
+	struct lb_conn_head *h = &heads[slot];
+
+	h->ref = in->ref;
+	h->cport = in->cport;
+	h->sport = in->sport;
+	if (family == LB_V4) {
+		lb_conn4_of(heads)->addr[slot].client = in->client[0];
+		lb_conn4_of(heads)->addr[slot].service = in->service[0];
+	} else {
+		__builtin_memcpy(lb_conn6_of(heads)->addr[slot].client, in->client, 16);
+		__builtin_memcpy(lb_conn6_of(heads)->addr[slot].service, in->service, 16);
+	}
+}
+
+/* Claims the best slot of the two buckets and fills it. Returns its position, or LB_CONN_NONE. */
+static __always_inline __u32 lb_conn_insert_family(const int family,
+						   const struct lb_conn_insert *in, __u32 now)
+{
+	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	int try, which, i;
+
+	for (try = 0; try < 3; try++) {
+		__u32 best = LB_CONN_TAKEN, best_meta = 0, best_bucket = 0, best_slot = 0;
+		struct lb_conn_head *heads;
+		__u32 version;
+
+		for (which = 0; which < 2 && best; which++) {
+			__u32 bucket = which ? in->hash.second : in->hash.first;
+
+			heads = lb_conn_bucket(family, bucket);
+			if (!heads)
+				return LB_CONN_NONE;
+#pragma unroll
+			for (i = 0; i < slots; i++) {
+				__u32 meta = READ_ONCE(heads[i].meta);
+				__u32 rank = lb_conn_rank(meta, now);
+
+				if (rank < best) {
+					best = rank;
+					best_meta = meta;
+					best_bucket = bucket;
+					best_slot = i;
+				}
+			}
+		}
+		if (best == LB_CONN_TAKEN)
+			continue;
+		heads = lb_conn_bucket(family, best_bucket);
+		if (!heads || best_slot >= slots)
+			return LB_CONN_NONE;
+		version = (LB_META_VERSION(best_meta) + 1) & 0xff;
+		if (!lb_meta_change(&heads[best_slot].meta, best_meta,
+				    LB_META(version, LB_CONN_BUSY, now)))
+			continue;
+		lb_conn_write(family, heads, best_slot, in);
+		/* An exchange is a full barrier: nobody sees the state before the key. */
+		__sync_lock_test_and_set(&heads[best_slot].meta, LB_META(version, in->state, now));
+		if (best)
+			lb_conn_evicted(best);
+		return best_bucket << 2 | best_slot;
+	}
+	return LB_CONN_NONE;
+}
+
+static __noinline __u32 lb_conn_insert(const struct lb_conn_insert *in, __u32 now)
+{
+	if (!in)
+		return LB_CONN_NONE;
+	if (in->family == LB_V4)
+		return lb_conn_insert_family(LB_V4, in, now);
+	return lb_conn_insert_family(LB_V6, in, now);
+}
+
+#endif

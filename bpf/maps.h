@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* maps.h - every map of the datapath, and what is fixed when it is loaded. Layouts: lb_abi.h. */
+#ifndef LB_MAPS_H
+#define LB_MAPS_H
+
+#include "lb_abi.h"
+
+/* max_entries of 1 are set by the loader from the configured limits. */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_config);
+} lb_config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_ports);
+} lb_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct lb_listen_key);
+	__type(value, struct lb_listen_value);
+} lb_listens SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_service);
+} lb_services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_member);
+} lb_members SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_ring_line);
+} lb_rings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_backend);
+} lb_backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_counters);
+} lb_backend_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_reasons);
+} lb_reasons SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LB_NEXTHOPS);
+	__type(key, __u32);
+	__type(value, struct lb_nexthop);
+} lb_nexthops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct lb_iface);
+} lb_ifaces SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_conn4_bucket);
+} lb_conn4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_conn6_bucket);
+} lb_conn6 SEC(".maps");
+
+/* Addresses found local less than a tick ago. Per CPU, so that nobody reads a half-written one. */
+#define LB_LOCALS 64
+struct lb_local {
+	struct lb_addr addr;
+	__u32 tick;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LB_LOCALS);
+	__type(key, __u32);
+	__type(value, struct lb_local);
+} lb_locals SEC(".maps");
+
+const volatile __u64 lb_secret[LB_SECRET_WORDS] = {};
+const volatile __u32 lb_conn4_buckets = 1;
+const volatile __u32 lb_conn6_buckets = 1;
+
+/* Ticks that an entry lives without a packet, by state. 15/14 of a tick is a second. */
+#define LB_SECONDS(s) (((s) * 14 + 14) / 15)
+const volatile __u32 lb_timeouts[16] = {
+	[LB_CONN_SYN_SENT] = LB_SECONDS(30),
+	[LB_CONN_SYN_RECV] = LB_SECONDS(30),
+	[LB_CONN_ESTABLISHED] = LB_SECONDS(4 * 3600),
+	[LB_CONN_FIN_CLIENT] = LB_SECONDS(3600),
+	[LB_CONN_FIN_BACKEND] = LB_SECONDS(3600),
+	[LB_CONN_CLOSING] = LB_SECONDS(120),
+	[LB_CONN_CLOSED] = LB_SECONDS(10),
+	[LB_CONN_UDP_NEW] = LB_SECONDS(30),
+	[LB_CONN_UDP] = LB_SECONDS(180),
+};
+
+/* Tests set the flag before loading and then move the clock (in ticks) themselves. */
+const volatile __u32 lb_test_clock = 0;
+__u32 lb_clock = 0;
+
+#endif
