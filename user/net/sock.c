@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * sock.c - ports on which programs of this host wait for clients, from /proc/net.
+ *
+ * Not by sock_diag: that needs modules (tcp_diag, udp_diag) which a host may lack.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sock.h"
+
+#define LB_TCP_CLOSE  7 /* enum in the kernel's net/tcp_states.h; of an unconnected UDP socket */
+#define LB_TCP_LISTEN 10
+
+/* "0100007F" or 32 digits: words in the host's byte order that hold the address's bytes. */
+static int addr_from_hex(struct lb_endpoint *at, const char *hex)
+{
+	uint32_t word[4] = {0, 0, htonl(0xffff), 0};
+	size_t n = strlen(hex) / 8;
+
+	if (n != 1 && n != 4)
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++)
+		if (sscanf(hex + 8 * i, "%8" SCNx32, &word[4 - n + i]) != 1)
+			return -EINVAL;
+	memcpy(&at->addr, word, sizeof(at->addr));
+	/* An IPv6 socket bound to an IPv4 address is an IPv4 one in all but name. */
+	at->family = n == 1 || IN6_IS_ADDR_V4MAPPED((struct in6_addr *)word) ? LB_V4 : LB_V6;
+	return 0;
+}
+
+static bool is_loopback(const struct lb_endpoint *at)
+{
+	static const struct lb_addr one = {{[15] = 1}};
+
+	if (at->family == LB_V4)
+		return at->addr.b[12] == 127;
+	return !memcmp(&at->addr, &one, sizeof(one));
+}
+
+static bool is_any(const struct lb_endpoint *at)
+{
+	for (size_t i = at->family == LB_V4 ? 12 : 0; i < sizeof(at->addr); i++)
+		if (at->addr.b[i])
+			return false;
+	return true;
+}
+
+static int listener_add(struct lb_listeners *l, const struct lb_listener *one)
+{
+	struct lb_listener *list = realloc(l->list, (l->n + 1) * sizeof(*list));
+
+	if (!list)
+		return -ENOMEM;
+	l->list = list;
+	l->list[l->n++] = *one;
+	return 0;
+}
+
+static int listeners_read_file(struct lb_listeners *l, const char *path, enum lb_proto proto)
+{
+	unsigned int want = proto == LB_TCP ? LB_TCP_LISTEN : LB_TCP_CLOSE;
+	FILE *f = fopen(path, "re");
+	char line[512];
+	int err = 0;
+
+	if (!f)
+		return errno == ENOENT ? 0 : -errno; /* IPv6 switched off at boot */
+	while (!err && fgets(line, sizeof(line), f)) {
+		struct lb_listener one = {.proto = proto};
+		unsigned int port, state;
+		char hex[33];
+
+		if (sscanf(line,
+			   " %*u: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*s %*s %*s %*u %*u %" SCNu64,
+			   hex, &port, &state, &one.inode) != 4)
+			continue; /* the heading */
+		if (state != want && proto == LB_TCP)
+			break; /* the kernel prints the listening ones first: spare the rest */
+		one.at.port = port;
+		if (state == want && !addr_from_hex(&one.at, hex) && !is_loopback(&one.at))
+			err = listener_add(l, &one);
+	}
+	fclose(f);
+	return err;
+}
+
+int lb_listeners_read(struct lb_listeners *l)
+{
+	static const struct {
+		const char *path;
+		enum lb_proto proto;
+	} files[] = {{"/proc/net/tcp", LB_TCP},
+		     {"/proc/net/tcp6", LB_TCP},
+		     {"/proc/net/udp", LB_UDP},
+		     {"/proc/net/udp6", LB_UDP}};
+	int err = 0;
+
+	*l = (struct lb_listeners){};
+	for (size_t i = 0; !err && i < sizeof(files) / sizeof(files[0]); i++)
+		err = listeners_read_file(l, files[i].path, files[i].proto);
+	if (err)
+		lb_listeners_free(l);
+	return err;
+}
+
+void lb_listeners_free(struct lb_listeners *l)
+{
+	free(l->list);
+	*l = (struct lb_listeners){};
+}
+
+const struct lb_listener *lb_listeners_find(const struct lb_listeners *l,
+					    const struct lb_listen *listen)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		const struct lb_listener *one = &l->list[i];
+		/* [::] takes IPv4 clients too unless IPV6_V6ONLY is set, which /proc does not tell.
+		 */
+		bool both = one->at.family == LB_V6 && is_any(&one->at);
+
+		if (one->proto == listen->proto && one->at.port == listen->at.port &&
+		    (both || listen->any == LB_ANY_BOTH || one->at.family == listen->at.family))
+			return one;
+	}
+	return NULL;
+}
+
+static bool process_holds(const char *pid, const char *socket)
+{
+	char path[300], target[64];
+	struct dirent *entry;
+	bool found = false;
+	ssize_t len;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%s/fd", pid);
+	dir = opendir(path);
+	if (!dir)
+		return false;
+	while (!found && (entry = readdir(dir))) {
+		len = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+		target[len > 0 ? len : 0] = '\0';
+		found = !strcmp(target, socket);
+	}
+	closedir(dir);
+	return found;
+}
+
+static void process_name(const char *pid, char *name, size_t size)
+{
+	char path[300];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%s/comm", pid);
+	f = fopen(path, "re");
+	if (!f || !fgets(name, size, f))
+		snprintf(name, size, "?");
+	name[strcspn(name, "\n")] = '\0';
+	if (f)
+		fclose(f);
+}
+
+pid_t lb_listener_owner(const struct lb_listener *l, char *name, size_t size)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	char socket[64];
+	pid_t pid = 0;
+
+	if (!proc)
+		return 0;
+	snprintf(socket, sizeof(socket), "socket:[%" PRIu64 "]", l->inode);
+	while (!pid && (entry = readdir(proc))) {
+		if (atoi(entry->d_name) <= 0 || !process_holds(entry->d_name, socket))
+			continue;
+		pid = atoi(entry->d_name);
+		process_name(entry->d_name, name, size);
+	}
+	closedir(proc);
+	return pid;
+}
