@@ -77,7 +77,10 @@ lab_as_user() { # NS COMMAND...
 }
 
 lab_spawn() { # NS COMMAND...: in the background; the pid is in $LAB_PID
-	lab_in "$@" </dev/null &
+	local ns=$1
+	shift
+	# Not by lab_in: the pid would be a subshell's.
+	nsenter --net="/run/netns/$LAB-$ns" -- "$@" </dev/null &
 	LAB_PID=$!
 	LAB_PIDS+=("$LAB_PID")
 }
