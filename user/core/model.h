@@ -97,7 +97,8 @@ void lb_model_init(struct lb_model *m);	   /* empty, with the default limits */
 void lb_model_free(struct lb_model *m);	   /* and back to zeroes */
 int lb_model_copy(struct lb_model *to, const struct lb_model *from); /* 0 or -ENOMEM */
 
-/* Appends a zeroed element and returns it; NULL without memory. Pointers into the list move. */
+/* Appends a zeroed element (a backend: without override) and returns it; NULL without memory.
+ * Pointers into the list move. */
 struct lb_interface_conf *lb_model_add_interface(struct lb_model *m);
 struct lb_service_conf *lb_model_add_service(struct lb_model *m);
 struct lb_listen *lb_service_add_listen(struct lb_service_conf *s);
@@ -108,6 +109,7 @@ void lb_model_remove_service(struct lb_model *m, size_t index);
  * element by element, whatever the order of the lines they came from. */
 void lb_model_sort(struct lb_model *m);
 
+/* By bisection: only in sorted lists. NULL where there is none. */
 struct lb_service_conf *lb_model_find_service(const struct lb_model *m, const char *name);
 struct lb_backend_conf *lb_service_find_backend(const struct lb_service_conf *s,
 						const struct lb_endpoint *at);
@@ -132,6 +134,8 @@ const char *lb_listen_str(char *buf, const struct lb_listen *l);      /* *:80/tc
 int lb_endpoint_parse(struct lb_endpoint *at, const char *text, const char **why);
 int lb_listen_parse(struct lb_listen *l, const char *text, const char **why);
 int lb_addr_parse(struct lb_addr *addr, uint8_t *family, const char *text);
+bool lb_addr_is_any(const struct lb_addr *addr, enum lb_family family); /* 0.0.0.0 or :: */
+bool lb_addr_is_multicast(const struct lb_addr *addr, enum lb_family family);
 
 /* Names of the enums; lb_*_from_name() returns the value or -1. */
 const char *lb_scheduler_name(unsigned int scheduler);

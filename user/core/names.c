@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * names.c - printed names of the enums in lb_abi.h and model.h.
+ *
+ * Each list makes a table indexed by value. Its entries are as many as the enum's values, none is
+ * there twice (-Woverride-init) and none beyond the end: so no value is without a name.
+ */
+
+#include "model.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+#define ENTRY(value, name) [value] = name,
+#define ONE(value, name)   +1
+#define NAME_TABLE(table, LIST, values)                                                            \
+	static const char *const table[] = {LIST(ENTRY)};                                          \
+	static_assert(ARRAY_SIZE(table) == (values) && (0 LIST(ONE)) == (values),                  \
+		      "a value of the enum has no name")
+
+#define SCHEDULER_LIST(X)                                                                          \
+	X(LB_SCHED_RR, "rr")                                                                       \
+	X(LB_SCHED_WRR, "wrr")                                                                     \
+	X(LB_SCHED_RANDOM, "random")                                                               \
+	X(LB_SCHED_SH, "sh")                                                                       \
+	X(LB_SCHED_MAGLEV, "maglev")
+NAME_TABLE(scheduler_names, SCHEDULER_LIST, LB_SCHEDULERS);
+
+#define PROTO_LIST(X)                                                                              \
+	X(LB_TCP, "tcp")                                                                           \
+	X(LB_UDP, "udp")
+NAME_TABLE(proto_names, PROTO_LIST, LB_PROTOS);
+
+#define HOOK_KIND_LIST(X)                                                                          \
+	X(LB_KIND_AUTO, "auto")                                                                    \
+	X(LB_KIND_XDP, "xdp")                                                                      \
+	X(LB_KIND_XDP_GENERIC, "xdp-generic")                                                      \
+	X(LB_KIND_TC, "tc")
+NAME_TABLE(hook_kind_names, HOOK_KIND_LIST, LB_KINDS);
+
+#define DATAPATH_KIND_LIST(X)                                                                      \
+	X(LB_DATAPATH_AUTO, "auto")                                                                \
+	X(LB_DATAPATH_EBPF, "ebpf")
+NAME_TABLE(datapath_kind_names, DATAPATH_KIND_LIST, LB_DATAPATHS);
+
+#define SOURCE_LIST(X)                                                                             \
+	X(0, "none")                                                                               \
+	X(LB_SOURCE_FILE, "file")                                                                  \
+	X(LB_SOURCE_SWARM, "swarm")                                                                \
+	X(LB_SOURCE_CLI, "cli")                                                                    \
+	X(LB_SOURCE_IPVSADM, "ipvsadm")
+NAME_TABLE(source_names, SOURCE_LIST, LB_SOURCES);
+
+#define CONN_STATE_LIST(X)                                                                         \
+	X(LB_CONN_FREE, "free")                                                                    \
+	X(LB_CONN_DEAD, "dead")                                                                    \
+	X(LB_CONN_BUSY, "busy")                                                                    \
+	X(LB_CONN_SYN_SENT, "syn-sent")                                                            \
+	X(LB_CONN_SYN_RECV, "syn-recv")                                                            \
+	X(LB_CONN_ESTABLISHED, "established")                                                      \
+	X(LB_CONN_FIN_CLIENT, "fin-client")                                                        \
+	X(LB_CONN_FIN_BACKEND, "fin-backend")                                                      \
+	X(LB_CONN_CLOSING, "closing")                                                              \
+	X(LB_CONN_CLOSED, "closed")                                                                \
+	X(LB_CONN_UDP_NEW, "udp-new")                                                              \
+	X(LB_CONN_UDP, "udp")
+NAME_TABLE(conn_state_names, CONN_STATE_LIST, LB_CONN_STATES);
+
+/* Made from the same list as the enum: whole by construction. */
+static const struct {
+	const char *name, *help;
+	bool drop;
+} reasons[] = {
+#define REASON_ENTRY(name, text, drop, help) {text, help, drop},
+	LB_REASON_LIST(REASON_ENTRY)
+#undef REASON_ENTRY
+};
+static_assert(ARRAY_SIZE(reasons) == LB_REASONS, "a reason has no name");
+
+#define NAME_OF(table, value) ((value) < ARRAY_SIZE(table) ? (table)[value] : "unknown")
+
+const char *lb_scheduler_name(unsigned int scheduler)
+{
+	return NAME_OF(scheduler_names, scheduler);
+}
+
+const char *lb_proto_name(unsigned int proto)
+{
+	return NAME_OF(proto_names, proto);
+}
+
+const char *lb_hook_kind_name(unsigned int kind)
+{
+	return NAME_OF(hook_kind_names, kind);
+}
+
+const char *lb_datapath_kind_name(unsigned int kind)
+{
+	return NAME_OF(datapath_kind_names, kind);
+}
+
+const char *lb_source_name(unsigned int source)
+{
+	return NAME_OF(source_names, source);
+}
+
+const char *lb_conn_state_name(unsigned int state)
+{
+	return NAME_OF(conn_state_names, state);
+}
+
+const char *lb_reason_name(unsigned int reason)
+{
+	return reason < LB_REASONS ? reasons[reason].name : "unknown";
+}
+
+const char *lb_reason_help(unsigned int reason)
+{
+	return reason < LB_REASONS ? reasons[reason].help : "unknown";
+}
+
+bool lb_reason_is_drop(unsigned int reason)
+{
+	return reason < LB_REASONS && reasons[reason].drop;
+}
+
+static int from_name(const char *const *table, int n, const char *name)
+{
+	for (int i = 0; i < n; i++)
+		if (!strcmp(table[i], name))
+			return i;
+	return -1;
+}
+
+int lb_scheduler_from_name(const char *name)
+{
+	return from_name(scheduler_names, LB_SCHEDULERS, name);
+}
+
+int lb_hook_kind_from_name(const char *name)
+{
+	return from_name(hook_kind_names, LB_KINDS, name);
+}
+
+int lb_datapath_kind_from_name(const char *name)
+{
+	return from_name(datapath_kind_names, LB_DATAPATHS, name);
+}
