@@ -8,9 +8,9 @@
 #define LB_DATAPATH_H
 
 #include <stdint.h>
-#include "log.h"
-#include "model.h"
-#include "reconcile.h"
+#include "core/log.h"
+#include "core/model.h"
+#include "core/reconcile.h"
 
 struct lb_dp; /* each datapath's own */
 

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* cli.h - what the commands share: options, exit codes, and an instance opened and read. */
+#ifndef LB_CLI_H
+#define LB_CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/config.h"
+#include "core/log.h"
+#include "core/model.h"
+#include "core/reconcile.h"
+#include "datapath/datapath.h"
+
+enum lb_exit {
+	LB_EXIT_DONE = 0,
+	LB_EXIT_FAILED = 1, /* nothing changed */
+	LB_EXIT_USAGE = 2,
+	LB_EXIT_DIFFERENT = 3, /* verify, apply --dry-run */
+	LB_EXIT_PARTLY = 4,    /* only a part was done */
+};
+
+struct lb_command;
+
+/* The command line, parsed. */
+struct lb_cli {
+	const struct lb_command *command;
+	const char *file; /* LB_CONFIG_PATH unless given */
+	bool file_given;
+	const char *instance;
+	bool help, json, dry_run, force, reset_overrides, watch;
+	uint32_t confirm_timeout;               /* seconds, 0: none */
+	uint32_t interval;                      /* of --watch, seconds */
+	const char *service, *backend, *client; /* filters, or NULL */
+	int argc;                               /* operands of the command */
+	char **argv;
+};
+
+/* Options that only some commands take. */
+enum lb_option_bit {
+	LB_OPT_DRY_RUN = 1,
+	LB_OPT_CONFIRM_TIMEOUT = 2,
+	LB_OPT_RESET_OVERRIDES = 4,
+	LB_OPT_FORCE = 8,
+	LB_OPT_FILTERS = 16,
+	LB_OPT_WATCH = 32,
+};
+
+struct lb_command {
+	const char *noun, *verb;        /* verb: or NULL */
+	const char *operands;           /* for the usage line */
+	int min, max;                   /* operands */
+	unsigned int options;           /* enum lb_option_bit */
+	int (*run)(struct lb_cli *cli); /* returns enum lb_exit */
+	const char *summary;
+	const char *details; /* more lines of help, or NULL */
+};
+
+/* help.c */
+extern const struct lb_command lb_commands[]; /* main.c; ends with a NULL noun */
+struct lb_option {
+	const char *name;
+	char letter;           /* 0: none */
+	const char *arg;       /* NULL: takes none; "[...]": may take one */
+	unsigned int commands; /* enum lb_option_bit; 0: every command */
+	const char *help;
+};
+extern const struct lb_option lb_options[]; /* main.c; ends with a NULL name */
+void lb_help_all(FILE *out);
+void lb_help_command(const struct lb_command *c, FILE *out);
+bool lb_help_noun(const char *noun, FILE *out);                  /* false: no such one */
+const char *lb_help_nearest(const char *noun, const char *verb); /* NULL: nothing is near */
+
+/* Prints what is wrong with the command line and where help is. Returns LB_EXIT_USAGE. */
+int lb_usage_error(const struct lb_cli *cli, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+int lb_cmd_check(struct lb_cli *cli);
+int lb_cmd_apply(struct lb_cli *cli);
+int lb_cmd_confirm(struct lb_cli *cli);
+int lb_cmd_export(struct lb_cli *cli);
+int lb_cmd_verify(struct lb_cli *cli);
+int lb_cmd_status(struct lb_cli *cli);
+int lb_cmd_service_ls(struct lb_cli *cli);
+int lb_cmd_service_show(struct lb_cli *cli);
+int lb_cmd_backend_drain(struct lb_cli *cli);
+int lb_cmd_backend_undrain(struct lb_cli *cli);
+int lb_cmd_backend_weight(struct lb_cli *cli);
+int lb_cmd_conn_ls(struct lb_cli *cli);
+int lb_cmd_conn_count(struct lb_cli *cli);
+int lb_cmd_conn_flush(struct lb_cli *cli);
+int lb_cmd_stats(struct lb_cli *cli);
+int lb_cmd_down(struct lb_cli *cli);
+int lb_cmd_version(struct lb_cli *cli);
+int lb_cmd_help(struct lb_cli *cli);
+
+/* session.c: an instance that is open, and the model that was read from it. */
+struct lb_session {
+	const struct lb_dp_ops *ops;
+	struct lb_dp *dp;
+	struct lb_model model;
+};
+
+enum lb_access { LB_READ, LB_WRITE };
+
+/* Opens the instance and reads it. 0; or -errno with err filled, and *s needs no closing. */
+int lb_session_open(struct lb_session *s, const char *instance, enum lb_access access, bool force,
+		    struct lb_err *err);
+/* The same, the error printed. */
+int lb_session_start(struct lb_session *s, const struct lb_cli *cli, enum lb_access access);
+/* Reads the model again. */
+int lb_session_read(struct lb_session *s, struct lb_err *err);
+void lb_session_close(struct lb_session *s);
+
+/* What there is, for an error about what there is not; NULL where it is found. Errors are printed.
+ */
+struct lb_service_conf *lb_need_service(const struct lb_model *m, const char *name);
+struct lb_backend_conf *lb_need_backend(const struct lb_service_conf *s, const char *text);
+
+#endif

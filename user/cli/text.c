@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* text.c - times, sizes, filters and near misses as text, and a growing list of texts. */
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "text.h"
+
+static uint32_t unit_seconds(char unit)
+{
+	switch (unit) {
+	case 's':
+		return 1;
+	case 'm':
+		return 60;
+	case 'h':
+		return 3600;
+	case 'd':
+		return 86400;
+	default:
+		return 0;
+	}
+}
+
+int lb_duration_parse(uint32_t *seconds, const char *text)
+{
+	uint64_t sum = 0;
+
+	if (!*text)
+		return -EINVAL;
+	while (*text) {
+		uint64_t n, unit = 1;
+		char *end;
+
+		if (!isdigit((unsigned char)*text))
+			return -EINVAL;
+		errno = 0;
+		n = strtoull(text, &end, 10);
+		if (*end)
+			unit = unit_seconds(*end++);
+		if (errno || !unit || n > UINT32_MAX)
+			return -EINVAL;
+		sum += n * unit;
+		if (sum > UINT32_MAX)
+			return -EINVAL;
+		text = end;
+	}
+	*seconds = sum;
+	return sum ? 0 : -EINVAL;
+}
+
+const char *lb_duration_str(char *buf, uint64_t seconds)
+{
+	static const struct {
+		uint64_t seconds;
+		char name, next;
+	} units[] = {{86400, 'd', 'h'}, {3600, 'h', 'm'}, {60, 'm', 's'}};
+	static const uint64_t next[] = {3600, 60, 1};
+
+	snprintf(buf, LB_TEXT_MAX, "%" PRIu64 "s", seconds);
+	for (size_t i = 0; i < 3; i++) {
+		if (seconds < units[i].seconds)
+			continue;
+		snprintf(buf, LB_TEXT_MAX, "%" PRIu64 "%c %" PRIu64 "%c",
+			 seconds / units[i].seconds, units[i].name,
+			 seconds % units[i].seconds / next[i], units[i].next);
+		break;
+	}
+	return buf;
+}
+
+const char *lb_age_str(char *buf, uint64_t since)
+{
+	uint64_t now = time(NULL);
+
+	if (!since)
+		return strcpy(buf, "-");
+	return lb_duration_str(buf, now > since ? now - since : 0);
+}
+
+const char *lb_time_str(char *buf, uint64_t at)
+{
+	time_t t = at;
+	struct tm tm;
+
+	if (!localtime_r(&t, &tm) || !strftime(buf, LB_TEXT_MAX, "%Y-%m-%d %H:%M:%S", &tm))
+		strcpy(buf, "?");
+	return buf;
+}
+
+const char *lb_size_str(char *buf, uint64_t bytes)
+{
+	static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
+	double value = bytes / 1024.0;
+	size_t i = 0;
+
+	if (bytes < 1024) {
+		snprintf(buf, LB_TEXT_MAX, "%" PRIu64 " B", bytes);
+		return buf;
+	}
+	for (; value >= 1024 && i < 3; i++)
+		value /= 1024;
+	snprintf(buf, LB_TEXT_MAX, "%.1f %s", value, units[i]);
+	return buf;
+}
+
+#define LB_NEAR_MAX 32 /* longer words are compared by their beginnings */
+
+/* Optimal string alignment: insertions, deletions, substitutions, and neighbours swapped. */
+static unsigned int edit_distance(const char *a, const char *b)
+{
+	unsigned int d[LB_NEAR_MAX + 1][LB_NEAR_MAX + 1];
+	size_t n = strnlen(a, LB_NEAR_MAX), m = strnlen(b, LB_NEAR_MAX);
+
+	for (size_t i = 0; i <= n; i++)
+		d[i][0] = i;
+	for (size_t j = 0; j <= m; j++)
+		d[0][j] = j;
+	for (size_t i = 1; i <= n; i++) {
+		for (size_t j = 1; j <= m; j++) {
+			unsigned int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+
+			if (best > d[i - 1][j] + 1)
+				best = d[i - 1][j] + 1;
+			if (best > d[i][j - 1] + 1)
+				best = d[i][j - 1] + 1;
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			    best > d[i - 2][j - 2] + 1)
+				best = d[i - 2][j - 2] + 1;
+			d[i][j] = best;
+		}
+	}
+	return d[n][m];
+}
+
+const char *lb_nearest(const char *text, const char *const *candidates)
+{
+	/* One slip in three letters; more, and a suggestion would only puzzle. */
+	unsigned int best = strlen(text) / 3 + 2;
+	const char *nearest = NULL;
+
+	for (; *candidates; candidates++) {
+		unsigned int d = edit_distance(text, *candidates);
+
+		/* A word cut short is meant more often than another word: "stat". */
+		if (*text && !strncmp(text, *candidates, strlen(text)))
+			d = 1;
+		if (d < best && d < strlen(*candidates)) {
+			best = d;
+			nearest = *candidates;
+		}
+	}
+	return nearest;
+}
+
+static int match_parse_bits(struct lb_endpoint *at, uint8_t *bits, char *slash, const char **why)
+{
+	unsigned long max = at->family == LB_V4 ? 32 : 128;
+	unsigned long n;
+	char *end;
+
+	*bits = max;
+	if (!slash)
+		return 0;
+	n = strtoul(slash, &end, 10);
+	if (!isdigit((unsigned char)*slash) || *end || n > max) {
+		*why = max == 32 ? "a prefix length is 0 to 32" : "a prefix length is 0 to 128";
+		return -EINVAL;
+	}
+	*bits = n;
+	return 0;
+}
+
+int lb_match_parse(struct lb_endpoint *at, uint8_t *bits, const char *text, const char **why)
+{
+	char buf[LB_ENDPOINT_STRLEN];
+	char *slash;
+
+	*at = (struct lb_endpoint){};
+	*why = bits ? "an address, address/bits or address:port" : "an address or address:port";
+	if (snprintf(buf, sizeof(buf), "%s", text) >= (int)sizeof(buf))
+		return -EINVAL;
+	slash = bits ? strchr(buf, '/') : NULL;
+	if (slash)
+		*slash++ = '\0';
+	if (!lb_addr_parse(&at->addr, &at->family, buf))
+		return bits ? match_parse_bits(at, bits, slash, why) : 0;
+	if (slash)
+		return -EINVAL;
+	if (lb_endpoint_parse(at, buf, why))
+		return -EINVAL;
+	return bits ? match_parse_bits(at, bits, NULL, why) : 0;
+}
+
+void lb_texts_add(struct lb_texts *t, const char *fmt, ...)
+{
+	char **list = realloc(t->list, (t->n + 1) * sizeof(*list));
+	va_list args;
+
+	if (!list)
+		return; /* a warning less */
+	t->list = list;
+	va_start(args, fmt);
+	if (vasprintf(&list[t->n], fmt, args) >= 0)
+		t->n++;
+	va_end(args);
+}
+
+void lb_texts_free(struct lb_texts *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		free(t->list[i]);
+	free(t->list);
+	*t = (struct lb_texts){};
+}

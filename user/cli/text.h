@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* text.h - times, sizes, filters and near misses as text, and a growing list of texts. */
+#ifndef LB_TEXT_H
+#define LB_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/log.h"
+#include "datapath/datapath.h"
+
+#define LB_TEXT_MAX 32 /* what the buffers below need */
+
+/* "90", "60s", "5m", "1h30m", "1d": seconds, at least 1. 0 or -EINVAL. */
+int lb_duration_parse(uint32_t *seconds, const char *text);
+const char *lb_duration_str(char *buf, uint64_t seconds); /* 12s, 3m 4s, 5h 6m, 2d 3h */
+const char *lb_age_str(char *buf, uint64_t since);        /* seconds since the epoch; 0: "-" */
+const char *lb_time_str(char *buf, uint64_t at);          /* 2026-11-23 20:51:05, local time */
+const char *lb_size_str(char *buf, uint64_t bytes);       /* 512 B, 1.5 KiB, 72.0 MiB */
+
+/* The candidate that is most like `text`, or NULL where none is near. Ends with NULL. */
+const char *lb_nearest(const char *text, const char *const *candidates);
+
+/* addr, addr/bits (where bits is not NULL), addr:port, [addr6]:port. 0 or -EINVAL with *why. */
+int lb_match_parse(struct lb_endpoint *at, uint8_t *bits, const char *text, const char **why);
+
+struct lb_texts {
+	char **list;
+	size_t n;
+};
+void lb_texts_add(struct lb_texts *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void lb_texts_free(struct lb_texts *t);
+
+#endif
