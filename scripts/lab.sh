@@ -19,7 +19,7 @@ declare -a LAB_V4=() LAB_V6=() # addresses of the replicas, by number from 0
 
 lab_begin() {
 	[[ $EUID == 0 ]] || { echo "this needs root: it makes network namespaces" >&2; exit 1; }
-	LAB=mlb$$ # prefix of all names, and the instance's name
+	LAB=${LAB:-mlb$$} # prefix of all names, and the instance's name
 	LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/$LAB.XXXXXX")
 	trap lab_end EXIT
 	trap 'exit 130' INT
@@ -32,6 +32,8 @@ lab_end() {
 	trap - EXIT
 	trap '' INT TERM HUP
 	set +e
+	# A script that wants to show why it failed defines this.
+	[[ $status == 0 || $status == 77 ]] || ! declare -F lab_on_failure >/dev/null || lab_on_failure
 	for instance in "${LAB_INSTANCES[@]}"; do
 		lab_in node1 "$MESHLB" --instance "$instance" down >/dev/null 2>&1
 		rm -rf "/sys/fs/bpf/meshlb/$instance"
@@ -308,6 +310,7 @@ lab_nginx_conf() { # DIR ID
 				location = /blob { }
 				location / {
 					default_type text/html;
+					add_header X-Client \$remote_addr;
 					return 200 "<p>processed by container id $2</p>\n";
 				}
 			}

@@ -1,0 +1,121 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# lib.sh - sourced by every e2e script: a lab, assertions, and what to show when one fails.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+HOOK=${HOOK:-tc}
+BUILD=${BUILD:-build}
+# shellcheck source=scripts/lab.sh
+. scripts/lab.sh
+lab_begin
+readonly CONFIG=$LAB_DIR/meshlb.yaml PINS=/sys/fs/bpf/meshlb/$LAB E2E=$PWD/tests/e2e
+
+step() { printf -- '--- %s\n' "$*"; }
+
+fail() {
+	printf 'FAILED: %s\n' "$*" >&2
+	exit 1
+}
+
+skip() {
+	printf 'skipped: %s\n' "$*"
+	exit 77
+}
+
+lab_on_failure() {
+	step 'what the instance says'
+	lab_meshlb status
+	lab_meshlb verify
+	lab_meshlb stats
+	lab_meshlb conn ls | head -n 20
+	lab_in node1 ip -s link | tail -n 40
+} 2>&1
+
+equal() { # WHAT ACTUAL EXPECTED
+	[[ $2 == "$3" ]] || fail "$1: \"$2\" where \"$3\" was expected"
+}
+
+# The command must end with that exit code; its output is in $OUT, and $ERR.
+expect() { # STATUS COMMAND...
+	local status=0 wanted=$1
+	shift
+	"$@" >"$LAB_DIR/out" 2>"$LAB_DIR/err" || status=$?
+	OUT=$(<"$LAB_DIR/out")
+	ERR=$(<"$LAB_DIR/err")
+	[[ $status == "$wanted" ]] ||
+		fail "exit code $status, not $wanted, of: $*"$'\n'"$OUT"$'\n'"$ERR"
+}
+
+expect_text() { # TEXT PATTERN: an extended regular expression
+	grep -qE -- "$2" <<<"$1" || fail "no match for /$2/ in:"$'\n'"$1"
+}
+
+apply() { # [OPTION...]
+	lab_meshlb apply -f "$CONFIG" "$@"
+}
+
+# Prints the id of the replica that answers, as the issue's user sees it.
+ask() { # 4|6 [URL]
+	lab_as_user node2 curl -sS -m 5 "-$1" "${2:-node1:8080}" |
+		sed -n 's/.*processed by container id \([0-9a-f]\{12\}\).*/\1/p' | grep .
+}
+
+# Connections one after another must alternate strictly between two replicas.
+expect_alternation() { # 4|6 TIMES [URL]
+	local i id before='' first=''
+	for ((i = 0; i < $2; i++)); do
+		id=$(ask "$1" "${3:-node1:8080}") || fail "IPv$1: request $i was not answered"
+		[[ $id != "$before" ]] || fail "IPv$1: $id answered twice in turn"
+		case $i in
+		0) first=$id ;;
+		*) [[ $((i % 2)) == 1 || $id == "$first" ]] || fail "IPv$1: a third replica, $id" ;;
+		esac
+		before=$id
+	done
+	echo "IPv$1: $2 requests alternate between $first and $before"
+}
+
+# The vote service over two replicas in a topology, and that it works; leaves it running.
+vote_in() { # TOPOLOGY
+	lab_topology "$1" 2
+	lab_nginx r1 r2
+	lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
+	apply
+	expect_alternation 4 8
+	expect_alternation 6 8
+	equal 'the client that nginx sees' "$(seen_client 4)" $CLIENT4
+	equal 'the client that nginx sees' "$(seen_client 6)" $CLIENT6
+	step '8 MiB through it'
+	equal bytes "$(blob 4)" 8388608
+	equal bytes "$(blob 6)" 8388608
+	expect 0 lab_meshlb verify
+}
+
+seen_client() { # 4|6
+	lab_as_user node2 curl -sS -m 5 "-$1" -D- -o /dev/null node1:8080 |
+		tr -d '\r' | sed -n 's/^X-Client: //p'
+}
+
+blob() { # 4|6
+	lab_as_user node2 curl -sS -m 20 "-$1" -o /dev/null -w '%{size_download}' node1:8080/blob
+}
+
+# A client that holds connections open: one line in, one HTTP request over the same connection out.
+hold_open() { # NAME 4|6
+	local to=$VIP4
+	[[ $2 == 4 ]] || to=$VIP6
+	mkfifo "$LAB_DIR/$1.in"
+	nsenter --net="/run/netns/$LAB-node2" -- "$E2E/hold.py" "$to" 8080 \
+		<>"$LAB_DIR/$1.in" >"$LAB_DIR/$1.out" 2>&1 &
+	LAB_PIDS+=($!)
+	ask_held "$1"
+}
+
+ask_held() { # NAME: prints the id of the replica that the held connection reaches
+	local lines
+	lines=$(wc -l <"$LAB_DIR/$1.out")
+	echo >"$LAB_DIR/$1.in"
+	lab_until 5 eval "(( \$(wc -l <'$LAB_DIR/$1.out') > $lines ))" || fail "$1: no answer"
+	tail -n 1 "$LAB_DIR/$1.out"
+}
