@@ -9,6 +9,7 @@ BUILD=${BUILD:-build}
 # shellcheck source=scripts/lab.sh
 . scripts/lab.sh
 lab_begin
+# shellcheck disable=SC2034
 readonly CONFIG=$LAB_DIR/meshlb.yaml PINS=/sys/fs/bpf/meshlb/$LAB E2E=$PWD/tests/e2e
 
 step() { printf -- '--- %s\n' "$*"; }
@@ -118,4 +119,43 @@ ask_held() { # NAME: prints the id of the replica that the held connection reach
 	echo >"$LAB_DIR/$1.in"
 	lab_until 5 eval "(( \$(wc -l <'$LAB_DIR/$1.out') > $lines ))" || fail "$1: no answer"
 	tail -n 1 "$LAB_DIR/$1.out"
+}
+
+# Requests to node1 without a pause, by IPv4 and IPv6, until end_traffic; none may fail.
+begin_traffic() { # PORT
+	local address
+	TRAFFIC=()
+	for address in $VIP4 $VIP6; do
+		lab_spawn node2 "$E2E/traffic.py" "$address" "$1" >"$LAB_DIR/traffic-$address" 2>&1
+		TRAFFIC+=("$LAB_PID:$address")
+	done
+}
+
+end_traffic() {
+	local one log
+	for one in "${TRAFFIC[@]}"; do
+		log=$LAB_DIR/traffic-${one#*:}
+		kill "${one%%:*}"
+		wait "${one%%:*}" || true
+		grep -qE '^answered [1-9][0-9]* failed 0$' "$log" ||
+			fail "traffic to ${one#*:}:"$'\n'"$(tail -n 5 "$log")"
+		echo "traffic to ${one#*:}: $(tail -n 1 "$log")"
+	done
+}
+
+# Which replica serves a port, of both families: r1, r2, none, or mixed.
+served_by() { # PORT
+	local family id who='' one
+	for family in 4 6; do
+		id=$(ask $family "node1:$1" 2>/dev/null) || id=''
+		case $id in
+		'') one=none ;;
+		"$(lab_id r1)") one=r1 ;;
+		"$(lab_id r2)") one=r2 ;;
+		*) one=mixed ;;
+		esac
+		[[ -z $who || $who == "$one" ]] || one=mixed
+		who=$one
+	done
+	echo "$who"
 }

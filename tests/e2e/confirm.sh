@@ -1,0 +1,52 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# confirm.sh - `apply --confirm-timeout` goes back by itself, also when the terminal has died;
+# `confirm` keeps the change.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+lab_topology direct 2
+lab_nginx r1 r2
+lab_service vote '*:8080' 80 | lab_config >"$LAB_DIR/a.yaml"
+{
+	lab_service vote '*:8080' 80 maglev
+	lab_service more '*:8090' 80
+} | lab_config >"$LAB_DIR/b.yaml"
+lab_meshlb apply -f "$LAB_DIR/a.yaml"
+A=$(lab_meshlb export)
+
+is_a() { [[ $(lab_meshlb export) == "$A" ]]; }
+is_b() { lab_meshlb export | grep -q 'name: more'; }
+
+step 'nobody confirms: back after the time, not before'
+begin_traffic 8080
+lab_meshlb apply --confirm-timeout 3s -f "$LAB_DIR/b.yaml" >"$LAB_DIR/out" 2>&1 &
+apply=$!
+lab_until 2 is_b
+sleep 1
+is_b || fail 'it went back too early'
+lab_until 6 is_a
+wait $apply || true
+cat "$LAB_DIR/out"
+expect 0 lab_meshlb verify
+
+step 'the terminal dies'
+lab_in node1 "$E2E/terminal.py" 1 "$MESHLB" --instance "$LAB" \
+	apply --confirm-timeout 3s -f "$LAB_DIR/b.yaml" &
+terminal=$!
+lab_until 2 is_b
+wait $terminal
+is_b || fail 'it went back when the terminal died, not when the time was over'
+lab_until 6 is_a
+expect 0 lab_meshlb verify
+
+step 'confirmed in time'
+lab_meshlb apply --confirm-timeout 3s -f "$LAB_DIR/b.yaml" >"$LAB_DIR/out" 2>&1 &
+apply=$!
+lab_until 2 is_b
+expect 0 lab_meshlb confirm
+wait $apply || fail "apply after confirm: $(<"$LAB_DIR/out")"
+sleep 4
+is_b || fail 'it went back although it was confirmed'
+expect 1 lab_meshlb confirm
+end_traffic

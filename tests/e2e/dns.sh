@@ -1,0 +1,38 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# dns.sh - dig asks two dnsmasq by UDP and TCP: each answers with its own address, in turns.
+# hooks: xdp xdp-generic tc
+# guest: full
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+lab_topology direct 2
+for i in 0 1; do
+	lab_spawn "r$((i + 1))" dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv \
+		--no-hosts --pid-file= --user=root --cache-size=0 \
+		--address="/who.test/${LAB_V4[i]}" --address="/who.test/${LAB_V6[i]}"
+	lab_until 5 lab_listening "r$((i + 1))" 53 udp
+done
+lab_service dns "$VIP4:53/udp,[$VIP6]:53/udp,$VIP4:53/tcp,[$VIP6]:53/tcp" 53 |
+	lab_config >"$CONFIG"
+apply
+
+# Every query is a new flow, so the answers alternate.
+queries() { # SERVER RECORD OPTION EXPECTED...
+	local i answers
+	for ((i = 0; i < 10; i++)); do
+		lab_in node2 dig +short +tries=1 +time=3 "$3" "@$1" who.test "$2" ||
+			fail "dig @$1 $2 $3: no answer"
+	done >"$LAB_DIR/answers"
+	answers=$(sort "$LAB_DIR/answers" | uniq -c | awk '{ print $1, $2 }' | xargs)
+	equal "answers of @$1 $2 $3" "$answers" "5 $4 5 $5"
+	[[ -z $(uniq -d "$LAB_DIR/answers") ]] || fail "@$1 $2 $3: the same server twice in turn"
+	echo "@$1 $2 $3: $answers"
+}
+
+for server in $VIP4 $VIP6; do
+	for how in +notcp +tcp; do
+		queries "$server" A "$how" "${LAB_V4[@]}"
+		queries "$server" AAAA "$how" "${LAB_V6[@]}"
+	done
+done

@@ -1,0 +1,118 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# errors.sh - exit codes, and what is refused: each by a message that names it, with nothing
+# changed in the kernel.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+lab_topology direct 2
+lab_nginx r1 r2
+
+step 'usage: 2'
+expect 2 lab_meshlb
+expect 2 lab_meshlb aply
+expect_text "$ERR" 'aply'
+expect_text "$ERR" 'apply'
+expect 2 lab_meshlb apply --frobnicate
+expect 2 lab_meshlb service show
+expect 2 "$MESHLB" --instance ../evil status
+expect 2 lab_meshlb apply -f "$CONFIG" --confirm-timeout soon
+expect 0 lab_meshlb --help
+expect 0 lab_meshlb apply --help
+expect 0 lab_meshlb version
+
+step 'no instance, no file: 1'
+for command in status verify export stats 'conn ls' 'service ls' confirm; do
+	# shellcheck disable=SC2086
+	expect 1 lab_meshlb $command
+	expect_text "$ERR" "$LAB"
+done
+expect 1 lab_meshlb check -f "$LAB_DIR/nothing.yaml"
+expect_text "$ERR" "nothing.yaml.*No such file"
+
+step 'the host is not ready'
+lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
+refused() { # PATTERN...: apply fails, names it, and leaves no instance and no difference
+	local pattern before=$state
+	expect 1 apply
+	for pattern in "$@"; do
+		expect_text "$ERR" "$pattern"
+	done
+	state=$(lab_meshlb export 2>/dev/null) || state=none
+	equal 'the state after a refused apply' "$state" "$before"
+	head -n 3 <<<"$ERR"
+}
+state=none
+lab_sysctl node1 net.ipv4.ip_forward=0
+refused 'net.ipv4.ip_forward'
+lab_sysctl node1 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=0
+refused 'net.ipv6.conf.*forwarding'
+lab_sysctl node1 net.ipv6.conf.all.forwarding=1
+
+sed '/name: r2/d' "$CONFIG" >"$LAB_DIR/short.yaml"
+expect 1 lab_meshlb apply -f "$LAB_DIR/short.yaml"
+expect_text "$ERR" 'r2'
+expect_text "$ERR" 'interfaces'
+sed 's/name: r2/name: nic7/' "$CONFIG" >"$LAB_DIR/unknown.yaml"
+expect 1 lab_meshlb apply -f "$LAB_DIR/unknown.yaml"
+expect_text "$ERR" 'unknown.yaml:4.*"nic7"'
+
+step 'a local program on a `*` port: refused without --force'
+lab_spawn node1 "$E2E/udp_echo.py" serve 5000
+lab_until 5 lab_listening node1 5000 udp
+lab_service echo '*:5000/udp' 5000 | lab_config >"$CONFIG"
+refused '5000' '--force'
+expect 0 apply --force
+lab_meshlb down
+
+step 'a config that is wrong, over a running instance'
+lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
+expect 0 apply
+state=$(lab_meshlb export)
+good=$(<"$CONFIG")
+wrong() { # SED_SCRIPT PATTERN
+	sed "$1" <<<"$good" >"$CONFIG"
+	refused "meshlb.yaml:[0-9]+: .*$2"
+	expect 1 lab_meshlb check -f "$CONFIG"
+	expect_text "$ERR" "meshlb.yaml:[0-9]+: .*$2"
+}
+wrong 's/10.0.1.2:80/10.0.1.300:80/' '"10.0.1.300:80"'
+wrong 's/10.0.1.2:80/10.0.1.2:0/' '"10.0.1.2:0"'
+wrong 's/scheduler: rr/scheduler: rrr/' '"rrr"'
+wrong 's/scheduler:/schedular:/' '"?schedular"?'
+wrong 's/hook: tc/hook: xpd/' '"xpd"'
+wrong 's/10.0.2.2:80" }/10.0.2.2:80", weight: 65536 }/' '"?65536"?'
+wrong 's/10.0.2.2:80/10.0.1.2:80/' '10.0.1.2:80'
+wrong 's/\*:8080/192.0.2.1:8080", "192.0.2.1:8080/' '192.0.2.1:8080'
+{ sed '/- { address: "\[fd/d' <<<"$good"; } | sed 's/\*:8080/[2001:db8::1]:8080/' >"$CONFIG"
+refused 'meshlb.yaml:[0-9]+: .*\[2001:db8::1\]:8080'
+head -c 1M /dev/urandom >"$CONFIG"
+refused 'meshlb.yaml'
+{
+	echo 'a: &a [x, x, x, x, x, x, x, x, x]'
+	before=a
+	for name in b c d e f g h i; do
+		echo "$name: &$name [$(printf "*$before, %.0s" 1 2 3 4 5 6 7 8)*$before]"
+		before=$name
+	done
+} >"$CONFIG"
+refused 'meshlb.yaml:[0-9]+'
+echo "$good" >"$CONFIG"
+expect 0 apply --dry-run
+
+step 'limits are fixed when the instance is made'
+sed 's/connections: 65536/connections: 131072/' <<<"$good" >"$CONFIG"
+refused 'connections' '65536|131072'
+
+step 'limits that are too small: refused whole'
+lab_meshlb down
+state=none
+sed 's/services: 16/services: 1/' <<<"$good" >"$CONFIG"
+lab_service second '*:8090' 80 >>"$CONFIG"
+refused 'services'
+
+step 'a foreign namespace'
+sed 's/services: 1,/services: 16,/' "$CONFIG" >"$LAB_DIR/ok.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/ok.yaml"
+expect 1 lab_in node2 "$MESHLB" --instance "$LAB" status
+expect_text "$ERR" 'namespace'

@@ -1,0 +1,52 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# export.sh - `export | apply -f -` is empty, and makes the same instance from nothing.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+lab_topology direct 2
+lab_nginx r1 r2
+{
+	lab_service vote '*:8080,[2001:db8::1]:8081/tcp,192.0.2.1:53/udp' 80
+	cat <<-CONFIG
+		  - name: weights
+		    listen: ["0.0.0.0:9000", "[::]:9000/udp"]
+		    scheduler: wrr
+		    backends:
+		      - { address: "10.0.1.2:80", weight: 0 }
+		      - { address: "10.0.2.2:81", weight: 65535 }
+		      - { address: "[fd00:1::2]:80", weight: 7 }
+		  - name: table
+		    listen: ["*:9001"]
+		    scheduler: maglev
+		    backends:
+		      - { address: "10.0.1.2:80", weight: 3 }
+		  - name: hash
+		    listen: ["192.0.2.1:9002"]
+		    scheduler: sh
+		    backends:
+		      - { address: "10.0.2.2:80" }
+		  - name: chance
+		    listen: ["192.0.2.1:9003/udp"]
+		    scheduler: random
+		    backends:
+		      - { address: "10.0.2.2:80" }
+	CONFIG
+} | lab_config >"$CONFIG"
+apply
+
+step 'what is exported is what is there'
+lab_meshlb export >"$LAB_DIR/exported.yaml"
+cat "$LAB_DIR/exported.yaml"
+expect 0 lab_meshlb check -f "$LAB_DIR/exported.yaml"
+expect 0 lab_meshlb apply --dry-run -f - <"$LAB_DIR/exported.yaml"
+generation=$(lab_meshlb -j status | jq '.. | .generation? // empty')
+expect 0 lab_meshlb apply -f - <"$LAB_DIR/exported.yaml"
+equal generation "$(lab_meshlb -j status | jq '.. | .generation? // empty')" "$generation"
+
+step 'a new instance of it exports the same'
+lab_meshlb down
+lab_meshlb apply -f - <"$LAB_DIR/exported.yaml"
+equal 'the second export' "$(lab_meshlb export)" "$(<"$LAB_DIR/exported.yaml")"
+expect_alternation 4 4
+expect 0 lab_meshlb apply --dry-run -f "$CONFIG"

@@ -1,0 +1,104 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# repair.sh - what others change behind our back: verify finds it and names it, the next apply
+# repairs it, and clients are served again.
+# hooks: xdp xdp-generic tc
+# guest: full
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+lab_topology direct 2
+lab_nginx r1 r2
+{
+	lab_service vote '*:8080' 80
+	lab_service table '*:8090' 80 maglev
+} | lab_config >"$CONFIG"
+apply
+expect 0 lab_meshlb verify
+
+# Changes a byte of a map's value with bpftool, as a person could.
+flip() { # MAP KEY_NUMBER OFFSET
+	local key bytes
+	key=$(printf '%d %d %d %d' $(($2 & 255)) $(($2 >> 8 & 255)) $(($2 >> 16 & 255)) $(($2 >> 24)))
+	read -r -a bytes < <(bpftool -j map lookup pinned "$PINS/$1" key $key |
+		jq -r '.value | map(ltrimstr("0x") | explode | map(if . > 96 then . - 87 else . - 48 end)
+			| .[0] * 16 + .[1]) | join(" ")')
+	bytes[$3]=$((bytes[$3] ^ 1))
+	bpftool map update pinned "$PINS/$1" key $key value "${bytes[@]}"
+}
+
+expect_found_and_repaired() { # WHAT PATTERN [APPLY_OPTION]
+	expect 3 lab_meshlb verify
+	expect_text "$OUT" "$2"
+	echo "$1: $(grep -m1 -iE -- "$2" <<<"$OUT")"
+	expect 0 apply "${@:3}"
+	expect 0 lab_meshlb verify
+	expect_alternation 4 4 >/dev/null
+	expect_alternation 6 4 >/dev/null
+	[[ $(ask 4 node1:8090) ]] || fail "$1: the service table is not served"
+}
+
+service_field() { # NAME FILTER: of the version in force
+	bpftool -j map dump pinned "$PINS/lb_services" | jq -r --arg name "$1" --argjson g \
+		"$(bpftool -j map dump pinned "$PINS/lb_config" | jq '.[0].formatted.value.generation')" \
+		'.[].formatted | select(.value.name == $name) |
+		 (.value.select | if ($g * 2) < (. - . % 2) then 1 - . % 2 else . % 2 end) as $slot |
+		 .key as $key | .value.version[$slot] | '"$2"
+}
+
+step 'map values'
+backend=$(bpftool -j map dump pinned "$PINS/lb_members" |
+	jq "[.[].formatted][$(service_field vote '.pool[0].members')].value.backend")
+flip lb_backends "$backend" 13
+expect_found_and_repaired 'a backend'"'"'s address' 'backend'
+flip lb_backends "$backend" 17
+expect_found_and_repaired 'a backend'"'"'s port' 'backend'
+ring=$(service_field table '.pool[0].ring')
+flip lb_rings $((ring / 32 + 3)) 4
+expect_found_and_repaired 'a ring slot' 'ring|slot'
+flip lb_members "$(service_field vote '.pool[1].members')" 4
+expect_found_and_repaired 'a member'"'"'s weight' 'weight|member'
+
+step 'a listen deleted, a port forgotten'
+key=$(bpftool -j map dump pinned "$PINS/lb_listens" |
+	jq -r '[.[] | select(.formatted.key.port == 36895)][0].key | join(" ")') # 8080 swapped
+# shellcheck disable=SC2086
+bpftool map delete pinned "$PINS/lb_listens" key $key
+expect_found_and_repaired 'a listen' '8080'
+
+step 'the hooks'
+# Takes what is on eth0 away: the links, or the filter where there are none (before 6.6).
+detach_all() {
+	local id
+	for id in $(bpftool -j link show | jq ".[] | select(.ifindex == $ifindex or
+			.devname == \"eth0\") | .id"); do
+		bpftool link detach id "$id"
+	done
+	lab_in node1 tc qdisc del dev eth0 clsact 2>/dev/null || true
+}
+ifindex=$(lab_in node1 cat /sys/class/net/eth0/ifindex)
+rm_links() { find "$PINS" -name '*eth0*' -delete; }
+links=$(find "$PINS" -name '*eth0*')
+echo "pins of eth0: ${links:-none}"
+rm_links
+lab_in node1 tc qdisc del dev eth0 clsact 2>/dev/null || true
+expect_found_and_repaired 'a lost link' 'eth0'
+
+if [[ $HOOK == xdp* ]]; then
+	rm_links
+	lab_in node1 ip link set eth0 "${HOOK/xdp-generic/xdpgeneric}" \
+		object "$BUILD/tests/e2e/pass.bpf.o" section xdp
+	expect 3 lab_meshlb verify
+	expect_text "$OUT" 'eth0'
+	expect_text "$OUT" 'foreign_xdp'
+	expect 1 apply
+	expect_text "$ERR" 'eth0.*foreign_xdp|foreign_xdp.*eth0'
+	expect_text "$ERR" '--force'
+	expect_found_and_repaired 'a foreign program' 'foreign_xdp' --force
+else
+	rm_links
+	lab_in node1 tc qdisc add dev eth0 clsact 2>/dev/null || true
+	lab_in node1 tc filter add dev eth0 ingress handle 1 prio 1 protocol all bpf da \
+		object-file "$BUILD/tests/e2e/pass.bpf.o" section tc
+	expect_found_and_repaired 'a foreign filter in place of ours' 'eth0' --force
+fi

@@ -1,0 +1,62 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# upgrade.sh - a new build of the BPF object replaces the programs under traffic and keeps the
+# connections; a build with another map layout says so and touches nothing.
+# hooks: xdp xdp-generic tc
+# guest: full
+# limit: 300
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# Builds the sources, changed by a sed script in a file.
+variant() { # NAME FILE SED_SCRIPT
+	local tree=$LAB_DIR/$1
+	mkdir "$tree"
+	cp -r Makefile bpf include user scripts "$tree/"
+	sed -i "$3" "$tree/$2"
+	! cmp -s "$2" "$tree/$2" || fail "the variant $1 changes nothing in $2"
+	make -s -C "$tree" build >"$LAB_DIR/make.log" 2>&1 || fail "$(tail "$LAB_DIR/make.log")"
+}
+
+old=$MESHLB
+variant new bpf/lb.bpf.c '$a const volatile char lb_variant[] SEC(".rodata.variant") = "new";'
+variant alien include/lb_abi.h 's/^\(#define LB_ABI_VERSION\) .*/\1 254/'
+
+lab_topology direct 2
+lab_nginx r1 r2
+lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
+apply
+held4=$(hold_open h4 4)
+held6=$(hold_open h6 6)
+programs() { lab_meshlb -j status | jq -c '[.. | .prog_id? // empty]'; }
+before=$(programs)
+begin_traffic 8080
+
+step 'another build'
+MESHLB=$LAB_DIR/new/build/meshlb
+expect 3 lab_meshlb verify
+expect_text "$OUT" '[Bb]uild|program'
+expect 0 apply
+expect 0 lab_meshlb verify
+[[ $(programs) != "$before" ]] || fail 'the programs are the same ones'
+for i in 1 2 3; do
+	equal 'the held IPv4 connection' "$(ask_held h4)" "$held4"
+	equal 'the held IPv6 connection' "$(ask_held h6)" "$held6"
+	sleep 1.2 # a tick further
+done
+expect_text "$(lab_meshlb conn ls)" "$CLIENT4"
+
+step 'and back'
+MESHLB=$old
+expect 0 apply
+equal 'the held IPv4 connection' "$(ask_held h4)" "$held4"
+end_traffic
+
+step 'another layout'
+MESHLB=$LAB_DIR/alien/build/meshlb
+expect 1 apply
+expect_text "$ERR" 'layout|ABI|254'
+expect_text "$ERR" 'down'
+MESHLB=$old
+expect 0 lab_meshlb verify
+expect_alternation 4 4
