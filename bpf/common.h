@@ -10,7 +10,6 @@
 
 #define likely(x)     __builtin_expect(!!(x), 1)
 #define unlikely(x)   __builtin_expect(!!(x), 0)
-#define barrier()     asm volatile("" ::: "memory")
 #define READ_ONCE(x)  (*(volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
 
@@ -69,9 +68,8 @@ static __always_inline int lb_stop(const int hook, __u32 reason)
 	struct lb_reasons *r = bpf_map_lookup_elem(&lb_reasons, &zero);
 	bool drop;
 
-	if (reason >= LB_REASONS)
-		reason = LB_REASON_BAD_STATE;
-	if (r)
+	barrier_var(reason); /* or the check below is merged with others and the bound lost */
+	if (r && reason < LB_REASONS)
 		r->count[hook][reason]++;
 	drop = LB_REASON_DROPS >> reason & 1;
 	if (hook == LB_HOOK_XDP)

@@ -25,7 +25,7 @@ struct lb_conn_found {
 	__be32 service[4];
 };
 
-#define LB_CONN_NONE 0xffffffff
+#define LB_CONN_NONE (-1)
 
 /* Orders loads of an entry against those of its meta: x86 keeps the order of loads and of stores by
  * itself (TSO); elsewhere an atomic operation with fetch is a full barrier (BPF has no plain one). */
@@ -204,60 +204,70 @@ static __always_inline bool lb_conn_find(const int family, const bool reverse,
 	return false;
 }
 
-static __always_inline struct lb_conn_head *lb_conn_at(const int family, __u32 pos)
+static __always_inline struct lb_conn_head *lb_conn_at(__u32 family, __u32 pos)
 {
-	struct lb_conn_head *heads = lb_conn_bucket(family, pos >> 2);
 	__u32 slot = pos & 3;
+	struct lb_conn_head *heads;
 
-	if (!heads || slot >= (family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS))
+	if (family == LB_V4 && slot < LB_CONN4_SLOTS)
+		heads = lb_conn_bucket(LB_V4, pos >> 2);
+	else
+		heads = lb_conn_bucket(LB_V6, pos >> 2);
+	if (!heads)
 		return NULL;
-	return &heads[slot];
+	barrier_var(slot); /* or the compiler adds it before the check */
+	return &heads[slot & 3];
 }
 
-/* Gives a found entry a state and the present tick. False: it changed or left meanwhile. */
-static __always_inline bool lb_conn_set(const int family, const struct lb_conn_found *e,
-					__u32 state, __u32 now)
+/*
+ * Changes of a found entry, by its position and the meta and ref that were found; global functions,
+ * which the verifier checks once for any arguments.
+ */
+
+/* Gives it a state and a tick. False: it changed or left meanwhile. */
+__noinline int lb_conn_set(__u32 family, __u32 pos, __u32 meta, __u32 state, __u32 now)
 {
-	struct lb_conn_head *h = lb_conn_at(family, e->pos);
-	__u32 to = LB_META(LB_META_VERSION(e->meta), state, now);
+	struct lb_conn_head *h = lb_conn_at(family, pos);
+	__u32 to = LB_META(LB_META_VERSION(meta), state, now);
 
 	if (!h)
 		return false;
-	return e->meta == to || lb_meta_change(&h->meta, e->meta, to);
+	return meta == to || lb_meta_change(&h->meta, meta, to);
 }
 
-/* Stores a next hop's id in a found reverse entry. Set it before the tick that vouches for it. */
-static __always_inline void lb_conn_set_aux(const int family, const struct lb_conn_found *e,
-					    __u32 aux)
+/* Stores a next hop's id in a reverse entry. Set it before the tick that vouches for it. */
+__noinline int lb_conn_set_aux(__u32 family, __u32 pos, __u32 meta, __u32 ref, __u32 aux)
 {
-	struct lb_conn_head *h = lb_conn_at(family, e->pos);
-	__u32 to = (e->ref & ~(((1u << LB_REF_AUX_BITS) - 1) << LB_REF_BACKEND_BITS)) |
+	struct lb_conn_head *h = lb_conn_at(family, pos);
+	__u32 to = (ref & ~(((1u << LB_REF_AUX_BITS) - 1) << LB_REF_BACKEND_BITS)) |
 		   aux << LB_REF_BACKEND_BITS;
 
-	if (!h || to == e->ref || !lb_meta_change(&h->ref, e->ref, to))
-		return;
+	if (!h || to == ref || !lb_meta_change(&h->ref, ref, to))
+		return 0;
 	/* Another entry by now? Then it must not keep our next hop. */
-	if (LB_META_VERSION(lb_meta_read(&h->meta)) != LB_META_VERSION(e->meta))
-		lb_meta_change(&h->ref, to, e->ref);
+	if (LB_META_VERSION(lb_meta_read(&h->meta)) != LB_META_VERSION(meta))
+		lb_meta_change(&h->ref, to, ref);
+	return 0;
 }
 
-/* Removes a found entry, unless its slot already holds another one. */
-static __always_inline void lb_conn_remove(const int family, const struct lb_conn_found *e)
+/* Removes it, unless the slot already holds another one. */
+__noinline int lb_conn_remove(__u32 family, __u32 pos, __u32 meta)
 {
-	struct lb_conn_head *h = lb_conn_at(family, e->pos);
-	__u32 meta = e->meta;
+	struct lb_conn_head *h = lb_conn_at(family, pos);
+	__u32 seen = meta;
 	int i;
 
 	if (!h)
-		return;
+		return 0;
 	for (i = 0; i < 4; i++) {
-		__u32 to = LB_META(LB_META_VERSION(meta), LB_CONN_DEAD, LB_META_TICK(meta));
-		__u32 was = __sync_val_compare_and_swap(&h->meta, meta, to);
+		__u32 to = LB_META(LB_META_VERSION(seen), LB_CONN_DEAD, LB_META_TICK(seen));
+		__u32 was = __sync_val_compare_and_swap(&h->meta, seen, to);
 
-		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(e->meta))
-			return;
-		meta = was;
+		if (was == seen || LB_META_VERSION(was) != LB_META_VERSION(meta))
+			return 0;
+		seen = was;
 	}
+	return 0;
 }
 
 /* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. */
@@ -278,15 +288,6 @@ static __always_inline __u32 lb_conn_rank(__u32 meta, __u32 now)
 	return (kind + 1) << LB_META_TICK_BITS | (LB_META_TICK_MASK - age);
 }
 
-struct lb_conn_insert {
-	struct lb_conn_hash hash;
-	__u32 ref;
-	__u32 state;
-	__be32 client[4], service[4];
-	__be16 cport, sport;
-	__u32 family;
-};
-
 static __always_inline void lb_conn_evicted(__u32 rank)
 {
 	__u32 zero = 0, kind = (rank >> LB_META_TICK_BITS) - 1;
@@ -296,29 +297,30 @@ static __always_inline void lb_conn_evicted(__u32 rank)
 		r->evicted[kind]++;
 }
 
+/* Key of a new entry: the tuple of forward packet p, whichever of its two entries it is. */
 static __always_inline void lb_conn_write(const int family, struct lb_conn_head *heads, int slot,
-					  const struct lb_conn_insert *in)
+					  const struct lb_packet *p, __u32 ref)
 {
 	struct lb_conn_head *h = &heads[slot];
 
-	h->ref = in->ref;
-	h->cport = in->cport;
-	h->sport = in->sport;
+	h->ref = ref;
+	h->cport = p->flow.sport;
+	h->sport = p->flow.dport;
 	if (family == LB_V4) {
-		lb_conn4_of(heads)->addr[slot].client = in->client[0];
-		lb_conn4_of(heads)->addr[slot].service = in->service[0];
+		lb_conn4_of(heads)->addr[slot].client = p->flow.saddr[0];
+		lb_conn4_of(heads)->addr[slot].service = p->flow.daddr[0];
 	} else {
-		__builtin_memcpy(lb_conn6_of(heads)->addr[slot].client, in->client, 16);
-		__builtin_memcpy(lb_conn6_of(heads)->addr[slot].service, in->service, 16);
+		__builtin_memcpy(lb_conn6_of(heads)->addr[slot].client, p->flow.saddr, 16);
+		__builtin_memcpy(lb_conn6_of(heads)->addr[slot].service, p->flow.daddr, 16);
 	}
 }
 
-/* Claims the best slot of the two buckets and fills it. Returns its position, or LB_CONN_NONE. */
-static __always_inline __u32 lb_conn_insert_family(const int family,
-						   const struct lb_conn_insert *in, __u32 now)
+static __always_inline int lb_conn_insert_family(const int family, const struct lb_packet *p,
+						 const struct lb_conn_hash *hash, __u32 ref,
+						 __u32 state, __u32 now)
 {
-	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	int try, which, i;
+	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	__u32 try, which, i;
 
 	for (try = 0; try < 3; try++) {
 		__u32 best = LB_CONN_TAKEN, best_meta = 0, best_bucket = 0, best_slot = 0;
@@ -326,7 +328,7 @@ static __always_inline __u32 lb_conn_insert_family(const int family,
 		__u32 version;
 
 		for (which = 0; which < 2 && best; which++) {
-			__u32 bucket = which ? in->hash.second : in->hash.first;
+			__u32 bucket = which ? hash->second : hash->first;
 
 			heads = lb_conn_bucket(family, bucket);
 			if (!heads)
@@ -347,29 +349,35 @@ static __always_inline __u32 lb_conn_insert_family(const int family,
 		if (best == LB_CONN_TAKEN)
 			continue;
 		heads = lb_conn_bucket(family, best_bucket);
-		if (!heads || best_slot >= slots)
+		if (!heads)
+			return LB_CONN_NONE;
+		barrier_var(best_slot);
+		if (best_slot >= slots)
 			return LB_CONN_NONE;
 		version = (LB_META_VERSION(best_meta) + 1) & 0xff;
 		if (!lb_meta_change(&heads[best_slot].meta, best_meta,
 				    LB_META(version, LB_CONN_BUSY, now)))
 			continue;
-		lb_conn_write(family, heads, best_slot, in);
+		lb_conn_write(family, heads, best_slot, p, ref);
 		/* An exchange is a full barrier: nobody sees the state before the key. */
-		__sync_lock_test_and_set(&heads[best_slot].meta, LB_META(version, in->state, now));
+		__sync_lock_test_and_set(&heads[best_slot].meta, LB_META(version, state, now));
 		if (best)
 			lb_conn_evicted(best);
-		return best_bucket << 2 | best_slot;
+		return (int)(best_bucket << 2 | best_slot);
 	}
 	return LB_CONN_NONE;
 }
 
-static __noinline __u32 lb_conn_insert(const struct lb_conn_insert *in, __u32 now)
+/* Claims the best slot of the two buckets and fills it with an entry of forward packet p's
+ * connection. Returns its position, or LB_CONN_NONE. */
+__noinline int lb_conn_insert(const struct lb_packet *p, const struct lb_conn_hash *hash, __u32 ref,
+			      __u32 state, __u32 now)
 {
-	if (!in)
+	if (!p || !hash)
 		return LB_CONN_NONE;
-	if (in->family == LB_V4)
-		return lb_conn_insert_family(LB_V4, in, now);
-	return lb_conn_insert_family(LB_V6, in, now);
+	if (p->family == LB_V4)
+		return lb_conn_insert_family(LB_V4, p, hash, ref, state, now);
+	return lb_conn_insert_family(LB_V6, p, hash, ref, state, now);
 }
 
 #endif

@@ -206,9 +206,9 @@ struct lb_nexthop {
 	__u8 dmac[6];
 	__u8 smac[6];
 	struct lb_addr gateway; /* the neighbour: a gateway or the target itself */
-	__u32 tick;		/* last confirmed by a route lookup */
 	__u32 pad;
-};
+	__u32 tick; /* last confirmed by a route lookup */
+} __attribute__((aligned(8)));
 
 /* lb_ifaces: by ifindex. */
 #define LB_IFACE_XMIT 1 /* XDP_REDIRECT into it works (driver's NDO_XMIT) */

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* forward.h - the way of one packet through the stages: one text for both hooks. */
+#ifndef LB_FORWARD_H
+#define LB_FORWARD_H
+
+#include "common.h"
+#include "conn.h"
+#include "nexthop.h"
+#include "rewrite.h"
+#include "track.h"
+
+static __always_inline void lb_count(__u32 id, const int direction, const struct lb_packet *p)
+{
+	struct lb_counters *c = bpf_map_lookup_elem(&lb_backend_stats, &id);
+
+	if (c) {
+		c->packets[direction] += p->segments;
+		c->bytes[direction] += p->ip_len;
+	}
+}
+
+/* MACs of the next hop into the Ethernet header. */
+static __always_inline void lb_set_macs(void *data, const struct lb_nexthop *nh)
+{
+	struct ethhdr *eth = data;
+
+	__builtin_memcpy(eth->h_dest, nh->dmac, 6);
+	__builtin_memcpy(eth->h_source, nh->smac, 6);
+}
+
+/* Can XDP itself send to this next hop? A veth may XMIT onto itself but not TX. */
+static __always_inline bool lb_xdp_sends(const struct lb_packet *p, const struct lb_nexthop *nh)
+{
+	return nh->flags & (nh->ifindex == p->ifindex ? LB_IFACE_XMIT | LB_IFACE_TX : LB_IFACE_XMIT);
+}
+
+static __always_inline int lb_emit_xdp(const int family, const bool reverse, struct xdp_md *ctx,
+				       struct lb_packet *p, const struct lb_rewrite *r,
+				       const struct lb_nexthop *nh, __u32 backend)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	if (!lb_rewrite_xdp(family, reverse, data, end, r))
+		return lb_stop(LB_HOOK_XDP, LB_REASON_REWRITE_FAILED);
+	lb_set_macs(data, nh);
+	lb_count(backend, reverse, p);
+	if (nh->ifindex == p->ifindex && (nh->flags & LB_IFACE_TX))
+		return XDP_TX;
+	return bpf_redirect(nh->ifindex, 0);
+}
+
+static __always_inline int lb_emit_tc(const int family, const bool reverse, struct __sk_buff *skb,
+				      struct lb_packet *p, const struct lb_rewrite *r,
+				      const struct lb_nexthop *nh, __u32 backend)
+{
+	struct bpf_redir_neigh to = {};
+
+	if (!lb_rewrite_tc(family, reverse, skb, r))
+		return lb_stop(LB_HOOK_TC, LB_REASON_REWRITE_FAILED);
+	lb_count(backend, reverse, p);
+	to.nh_family = nh->gateway_family == LB_V4 ? LB_AF_INET : LB_AF_INET6;
+	if (nh->gateway_family == LB_V4)
+		to.ipv4_nh = lb_addr_word(&nh->gateway, 3);
+	else
+		__builtin_memcpy(to.ipv6_nh, nh->gateway.b, 16);
+	return bpf_redirect_neigh(nh->ifindex, &to, sizeof(to), 0);
+}
+
+/* Sends p, translated by r, to next hop `id`. */
+static __always_inline int lb_emit(const int hook, const int family, const bool reverse, void *ctx,
+				   struct lb_packet *p, const struct lb_rewrite *r, int nexthop,
+				   __u32 backend)
+{
+	struct lb_nexthop *nh = lb_nexthop_get(nexthop & (LB_NEXTHOPS - 1));
+
+	if (unlikely(!nh || !(nexthop & (LB_NEXTHOPS - 1)))) {
+		/* More next hops than the table holds. */
+		return lb_stop(hook, hook == LB_HOOK_XDP ? LB_REASON_TO_TC : LB_REASON_NO_ROUTE);
+	}
+	if (unlikely(p->segment_len > nh->mtu))
+		return lb_stop(hook, LB_REASON_TOO_BIG);
+	if (hook == LB_HOOK_XDP) {
+		if (unlikely((nexthop & LB_NEXTHOP_VIA_TC) || !lb_xdp_sends(p, nh)))
+			return lb_stop(hook, LB_REASON_TO_TC);
+		return lb_emit_xdp(family, reverse, ctx, p, r, nh, backend);
+	}
+	return lb_emit_tc(family, reverse, ctx, p, r, nh, backend);
+}
+
+static __always_inline bool lb_ttl_ok(const int family, void *data)
+{
+	if (family == LB_V4)
+		return ((struct iphdr *)(data + LB_ETH_LEN))->ttl > 1;
+	return ((struct ipv6hdr *)(data + LB_ETH_LEN))->hop_limit > 1;
+}
+
+/* Nothing to note about a packet of this connection but that it was there, in this tick already? */
+static __always_inline bool lb_conn_settled(const struct lb_packet *p, __u32 meta, __u32 now)
+{
+	return LB_META_TICK(meta) == now &&
+	       LB_META_STATE(meta) == (p->udp ? LB_CONN_UDP : LB_CONN_ESTABLISHED) &&
+	       !(p->tcp_flags & (LB_TCP_FIN | LB_TCP_SYN | LB_TCP_RST));
+}
+
+/* Client to service. `e` is the connection's entry, or NULL for a new one. */
+static __always_inline int lb_forward(const int hook, const int family, void *ctx,
+				      struct lb_packet *p, struct lb_conn_found *e, __u32 ports,
+				      __u32 now)
+{
+	struct lb_backend *b = NULL;
+	struct lb_rewrite r;
+	int id, nexthop;
+
+	if (e && likely(lb_conn_settled(p, e->meta, now))) {
+		id = LB_REF_BACKEND(e->ref);
+		b = lb_backend_get(id);
+	}
+	if (!b || unlikely(!lb_backend_holds(b, e->ref))) {
+		id = e ? lb_track_forward(ctx, p, e, ports, now) : lb_conn_open(ctx, p, ports, now);
+		if (id < 0)
+			return lb_stop(hook, LB_STOP_REASON(id));
+		b = lb_backend_get(id);
+		if (!b)
+			return lb_stop(hook, LB_REASON_BAD_STATE);
+	}
+	nexthop = READ_ONCE(b->nexthop);
+	if (likely(nexthop && (__u32)nexthop >> LB_NEXTHOP_BITS == now)) {
+		nexthop &= LB_NEXTHOPS - 1;
+	} else {
+		nexthop = lb_backend_nexthop(ctx, p, id, now);
+		if (nexthop < 0)
+			return lb_stop(hook, LB_STOP_REASON(nexthop));
+	}
+	r.from[0] = p->flow.daddr[0];
+	r.to[0] = lb_addr_word(&b->addr, family == LB_V4 ? 3 : 0);
+	if (family == LB_V6) {
+		r.from[1] = p->flow.daddr[1];
+		r.from[2] = p->flow.daddr[2];
+		r.from[3] = p->flow.daddr[3];
+		r.to[1] = lb_addr_word(&b->addr, 1);
+		r.to[2] = lb_addr_word(&b->addr, 2);
+		r.to[3] = lb_addr_word(&b->addr, 3);
+	}
+	r.from_port = p->flow.dport;
+	r.to_port = b->port;
+	r.l4 = p->l4;
+	r.udp = p->udp;
+	return lb_emit(hook, family, false, ctx, p, &r, nexthop, id);
+}
+
+/* Backend to client. */
+static __always_inline int lb_reverse(const int hook, const int family, void *ctx,
+				      struct lb_packet *p, struct lb_conn_found *e, __u32 now)
+{
+	struct lb_rewrite r;
+	int nexthop = LB_REF_AUX(e->ref);
+
+	if (unlikely(!lb_conn_settled(p, e->meta, now) || !nexthop)) {
+		nexthop = lb_track_reverse(ctx, p, e, now);
+		if (nexthop < 0)
+			return lb_stop(hook, LB_STOP_REASON(nexthop));
+	}
+	r.from[0] = p->flow.saddr[0];
+	r.to[0] = e->service[0];
+	if (family == LB_V6) {
+		r.from[1] = p->flow.saddr[1];
+		r.from[2] = p->flow.saddr[2];
+		r.from[3] = p->flow.saddr[3];
+		r.to[1] = e->service[1];
+		r.to[2] = e->service[2];
+		r.to[3] = e->service[3];
+	}
+	r.from_port = p->flow.sport;
+	r.to_port = e->sport;
+	r.l4 = p->l4;
+	r.udp = p->udp;
+	return lb_emit(hook, family, true, ctx, p, &r, nexthop, LB_REF_BACKEND(e->ref));
+}
+
+/* A parsed packet: is it a connection's or a service's? */
+static __always_inline int lb_handle(const int hook, const int family, void *ctx,
+				     struct lb_packet *p, bool ttl_ok)
+{
+	struct lb_conn_found e = {};
+	struct lb_conn_hash hash;
+	__u32 zero = 0, now;
+	struct lb_ports *ports;
+	__u8 to, from;
+
+	ports = bpf_map_lookup_elem(&lb_ports, &zero);
+	if (!ports)
+		return lb_stop(hook, LB_REASON_BAD_STATE);
+	to = ports->flags[p->udp & 1][bpf_ntohs(p->flow.dport)] & (LB_PORT_EXACT | LB_PORT_ANY);
+	from = ports->flags[p->udp & 1][bpf_ntohs(p->flow.sport)] & LB_PORT_BACKEND;
+	if (!(to | from))
+		return lb_stop(hook, LB_REASON_NO_SERVICE);
+	hash = lb_conn_hash(family, &p->flow, p->udp);
+	now = lb_now();
+	if (to && lb_conn_find(family, false, &p->flow, p->udp, &hash, now, &e)) {
+		if (unlikely(!ttl_ok))
+			return lb_stop(hook, LB_REASON_TTL_EXPIRED);
+		return lb_forward(hook, family, ctx, p, &e, to, now);
+	}
+	if (from && lb_conn_find(family, true, &p->flow, p->udp, &hash, now, &e)) {
+		if (unlikely(!ttl_ok))
+			return lb_stop(hook, LB_REASON_TTL_EXPIRED);
+		return lb_reverse(hook, family, ctx, p, &e, now);
+	}
+	if (!to)
+		return lb_stop(hook, LB_REASON_NO_SERVICE);
+	if (unlikely(!ttl_ok))
+		return lb_stop(hook, LB_REASON_TTL_EXPIRED);
+	return lb_forward(hook, family, ctx, p, NULL, to, now);
+}
+
+#endif
