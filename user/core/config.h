@@ -8,7 +8,7 @@
 #include "model.h"
 
 #define LB_CONFIG_PATH "/etc/meshlb/meshlb.yaml"
-#define LB_CONFIG_SIZE_MAX (64u << 20) /* bytes of text: a larger one is refused unread */
+#define LB_CONFIG_SIZE_MAX (64u << 20) /* bytes of text: a larger one is refused unparsed */
 
 /*
  * Reads `path` ("-": standard input) into *m, which is lb_model_init()ed here, checked as far as

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* config_write.c - a model as a config file that reads back to an equal model. */
+
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* All names are quoted: `no`, `1e3` or `~` would be something else to other readers of YAML. */
+static void write_quoted(FILE *out, const char *text)
+{
+	putc('"', out);
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			putc('\\', out);
+		putc(*text, out);
+	}
+	putc('"', out);
+}
+
+static void write_interfaces(const struct lb_model *m, FILE *out)
+{
+	fprintf(out, "interfaces:%s\n", m->n_interfaces ? "" : " []");
+	for (size_t i = 0; i < m->n_interfaces; i++) {
+		fputs("  - { name: ", out);
+		write_quoted(out, m->interfaces[i].name);
+		fprintf(out, ", hook: %s }\n", lb_hook_kind_name(m->interfaces[i].hook));
+	}
+}
+
+static void write_limits(const struct lb_limits *l, FILE *out)
+{
+	fprintf(out, "limits:\n");
+	fprintf(out, "  connections: %u\n", l->connections);
+	fprintf(out, "  connections6: %u\n", l->connections6);
+	fprintf(out, "  services: %u\n", l->services);
+	fprintf(out, "  backends: %u\n", l->backends);
+	fprintf(out, "  ring-slots: %u\n", l->ring_slots);
+}
+
+static void write_listen(const struct lb_listen *l, FILE *out)
+{
+	char text[LB_ENDPOINT_STRLEN];
+	int len = (int)strlen(lb_listen_str(text, l));
+
+	if (l->proto == LB_TCP) /* needs no /tcp */
+		len -= (int)strlen("/tcp");
+	fprintf(out, "      - \"%.*s\"\n", len, text);
+}
+
+static void write_service(const struct lb_model *m, const struct lb_service_conf *s, FILE *out)
+{
+	char text[LB_ENDPOINT_STRLEN];
+
+	fputs("  - name: ", out);
+	write_quoted(out, s->name);
+	fputs("\n    listen:\n", out);
+	for (size_t i = 0; i < s->n_listens; i++)
+		write_listen(&s->listens[i], out);
+	if (s->scheduler != m->default_scheduler)
+		fprintf(out, "    scheduler: %s\n", lb_scheduler_name(s->scheduler));
+	if (s->maglev_size != m->default_maglev_size)
+		fprintf(out, "    maglev-size: %u\n", s->maglev_size);
+	fprintf(out, "    backends:%s\n", s->n_backends ? "" : " []");
+	for (size_t i = 0; i < s->n_backends; i++)
+		fprintf(out, "      - { address: \"%s\", weight: %u }\n",
+			lb_endpoint_str(text, &s->backends[i].at), s->backends[i].weight);
+}
+
+int lb_config_write(const struct lb_model *m, FILE *out)
+{
+	fputs("# meshlb.yaml(5), written by meshlb\n", out);
+	fprintf(out, "datapath: %s\n", lb_datapath_kind_name(m->datapath));
+	write_interfaces(m, out);
+	write_limits(&m->limits, out);
+	fprintf(out, "defaults:\n  scheduler: %s\n  maglev-size: %u\n",
+		lb_scheduler_name(m->default_scheduler), m->default_maglev_size);
+	fprintf(out, "services:%s\n", m->n_services ? "" : " []");
+	for (size_t i = 0; i < m->n_services; i++)
+		write_service(m, &m->services[i], out);
+	return fflush(out) || ferror(out) ? -EIO : 0;
+}
