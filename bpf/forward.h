@@ -177,6 +177,14 @@ static __always_inline int lb_reverse(const int hook, const int family, void *ct
 	return lb_emit(hook, family, true, ctx, p, &r, nexthop, LB_REF_BACKEND(e->ref));
 }
 
+static __always_inline __u8 lb_port_flags(const struct lb_ports *ports, __u32 proto, __be16 port)
+{
+	__u32 at = bpf_ntohs(port);
+
+	barrier_var(at); /* Linux 6.1 does not know that a byte swap of 16 bits leaves 16 */
+	return ports->flags[proto & 1][at & 0xffff];
+}
+
 /* A parsed packet: is it a connection's or a service's? */
 static __always_inline int lb_handle(const int hook, const int family, void *ctx,
 				     struct lb_packet *p, bool ttl_ok)
@@ -190,8 +198,8 @@ static __always_inline int lb_handle(const int hook, const int family, void *ctx
 	ports = bpf_map_lookup_elem(&lb_ports, &zero);
 	if (!ports)
 		return lb_stop(hook, LB_REASON_BAD_STATE);
-	to = ports->flags[p->udp & 1][bpf_ntohs(p->flow.dport)] & (LB_PORT_EXACT | LB_PORT_ANY);
-	from = ports->flags[p->udp & 1][bpf_ntohs(p->flow.sport)] & LB_PORT_BACKEND;
+	to = lb_port_flags(ports, p->udp, p->flow.dport) & (LB_PORT_EXACT | LB_PORT_ANY);
+	from = lb_port_flags(ports, p->udp, p->flow.sport) & LB_PORT_BACKEND;
 	if (!(to | from))
 		return lb_stop(hook, LB_REASON_NO_SERVICE);
 	hash = lb_conn_hash(family, &p->flow, p->udp);

@@ -48,9 +48,11 @@ static __always_inline int lb_parse_ipv4(struct lb_packet *p, void *data, void *
 
 	if ((void *)(ip + 1) > end)
 		return LB_STOP(LB_REASON_MALFORMED);
-	header = (*(__u8 *)ip & 15) * 4;
-	if (unlikely(*(__u8 *)ip >> 4 != 4 || header < sizeof(*ip)))
+	header = *(__u8 *)ip;
+	if (unlikely(header < 0x45 || header > 0x4f)) /* version 4, at least 5 words */
 		return LB_STOP(LB_REASON_MALFORMED);
+	barrier_var(header);
+	header = (header & 15) * 4;
 	p->ip_len = bpf_ntohs(ip->tot_len);
 	if (unlikely(!p->ip_len && p->segments > 1))
 		p->ip_len = frame - LB_ETH_LEN;
