@@ -32,11 +32,20 @@ int lb_ring_size(enum lb_scheduler scheduler, const struct lb_ring_member *membe
 int lb_ring_fill(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,
 		 uint16_t *slots, uint32_t size);
 
+/*
+ * Divides `total` slots by weight, exact to one slot (largest remainder; equal ones by position).
+ * A member whose share is less than one slot gets one all the same; the others bear that by weight,
+ * so that at most as many slots as there are such members are not where the weights want them.
+ * Needs total >= the weighted members. 0 or -ENOMEM.
+ */
+int lb_ring_quotas(const struct lb_ring_member *members, size_t n, uint32_t total,
+		   uint32_t *quotas);
+
 /* Equal keys (64-bit hash of the ring's shape, members and weights) mean equal rings. */
 uint64_t lb_ring_key(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,
 		     uint32_t size);
 
-/* maglev.c; see the paper (Eisenbud et al., NSDI 2016, 3.4). size: prime. */
+/* maglev.c. size: a prime >= the weighted members. 0 or -ENOMEM. */
 int lb_maglev_fill(const struct lb_ring_member *members, size_t n, uint16_t *slots, uint32_t size);
 bool lb_is_prime(uint32_t n);
 
