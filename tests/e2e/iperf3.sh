@@ -34,4 +34,4 @@ for family in 4 6; do
 			fail "UDP $way: lost $(jq .end.sum.lost_percent <<<"$OUT") %"
 	done
 done
-expect 0 lab_meshlb verify
+expect 0 verify

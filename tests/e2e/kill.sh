@@ -78,7 +78,7 @@ kill_change() {
 			lab_meshlb apply -f "$LAB_DIR/after.yaml" >/dev/null ||
 				fail "killed at $call $n: the next apply fails"
 			equal "after repair ($call $n)" "$(state)" "$AFTER"
-			expect 0 lab_meshlb verify
+			expect 0 lab_meshlb verify -f "$LAB_DIR/after.yaml"
 		done
 	done
 	[[ -v outcomes[$BEFORE] ]] || fail 'no kill came before the change was in force'
@@ -99,7 +99,7 @@ kill_first() {
 			lab_meshlb apply -f "$LAB_DIR/before.yaml" >/dev/null ||
 				fail "first apply killed at $call $n: the next one fails"
 			equal "after repair ($call $n)" "$(state)" "$BEFORE"
-			expect 0 lab_meshlb verify
+			expect 0 lab_meshlb verify -f "$LAB_DIR/before.yaml"
 		done
 	done
 }

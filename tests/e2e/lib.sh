@@ -56,6 +56,11 @@ apply() { # [OPTION...]
 	lab_meshlb apply -f "$CONFIG" "$@"
 }
 
+# What is in the kernel against the config that was applied.
+verify() {
+	lab_meshlb verify -f "$CONFIG"
+}
+
 # Prints the id of the replica that answers, as the user sees it.
 ask() { # 4|6 [URL]
 	lab_as_user node2 curl -sS -m 5 "-$1" "${2:-node1:8080}" |
@@ -90,7 +95,7 @@ vote_in() { # TOPOLOGY
 	step '8 MiB through it'
 	equal bytes "$(blob 4)" 8388608
 	equal bytes "$(blob 6)" 8388608
-	expect 0 lab_meshlb verify
+	expect 0 verify
 }
 
 seen_client() { # 4|6

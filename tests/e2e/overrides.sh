@@ -36,7 +36,7 @@ expect_text "$(lab_meshlb status; lab_meshlb service show vote)" "$R1.*drain|dra
 step 'it survives apply, and verify lists it without calling it a difference'
 expect 0 apply
 equal 'shares after apply' "$(shares)" '0 12'
-expect 0 lab_meshlb verify
+expect 0 verify
 expect_text "$OUT" "$R1"
 {
 	lab_service vote '*:8080' 80 wrr

@@ -69,4 +69,4 @@ equal 'the held IPv4 connection' "$(ask_held h4)" "$held4"
 equal 'the held IPv6 connection' "$(ask_held h6)" "$held6"
 expect_alternation 4 4 node1:8100
 expect_alternation 6 4 node1:8080
-expect 0 lab_meshlb verify
+expect 0 verify

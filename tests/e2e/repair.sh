@@ -14,25 +14,24 @@ lab_nginx r1 r2
 	lab_service table '*:8090' 80 maglev
 } | lab_config >"$CONFIG"
 apply
-expect 0 lab_meshlb verify
+expect 0 verify
 
 # Changes a byte of a map's value with bpftool, as a person could.
 flip() { # MAP KEY_NUMBER OFFSET
-	local key bytes
-	key=$(printf '%d %d %d %d' $(($2 & 255)) $(($2 >> 8 & 255)) $(($2 >> 16 & 255)) $(($2 >> 24)))
-	read -r -a bytes < <(bpftool -j map lookup pinned "$PINS/$1" key $key |
+	local bytes key=($(($2 & 255)) $(($2 >> 8 & 255)) $(($2 >> 16 & 255)) $(($2 >> 24)))
+	read -r -a bytes < <(bpftool -j map lookup pinned "$PINS/$1" key "${key[@]}" |
 		jq -r '.value | map(ltrimstr("0x") | explode | map(if . > 96 then . - 87 else . - 48 end)
 			| .[0] * 16 + .[1]) | join(" ")')
 	bytes[$3]=$((bytes[$3] ^ 1))
-	bpftool map update pinned "$PINS/$1" key $key value "${bytes[@]}"
+	bpftool map update pinned "$PINS/$1" key "${key[@]}" value "${bytes[@]}"
 }
 
 expect_found_and_repaired() { # WHAT PATTERN [APPLY_OPTION]
-	expect 3 lab_meshlb verify
+	expect 3 verify
 	expect_text "$OUT" "$2"
 	echo "$1: $(grep -m1 -iE -- "$2" <<<"$OUT")"
 	expect 0 apply "${@:3}"
-	expect 0 lab_meshlb verify
+	expect 0 verify
 	expect_alternation 4 4 >/dev/null
 	expect_alternation 6 4 >/dev/null
 	[[ $(ask 4 node1:8090) ]] || fail "$1: the service table is not served"
@@ -88,7 +87,7 @@ if [[ $HOOK == xdp* ]]; then
 	rm_links
 	lab_in node1 ip link set eth0 "${HOOK/xdp-generic/xdpgeneric}" \
 		object "$BUILD/tests/e2e/pass.bpf.o" section xdp
-	expect 3 lab_meshlb verify
+	expect 3 verify
 	expect_text "$OUT" 'eth0'
 	expect_text "$OUT" 'foreign_xdp'
 	expect 1 apply

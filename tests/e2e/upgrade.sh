@@ -19,6 +19,7 @@ variant() { # NAME FILE SED_SCRIPT
 }
 
 old=$MESHLB
+# shellcheck disable=SC2016
 variant new bpf/lb.bpf.c '$a const volatile char lb_variant[] SEC(".rodata.variant") = "new";'
 variant alien include/lb_abi.h 's/^\(#define LB_ABI_VERSION\) .*/\1 254/'
 
@@ -34,10 +35,10 @@ begin_traffic 8080
 
 step 'another build'
 MESHLB=$LAB_DIR/new/build/meshlb
-expect 3 lab_meshlb verify
+expect 3 verify
 expect_text "$OUT" '[Bb]uild|program'
 expect 0 apply
-expect 0 lab_meshlb verify
+expect 0 verify
 [[ $(programs) != "$before" ]] || fail 'the programs are the same ones'
 for i in 1 2 3; do
 	equal 'the held IPv4 connection' "$(ask_held h4)" "$held4"
@@ -58,5 +59,5 @@ expect 1 apply
 expect_text "$ERR" 'layout|ABI|254'
 expect_text "$ERR" 'down'
 MESHLB=$old
-expect 0 lab_meshlb verify
+expect 0 verify
 expect_alternation 4 4
