@@ -66,6 +66,7 @@ struct lb_option {
 	const char *help;
 };
 extern const struct lb_option lb_options[]; /* main.c; ends with a NULL name */
+const char *lb_command_name(char *buf, const struct lb_command *c); /* LB_TEXT_MAX */
 void lb_help_all(FILE *out);
 void lb_help_command(const struct lb_command *c, FILE *out);
 bool lb_help_noun(const char *noun, FILE *out);                  /* false: no such one */

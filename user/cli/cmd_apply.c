@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* cmd_apply.c - `meshlb apply`: makes the kernel match a config, whole or not at all. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "cli.h"
+#include "json.h"
+#include "preflight.h"
+#include "rollback.h"
+
+struct apply {
+	const struct lb_cli *cli;
+	struct lb_session s; /* s.dp NULL: there is no instance yet; s.model: what there is */
+	struct lb_model desired;
+	struct lb_diff diff;
+	struct lb_texts findings; /* below the model, where the models are equal */
+	size_t repaired;
+	bool armed; /* a process will go back */
+};
+
+static void add_finding(void *findings, const char *text)
+{
+	lb_texts_add(findings, "%s", text);
+}
+
+static int load(struct apply *a, struct lb_err *err)
+{
+	int ret = lb_config_load(&a->desired, a->cli->file, err);
+
+	if (!ret)
+		ret = lb_preflight_interfaces(&a->desired, a->cli->file, err);
+	return ret;
+}
+
+/* With the lock held: no other apply can begin to wait after we have looked. */
+static int refuse_while_pending(const char *instance, struct lb_err *err)
+{
+	char left[LB_TEXT_MAX], at[LB_TEXT_MAX];
+	uint64_t now = time(NULL);
+	struct lb_pending p;
+	int ret = lb_pending_read(instance, &p, err);
+
+	if (ret == -ENOENT)
+		return 0;
+	if (ret)
+		return ret;
+	if (!p.alive) {
+		lb_warn("instance \"%s\": an earlier change was never confirmed, and the process "
+			"that "
+			"was to go back is gone; the state before it is in \"" LB_RUN_DIR
+			"/%s.rollback.yaml\"",
+			instance, instance);
+		return 0;
+	}
+	return lb_err_set(
+		err, EBUSY,
+		"instance \"%s\": the last change waits for `meshlb confirm` until %s (%s "
+		"from now): confirm it, or wait until it is undone",
+		instance, lb_time_str(at, p.deadline),
+		lb_duration_str(left, p.deadline > now ? p.deadline - now : 0));
+}
+
+static int open_instance(struct apply *a, struct lb_err *err)
+{
+	const struct lb_cli *cli = a->cli;
+	int ret;
+
+	ret = lb_session_open(&a->s, cli->instance, cli->dry_run ? LB_READ : LB_WRITE, cli->force,
+			      err);
+	if (ret != -ENOENT)
+		return ret;
+	/* All is new. The limits of what is not there are what the config wants. */
+	lb_model_init(&a->s.model);
+	a->s.model.limits = a->desired.limits;
+	return 0;
+}
+
+static int compare(struct apply *a, struct lb_err *err)
+{
+	int ret;
+
+	if (!a->cli->reset_overrides)
+		lb_overrides_carry(&a->desired, &a->s.model);
+	ret = lb_diff_make(&a->diff, &a->s.model, &a->desired, LB_SOURCE_FILE, err);
+	if (ret)
+		return ret;
+	/* What is wrong below the model: an apply that changes something repairs it too, but only
+	 * where nothing else is to be said is it worth the time of naming it. */
+	if (!a->diff.n && a->s.dp)
+		ret = a->s.ops->audit(a->s.dp, &a->s.model, add_finding, &a->findings, err);
+	return ret < 0 ? ret : 0;
+}
+
+static int warn(const struct apply *a, struct lb_err *err)
+{
+	struct lb_texts warnings = {};
+	int ret = lb_preflight(&a->desired, &a->diff, a->cli->file, a->cli->force, &warnings, err);
+
+	for (size_t i = 0; i < warnings.n; i++)
+		lb_warn("%s", warnings.list[i]);
+	lb_texts_free(&warnings);
+	return ret;
+}
+
+static int create_instance(struct apply *a, struct lb_err *err)
+{
+	const struct lb_dp_options opt = {
+		.instance = a->cli->instance, .write = true, .force = a->cli->force};
+
+	return a->s.ops->create(&a->s.dp, &opt, &a->desired, err);
+}
+
+static int commit(struct apply *a, struct lb_err *err)
+{
+	const struct lb_cli *cli = a->cli;
+	bool fresh = !a->s.dp;
+	int ret = 0;
+
+	if (fresh)
+		ret = create_instance(a, err);
+	/* Nothing is lost without the process where nothing is changed. */
+	if (!ret && cli->confirm_timeout && a->diff.n) {
+		ret = lb_rollback_arm(cli->instance, fresh ? NULL : &a->s.model,
+				      cli->reset_overrides, cli->confirm_timeout, err);
+		a->armed = !ret;
+	}
+	if (!ret)
+		ret = a->s.ops->apply(a->s.dp, &a->diff, &a->desired, &a->repaired, err);
+	return ret;
+}
+
+static void print_json(const struct apply *a)
+{
+	json_t *o = lb_json_new("apply");
+	size_t added, changed, removed;
+
+	lb_diff_count(&a->diff, &added, &changed, &removed);
+	json_object_set_new(o, "instance", json_string(a->cli->instance));
+	json_object_set_new(o, "dry_run", json_boolean(a->cli->dry_run));
+	json_object_set_new(o, "added", json_integer(added));
+	json_object_set_new(o, "changed", json_integer(changed));
+	json_object_set_new(o, "removed", json_integer(removed));
+	json_object_set_new(o, "repaired", json_integer(a->repaired));
+	json_object_set_new(o, "changes", lb_json_diff(&a->diff));
+	json_object_set_new(o, "findings", lb_json_texts(&a->findings));
+	if (a->armed)
+		json_object_set_new(o, "confirm_within", json_integer(a->cli->confirm_timeout));
+	lb_json_print(o);
+}
+
+static void print_text(const struct apply *a)
+{
+	bool dry = a->cli->dry_run;
+
+	lb_diff_print(&a->diff, stdout);
+	for (size_t i = 0; i < a->findings.n; i++)
+		printf("%s: %s\n", dry ? "to repair" : "repaired", a->findings.list[i]);
+	if (!a->diff.n && !a->findings.n)
+		printf("no difference\n");
+	if (!a->findings.n && a->repaired)
+		printf("repaired beside it: %zu\n", a->repaired);
+	if (a->armed)
+		lb_info("`meshlb confirm --instance %s` within %" PRIu32
+			" s keeps it, else it is undone",
+			a->cli->instance, a->cli->confirm_timeout);
+}
+
+static void print(const struct apply *a)
+{
+	if (a->cli->json)
+		print_json(a);
+	else if (!lb_log_quiet)
+		print_text(a);
+}
+
+static int run(struct apply *a, struct lb_err *err)
+{
+	const struct lb_cli *cli = a->cli;
+	int ret = load(a, err);
+
+	if (!ret && !cli->dry_run)
+		ret = lb_dp_ebpf.probe(err);
+	if (!ret)
+		ret = open_instance(a, err);
+	if (!ret && !cli->dry_run)
+		ret = refuse_while_pending(cli->instance, err);
+	if (!ret)
+		ret = compare(a, err);
+	if (!ret)
+		ret = warn(a, err);
+	if (!ret && !cli->dry_run)
+		ret = commit(a, err);
+	return ret;
+}
+
+int lb_cmd_apply(struct lb_cli *cli)
+{
+	struct apply a = {.cli = cli, .s.ops = &lb_dp_ebpf};
+	struct lb_err err, ignored;
+	int ret = run(&a, &err);
+	int code = LB_EXIT_DONE;
+
+	if (ret) {
+		lb_error("%s", err.text);
+		code = LB_EXIT_FAILED;
+	} else {
+		print(&a);
+		if (cli->dry_run && (a.diff.n || a.findings.n))
+			code = LB_EXIT_DIFFERENT;
+	}
+	lb_diff_free(&a.diff);
+	lb_session_close(&a.s); /* before cancel(), which must not hold its lock */
+	if (ret && a.armed)
+		lb_rollback_cancel(cli->instance, &ignored);
+	lb_model_free(&a.desired);
+	lb_texts_free(&a.findings);
+	return code;
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* cmd_check.c - `meshlb check`: what is wrong with a config, here, and what it will take. */
+#include <stdio.h>
+
+#include "cli.h"
+#include "json.h"
+#include "preflight.h"
+
+struct check_result {
+	struct lb_model model;
+	struct lb_texts warnings;
+	uint64_t memory;
+	struct lb_usage connections4, connections6, other;
+	size_t n_listens, n_backends;
+};
+
+static int examine(struct check_result *r, const struct lb_cli *cli, struct lb_err *err)
+{
+	int ret = lb_config_load(&r->model, cli->file, err);
+
+	if (!ret)
+		ret = lb_preflight_interfaces(&r->model, cli->file, err);
+	if (!ret)
+		ret = lb_preflight(&r->model, NULL, cli->file, cli->force, &r->warnings, err);
+	if (ret)
+		return ret;
+	r->memory = lb_ebpf_memory(&r->model.limits, &r->connections4, &r->connections6, &r->other);
+	for (size_t i = 0; i < r->model.n_services; i++) {
+		r->n_listens += r->model.services[i].n_listens;
+		r->n_backends += r->model.services[i].n_backends;
+	}
+	return 0;
+}
+
+static void print_json(const struct check_result *r, const char *error)
+{
+	json_t *o = lb_json_new("check");
+
+	json_object_set_new(o, "ok", json_boolean(!error));
+	if (error) {
+		json_object_set_new(o, "error", json_string(error));
+	} else {
+		json_object_set_new(o, "services", json_integer(r->model.n_services));
+		json_object_set_new(o, "listens", json_integer(r->n_listens));
+		json_object_set_new(o, "backends", json_integer(r->n_backends));
+		json_object_set_new(o, "interfaces", json_integer(r->model.n_interfaces));
+		json_object_set_new(o, "memory",
+				    json_pack("{s:I, s:I, s:I, s:I}", "total",
+					      (json_int_t)r->memory, "connections",
+					      (json_int_t)r->connections4.bytes, "connections6",
+					      (json_int_t)r->connections6.bytes, "other",
+					      (json_int_t)r->other.bytes));
+	}
+	json_object_set_new(o, "warnings", lb_json_texts(&r->warnings));
+	lb_json_print(o);
+}
+
+static void print_text(const struct check_result *r, const char *file)
+{
+	char total[LB_TEXT_MAX], four[LB_TEXT_MAX], six[LB_TEXT_MAX], other[LB_TEXT_MAX];
+
+	printf("%s: OK: services %zu, listens %zu, backends %zu, interfaces %zu\n", file,
+	       r->model.n_services, r->n_listens, r->n_backends, r->model.n_interfaces);
+	printf("its limits take %s of kernel memory: %u IPv4 connections %s, %u IPv6 connections "
+	       "%s, "
+	       "the rest %s\n",
+	       lb_size_str(total, r->memory), r->model.limits.connections,
+	       lb_size_str(four, r->connections4.bytes), r->model.limits.connections6,
+	       lb_size_str(six, r->connections6.bytes), lb_size_str(other, r->other.bytes));
+}
+
+int lb_cmd_check(struct lb_cli *cli)
+{
+	struct check_result r = {};
+	struct lb_err err;
+	int ret = examine(&r, cli, &err);
+
+	for (size_t i = 0; i < r.warnings.n; i++)
+		lb_warn("%s", r.warnings.list[i]);
+	if (ret)
+		lb_error("%s", err.text);
+	if (cli->json)
+		print_json(&r, ret ? err.text : NULL);
+	else if (!ret && !lb_log_quiet)
+		print_text(&r, cli->file);
+	lb_texts_free(&r.warnings);
+	lb_model_free(&r.model);
+	return ret ? LB_EXIT_FAILED : LB_EXIT_DONE;
+}

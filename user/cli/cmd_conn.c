@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* cmd_conn.c - `meshlb conn`: connections, listed, counted or forgotten, all or by filters. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cli.h"
+#include "json.h"
+#include "text.h"
+
+static int parse_filter(const struct lb_cli *cli, struct lb_conn_filter *f)
+{
+	const char *why;
+
+	*f = (struct lb_conn_filter){
+		.service = cli->service,
+		.by_backend = cli->backend,
+		.by_client = cli->client,
+	};
+	if (cli->backend && lb_match_parse(&f->backend, NULL, cli->backend, &why))
+		return lb_usage_error(cli, "--backend: \"%s\": not %s", cli->backend, why);
+	if (cli->client && lb_match_parse(&f->client, &f->client_prefix, cli->client, &why))
+		return lb_usage_error(cli, "--client: \"%s\": not %s", cli->client, why);
+	return LB_EXIT_DONE;
+}
+
+struct listing {
+	const struct lb_model *model;
+	const char **names; /* of services, by id */
+	uint32_t n_names;
+	uint64_t n;
+};
+
+/* From a service's id to its name: one look for each of perhaps millions of connections. */
+static int index_services(struct listing *l)
+{
+	for (size_t i = 0; i < l->model->n_services; i++)
+		if (l->model->services[i].id >= l->n_names)
+			l->n_names = l->model->services[i].id + 1;
+	l->names = calloc(l->n_names + 1, sizeof(*l->names));
+	if (!l->names)
+		return -1;
+	for (size_t i = 0; i < l->model->n_services; i++)
+		l->names[l->model->services[i].id] = l->model->services[i].name;
+	return 0;
+}
+
+static const char *service_name(const struct listing *l, uint32_t id)
+{
+	const char *name = id < l->n_names ? l->names[id] : NULL;
+
+	return name ? name : "-"; /* removed; its connections live on */
+}
+
+static void print_row(void *arg, const struct lb_conn *c)
+{
+	char client[LB_ENDPOINT_STRLEN], service[LB_ENDPOINT_STRLEN], backend[LB_ENDPOINT_STRLEN];
+	char age[LB_TEXT_MAX];
+	struct listing *l = arg;
+
+	l->n++;
+	printf("%-5s  %-21s  %-21s  %-21s  %-11s  %-8s  %s%s\n", lb_proto_name(c->proto),
+	       lb_endpoint_str(client, &c->client), lb_endpoint_str(service, &c->service),
+	       lb_endpoint_str(backend, &c->backend), lb_conn_state_name(c->state),
+	       lb_duration_str(age, c->age), service_name(l, c->service_id),
+	       c->half ? " (one direction)" : "");
+}
+
+/* One a line, as they come: a list of millions is not held in memory. */
+static void print_json_row(void *arg, const struct lb_conn *c)
+{
+	struct listing *l = arg;
+	json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:b}", "protocol",
+			      lb_proto_name(c->proto), "client", lb_json_endpoint(&c->client),
+			      "address", lb_json_endpoint(&c->service), "backend",
+			      lb_json_endpoint(&c->backend), "state", lb_conn_state_name(c->state),
+			      "idle", (json_int_t)c->age, "service", service_name(l, c->service_id),
+			      "one_direction", c->half);
+
+	fputs(l->n++ ? ",\n    " : "\n    ", stdout);
+	json_dumpf(o, stdout, JSON_COMPACT);
+	json_decref(o);
+}
+
+static int list(struct lb_session *s, const struct lb_cli *cli, const struct lb_conn_filter *f)
+{
+	struct listing l = {.model = &s->model};
+	struct lb_err err;
+	uint64_t n;
+	int ret;
+
+	if (index_services(&l)) {
+		lb_error("no memory");
+		return LB_EXIT_FAILED;
+	}
+	if (cli->json)
+		printf("{\n  \"schema\": %d,\n  \"kind\": \"connections\",\n  \"connections\": [",
+		       LB_JSON_SCHEMA);
+	else
+		printf("%-5s  %-21s  %-21s  %-21s  %-11s  %-8s  %s\n", "PROTO", "CLIENT", "ADDRESS",
+		       "BACKEND", "STATE", "IDLE", "SERVICE");
+	ret = s->ops->conn_list(s->dp, f, cli->json ? print_json_row : print_row, &l, &n, &err);
+	if (cli->json)
+		printf("\n  ]\n}\n");
+	free(l.names);
+	if (ret)
+		lb_error("%s", err.text);
+	return ret ? LB_EXIT_FAILED : LB_EXIT_DONE;
+}
+
+static void ignore(void *arg, const struct lb_conn *c)
+{
+	(void)arg;
+	(void)c;
+}
+
+static int count(struct lb_session *s, const struct lb_cli *cli, const struct lb_conn_filter *f,
+		 bool flush)
+{
+	struct lb_err err;
+	uint64_t n = 0;
+	json_t *o;
+	int ret;
+
+	if (flush)
+		ret = s->ops->conn_flush(s->dp, f, &n, &err);
+	else
+		ret = s->ops->conn_list(s->dp, f, ignore, NULL, &n, &err);
+	if (ret) {
+		lb_error("%s", err.text);
+		return flush && n ? LB_EXIT_PARTLY : LB_EXIT_FAILED;
+	}
+	if (!cli->json) {
+		if (!flush || !lb_log_quiet)
+			printf("%" PRIu64 "%s\n", n, flush ? " forgotten" : "");
+		return LB_EXIT_DONE;
+	}
+	o = lb_json_new(flush ? "flush" : "count");
+	json_object_set_new(o, "connections", json_integer(n));
+	return lb_json_print(o);
+}
+
+enum what { LIST, COUNT, FLUSH };
+
+static int run(const struct lb_cli *cli, enum what what)
+{
+	struct lb_conn_filter filter;
+	int code = parse_filter(cli, &filter);
+	struct lb_session s;
+
+	if (code)
+		return code;
+	if (lb_session_start(&s, cli, what == FLUSH ? LB_WRITE : LB_READ))
+		return LB_EXIT_FAILED;
+	if (filter.service && !lb_need_service(&s.model, filter.service))
+		code = LB_EXIT_FAILED;
+	else if (what == LIST)
+		code = list(&s, cli, &filter);
+	else
+		code = count(&s, cli, &filter, what == FLUSH);
+	lb_session_close(&s);
+	return code;
+}
+
+int lb_cmd_conn_ls(struct lb_cli *cli)
+{
+	return run(cli, LIST);
+}
+
+int lb_cmd_conn_count(struct lb_cli *cli)
+{
+	return run(cli, COUNT);
+}
+
+int lb_cmd_conn_flush(struct lb_cli *cli)
+{
+	return run(cli, FLUSH);
+}

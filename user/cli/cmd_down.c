@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* cmd_down.c - `meshlb down`: takes everything of an instance out of the kernel. */
+#include <errno.h>
+
+#include "cli.h"
+#include "json.h"
+#include "rollback.h"
+
+/* By hand, not by lb_session_open(): what cannot be read any more must be removable. */
+static int bring_down(const char *instance, bool *begun, struct lb_err *err)
+{
+	const struct lb_dp_options opt = {.instance = instance, .write = true, .force = true};
+	const struct lb_dp_ops *ops = &lb_dp_ebpf;
+	struct lb_dp *dp = NULL;
+	int ret = ops->open(&dp, &opt, err);
+
+	if (!dp) /* an instance of another ABI or namespace gives a handle and an error */
+		return ret;
+	*begun = true;
+	return ops->down(dp, err);
+}
+
+int lb_cmd_down(struct lb_cli *cli)
+{
+	bool begun = false;
+	struct lb_err err;
+	json_t *o;
+	int ret;
+
+	/* Else the process that waits would bring it all back. */
+	if (!lb_rollback_cancel(cli->instance, &err))
+		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",
+			cli->instance);
+	ret = bring_down(cli->instance, &begun, &err);
+	if (ret && ret != -ENOENT) {
+		lb_error("%s", err.text);
+		return begun ? LB_EXIT_PARTLY : LB_EXIT_FAILED;
+	}
+	if (!cli->json) {
+		lb_info("instance \"%s\": %s", cli->instance, ret ? "there is none" : "removed");
+		return LB_EXIT_DONE;
+	}
+	o = lb_json_new("down");
+	json_object_set_new(o, "instance", json_string(cli->instance));
+	json_object_set_new(o, "removed", json_boolean(!ret));
+	return lb_json_print(o);
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* cmd_service.c - `meshlb service`: the services, and one with all that belongs to it. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "json.h"
+#include "sample.h"
+#include "table.h"
+#include "text.h"
+
+static size_t count_active(const struct lb_service_conf *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_backends; i++)
+		n += lb_backend_weight(&s->backends[i]) > 0;
+	return n;
+}
+
+static char *listens_text(const struct lb_service_conf *s, char *buf, size_t size)
+{
+	char one[LB_ENDPOINT_STRLEN];
+	size_t len = 0;
+
+	*buf = '\0';
+	for (size_t i = 0; i < s->n_listens && len < size; i++)
+		len += snprintf(buf + len, size - len, "%s%s", i ? " " : "",
+				lb_listen_str(one, &s->listens[i]));
+	return buf;
+}
+
+static int list_json(const struct lb_sample *sample, const struct lb_cli *cli)
+{
+	const struct lb_model *m = &sample->s.model;
+	json_t *o = lb_json_new("services"), *list = json_array();
+
+	for (size_t i = 0; i < m->n_services; i++) {
+		const struct lb_service_conf *s = &m->services[i];
+
+		json_array_append_new(list,
+				      json_pack("{s:s, s:o, s:s, s:s, s:I, s:I, s:o}", "name",
+						s->name, "listen", lb_json_listens(s), "scheduler",
+						lb_scheduler_name(s->scheduler), "source",
+						lb_source_name(s->source), "backends",
+						(json_int_t)s->n_backends, "backends_active",
+						(json_int_t)count_active(s), "counters",
+						lb_json_counters(&sample->stats.services[i])));
+	}
+	json_object_set_new(o, "instance", json_string(cli->instance));
+	json_object_set_new(o, "services", list);
+	return lb_json_print(o);
+}
+
+static int list_text(const struct lb_sample *sample)
+{
+	struct lb_table t =
+		LB_TABLE("SERVICE", "LISTEN", "SCHEDULER", ">BACKENDS", ">CONNECTIONS", ">PACKETS");
+	const struct lb_model *m = &sample->s.model;
+	char listens[512];
+
+	for (size_t i = 0; i < m->n_services; i++) {
+		const struct lb_counters *c = &sample->stats.services[i];
+		const struct lb_service_conf *s = &m->services[i];
+
+		lb_table_add(&t, "%s", s->name);
+		lb_table_add(&t, "%s", listens_text(s, listens, sizeof(listens)));
+		lb_table_add(&t, "%s", lb_scheduler_name(s->scheduler));
+		lb_table_add(&t, "%zu/%zu", count_active(s), s->n_backends);
+		lb_table_add(&t, "%" PRIu64, (uint64_t)c->connections);
+		lb_table_add(&t, "%" PRIu64, (uint64_t)(c->packets[0] + c->packets[1]));
+	}
+	lb_table_print(&t, stdout);
+	lb_table_free(&t);
+	return LB_EXIT_DONE;
+}
+
+int lb_cmd_service_ls(struct lb_cli *cli)
+{
+	struct lb_sample sample;
+	int code;
+
+	if (lb_sample_take(&sample, cli))
+		return LB_EXIT_FAILED;
+	code = cli->json ? list_json(&sample, cli) : list_text(&sample);
+	lb_sample_free(&sample);
+	return code;
+}
+
+/* What part of its family's new connections a backend gets: rr does not look at weights. */
+static double share(const struct lb_service_conf *s, const struct lb_backend_conf *b)
+{
+	bool even = s->scheduler == LB_SCHED_RR;
+	uint32_t own = lb_backend_weight(b);
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < s->n_backends; i++) {
+		uint32_t weight = lb_backend_weight(&s->backends[i]);
+
+		if (s->backends[i].at.family == b->at.family)
+			sum += even ? weight > 0 : weight;
+	}
+	return sum ? (even ? own > 0 : own) / (double)sum : 0;
+}
+
+static const char *override_text(char buf[LB_TEXT_MAX], const struct lb_backend_conf *b)
+{
+	if (b->override == LB_NO_OVERRIDE)
+		snprintf(buf, LB_TEXT_MAX, "-");
+	else if (b->override)
+		snprintf(buf, LB_TEXT_MAX, "weight %u", b->override);
+	else
+		snprintf(buf, LB_TEXT_MAX, "drained");
+	return buf;
+}
+
+static void show_text(const struct lb_service_conf *s, const struct lb_counters *all,
+		      const struct lb_counters *each)
+{
+	struct lb_table t =
+		LB_TABLE("BACKEND", ">WEIGHT", "BY HAND", "SINCE", ">SHARE", ">CONNECTIONS",
+			 ">PACKETS IN", ">BYTES IN", ">PACKETS OUT", ">BYTES OUT");
+	char listens[1024], text[LB_ENDPOINT_STRLEN], age[LB_TEXT_MAX];
+
+	printf("service %s: scheduler %s, source %s\n", s->name, lb_scheduler_name(s->scheduler),
+	       lb_source_name(s->source));
+	if (s->scheduler == LB_SCHED_MAGLEV)
+		printf("maglev table: %u slots\n", s->maglev_size);
+	printf("listens: %s\n", listens_text(s, listens, sizeof(listens)));
+	printf("connections %" PRIu64 ", packets in %" PRIu64 " out %" PRIu64 ", bytes in %" PRIu64
+	       " out %" PRIu64 "\n\n",
+	       (uint64_t)all->connections, (uint64_t)all->packets[0], (uint64_t)all->packets[1],
+	       (uint64_t)all->bytes[0], (uint64_t)all->bytes[1]);
+	for (size_t i = 0; i < s->n_backends; i++) {
+		const struct lb_backend_conf *b = &s->backends[i];
+
+		lb_table_add(&t, "%s", lb_endpoint_str(text, &b->at));
+		lb_table_add(&t, "%u", b->weight);
+		lb_table_add(&t, "%s", override_text(text, b));
+		lb_table_add(
+			&t, "%s",
+			lb_age_str(age, b->override == LB_NO_OVERRIDE ? 0 : b->override_since));
+		lb_table_add(&t, "%.1f %%", 100 * share(s, b));
+		lb_table_add(&t, "%" PRIu64, (uint64_t)each[i].connections);
+		for (int d = 0; d < 2; d++) {
+			lb_table_add(&t, "%" PRIu64, (uint64_t)each[i].packets[d]);
+			lb_table_add(&t, "%" PRIu64, (uint64_t)each[i].bytes[d]);
+		}
+	}
+	lb_table_print(&t, stdout);
+	lb_table_free(&t);
+}
+
+static void show_json(const struct lb_service_conf *s, const struct lb_counters *all,
+		      const struct lb_counters *each)
+{
+	json_t *o = lb_json_new("service"), *backends = json_array();
+
+	for (size_t i = 0; i < s->n_backends; i++) {
+		json_t *b = lb_json_backend(&s->backends[i]);
+
+		json_object_set_new(b, "share", json_real(share(s, &s->backends[i])));
+		json_object_set_new(b, "counters", lb_json_counters(&each[i]));
+		json_array_append_new(backends, b);
+	}
+	json_object_set_new(o, "name", json_string(s->name));
+	json_object_set_new(o, "source", json_string(lb_source_name(s->source)));
+	json_object_set_new(o, "scheduler", json_string(lb_scheduler_name(s->scheduler)));
+	json_object_set_new(o, "maglev_size", json_integer(s->maglev_size));
+	json_object_set_new(o, "listen", lb_json_listens(s));
+	json_object_set_new(o, "counters", lb_json_counters(all));
+	json_object_set_new(o, "backends", backends);
+	lb_json_print(o);
+}
+
+int lb_cmd_service_show(struct lb_cli *cli)
+{
+	const struct lb_counters *all, *each;
+	const struct lb_service_conf *s;
+	struct lb_sample sample;
+
+	if (lb_sample_take(&sample, cli))
+		return LB_EXIT_FAILED;
+	s = lb_need_service(&sample.s.model, cli->argv[0]);
+	if (s) {
+		all = &sample.stats.services[s - sample.s.model.services];
+		each = sample.stats.backends;
+		for (const struct lb_service_conf *o = sample.s.model.services; o < s; o++)
+			each += o->n_backends;
+		(cli->json ? show_json : show_text)(s, all, each);
+	}
+	lb_sample_free(&sample);
+	return s ? LB_EXIT_DONE : LB_EXIT_FAILED;
+}

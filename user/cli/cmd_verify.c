@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* cmd_verify.c - `meshlb verify`: config against running state, running state against the kernel.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "json.h"
+#include "overrides.h"
+#include "table.h"
+
+struct verify {
+	const struct lb_cli *cli;
+	struct lb_session s;
+	struct lb_model desired;
+	struct lb_diff diff;
+	struct lb_texts findings;
+};
+
+static void add_finding(void *findings, const char *text)
+{
+	lb_texts_add(findings, "%s", text);
+}
+
+/* Without a config file there is nothing to want but what runs. */
+static bool has_config(const struct lb_cli *cli)
+{
+	return cli->file_given || !access(cli->file, F_OK);
+}
+
+static int examine(struct verify *v, struct lb_err *err)
+{
+	int ret;
+
+	lb_diff_free(&v->diff);
+	lb_texts_free(&v->findings);
+	ret = lb_session_read(&v->s, err);
+	if (ret)
+		return ret;
+	if (has_config(v->cli)) {
+		lb_overrides_carry(&v->desired, &v->s.model);
+		ret = lb_diff_make(&v->diff, &v->s.model, &v->desired, LB_SOURCE_FILE, err);
+		if (ret == -EPERM ||
+		    ret == -EBUSY) { /* no apply could do it, but different it is */
+			lb_texts_add(&v->findings, "%s", err->text);
+			ret = 0;
+		}
+	}
+	if (!ret)
+		ret = v->s.ops->audit(v->s.dp, &v->s.model, add_finding, &v->findings, err);
+	return ret < 0 ? ret : 0;
+}
+
+static int read_generation(struct verify *v, uint32_t *generation, struct lb_err *err)
+{
+	struct lb_dp_status status;
+	int ret = v->s.ops->status(v->s.dp, &status, err);
+
+	if (ret)
+		return ret;
+	*generation = status.generation;
+	v->s.ops->status_free(&status);
+	return 0;
+}
+
+/* Readers take no lock: where an apply came between, what we have seen was half of each. */
+static int examine_at_rest(struct verify *v, struct lb_err *err)
+{
+	uint32_t before, after;
+	int ret = 0;
+
+	for (int tries = 0; tries < 5; tries++) {
+		ret = read_generation(v, &before, err);
+		if (!ret)
+			ret = examine(v, err);
+		if (!ret)
+			ret = read_generation(v, &after, err);
+		if (ret || before == after)
+			break;
+	}
+	return ret;
+}
+
+static void print_json(const struct verify *v)
+{
+	json_t *o = lb_json_new("verify");
+
+	json_object_set_new(o, "instance", json_string(v->cli->instance));
+	json_object_set_new(o, "ok", json_boolean(!v->diff.n && !v->findings.n));
+	json_object_set_new(o, "config",
+			    has_config(v->cli) ? json_string(v->cli->file) : json_null());
+	json_object_set_new(o, "changes", lb_json_diff(&v->diff));
+	json_object_set_new(o, "findings", lb_json_texts(&v->findings));
+	json_object_set_new(o, "overrides", lb_json_overrides(&v->s.model));
+	lb_json_print(o);
+}
+
+static void print_text(const struct verify *v)
+{
+	if (v->diff.n)
+		printf("`meshlb apply` would change:\n");
+	lb_diff_print(&v->diff, stdout);
+	for (size_t i = 0; i < v->findings.n; i++)
+		printf("%s%s%s\n", lb_colour(stdout, LB_RED), v->findings.list[i],
+		       lb_colour(stdout, LB_PLAIN));
+	lb_overrides_print(&v->s.model, stdout);
+	if (!v->diff.n && !v->findings.n)
+		printf("OK: the kernel is as %s says\n",
+		       has_config(v->cli) ? v->cli->file : "the running state");
+}
+
+int lb_cmd_verify(struct lb_cli *cli)
+{
+	struct verify v = {.cli = cli};
+	struct lb_err err;
+	int ret = 0, code;
+
+	if (has_config(cli))
+		ret = lb_config_load(&v.desired, cli->file, &err);
+	if (!ret)
+		ret = lb_session_open(&v.s, cli->instance, LB_READ, false, &err);
+	if (!ret)
+		ret = examine_at_rest(&v, &err);
+	if (ret)
+		lb_error("%s", err.text);
+	else if (cli->json)
+		print_json(&v);
+	else if (!lb_log_quiet)
+		print_text(&v);
+	code = ret ? LB_EXIT_FAILED : v.diff.n || v.findings.n ? LB_EXIT_DIFFERENT : LB_EXIT_DONE;
+	lb_diff_free(&v.diff);
+	lb_texts_free(&v.findings);
+	lb_session_close(&v.s);
+	lb_model_free(&v.desired);
+	return code;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* preflight.h - what of this host would be in a config's way: interfaces, routes, sysctls, ports.
+ */
+#ifndef LB_PREFLIGHT_H
+#define LB_PREFLIGHT_H
+
+#include "core/model.h"
+#include "core/reconcile.h"
+#include "text.h"
+
+/* Do the interfaces exist? -ENODEV where one does not. `file` stands in messages. */
+int lb_preflight_interfaces(const struct lb_model *m, const char *file, struct lb_err *err);
+
+/*
+ * Looks at the ports and backends that `diff` adds; at all of m's where diff is NULL: an apply that
+ * changes one backend must not ask for the routes of all. -EADDRINUSE where a local program has a
+ * `*` port (not with `force`); else 0, and what an operator should know is added to *warnings.
+ */
+int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const char *file, bool force,
+		 struct lb_texts *warnings, struct lb_err *err);
+
+#endif

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* session.c - an instance that is open, and the model that was read from it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "text.h"
+
+int lb_session_read(struct lb_session *s, struct lb_err *err)
+{
+	lb_model_free(&s->model);
+	return s->ops->read(s->dp, &s->model, err);
+}
+
+int lb_session_open(struct lb_session *s, const char *instance, enum lb_access access, bool force,
+		    struct lb_err *err)
+{
+	struct lb_dp_options opt = {
+		.instance = instance,
+		.write = access == LB_WRITE,
+		.force = force,
+	};
+	int ret;
+
+	*s = (struct lb_session){.ops = &lb_dp_ebpf};
+	ret = s->ops->open(&s->dp, &opt, err);
+	if (ret)
+		return ret;
+	ret = lb_session_read(s, err);
+	if (ret)
+		lb_session_close(s);
+	return ret;
+}
+
+int lb_session_start(struct lb_session *s, const struct lb_cli *cli, enum lb_access access)
+{
+	struct lb_err err;
+	int ret = lb_session_open(s, cli->instance, access, false, &err);
+
+	if (ret)
+		lb_error("%s", err.text);
+	return ret;
+}
+
+void lb_session_close(struct lb_session *s)
+{
+	lb_model_free(&s->model);
+	if (s->dp)
+		s->ops->close(s->dp);
+	s->dp = NULL;
+}
+
+#define LB_LISTED_MAX 20 /* names in an error: who has more of them knows where to look */
+
+static void list_names(char *buf, size_t size, const struct lb_texts *names)
+{
+	size_t len = 0;
+
+	snprintf(buf, size, "there is none");
+	for (size_t i = 0; i < names->n && len < size; i++) {
+		if (i == LB_LISTED_MAX) {
+			snprintf(buf + len, size - len, " and %zu more", names->n - i);
+			break;
+		}
+		len += snprintf(buf + len, size - len, "%s%s",
+				i ? ", " : "there are: ", names->list[i]);
+	}
+}
+
+struct lb_service_conf *lb_need_service(const struct lb_model *m, const char *name)
+{
+	struct lb_service_conf *s = lb_model_find_service(m, name);
+	struct lb_texts names = {};
+	char list[800];
+
+	if (s)
+		return s;
+	for (size_t i = 0; i < m->n_services; i++)
+		lb_texts_add(&names, "%s", m->services[i].name);
+	list_names(list, sizeof(list), &names);
+	lb_error("service \"%s\": no such service; %s", name, list);
+	lb_texts_free(&names);
+	return NULL;
+}
+
+struct lb_backend_conf *lb_need_backend(const struct lb_service_conf *s, const char *text)
+{
+	char list[800], buf[LB_ENDPOINT_STRLEN];
+	struct lb_backend_conf *b;
+	struct lb_texts names = {};
+	struct lb_endpoint at;
+	const char *why;
+
+	if (lb_endpoint_parse(&at, text, &why)) {
+		lb_error("backend \"%s\": %s", text, why);
+		return NULL;
+	}
+	b = lb_service_find_backend(s, &at);
+	if (b)
+		return b;
+	for (size_t i = 0; i < s->n_backends; i++)
+		lb_texts_add(&names, "%s", lb_endpoint_str(buf, &s->backends[i].at));
+	list_names(list, sizeof(list), &names);
+	lb_error("backend \"%s\": service \"%s\" has no such backend; %s", text, s->name, list);
+	lb_texts_free(&names);
+	return NULL;
+}
