@@ -59,10 +59,9 @@ flip lb_members "$(service_field vote '.pool[1].members')" 4
 expect_found_and_repaired 'a member'"'"'s weight' 'weight|member'
 
 step 'a listen deleted, a port forgotten'
-key=$(bpftool -j map dump pinned "$PINS/lb_listens" |
-	jq -r '[.[] | select(.formatted.key.port == 36895)][0].key | join(" ")') # 8080 swapped
-# shellcheck disable=SC2086
-bpftool map delete pinned "$PINS/lb_listens" key $key
+read -r -a listen < <(bpftool -j map dump pinned "$PINS/lb_listens" |
+	jq -r '[.[] | select(.formatted.key.port == 36895)][0].key | join(" ")') # 8080, swapped
+bpftool map delete pinned "$PINS/lb_listens" key "${listen[@]}"
 expect_found_and_repaired 'a listen' '8080'
 
 step 'the hooks'
