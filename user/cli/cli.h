@@ -36,6 +36,11 @@ struct lb_cli {
 	char **argv;
 };
 
+static inline const char *lb_file_name(const struct lb_cli *cli) /* for messages */
+{
+	return cli->file[0] == '-' && !cli->file[1] ? "<stdin>" : cli->file;
+}
+
 /* Options that only some commands take. */
 enum lb_option_bit {
 	LB_OPT_DRY_RUN = 1,

@@ -30,7 +30,7 @@ static int load(struct apply *a, struct lb_err *err)
 	int ret = lb_config_load(&a->desired, a->cli->file, err);
 
 	if (!ret)
-		ret = lb_preflight_interfaces(&a->desired, a->cli->file, err);
+		ret = lb_preflight_interfaces(&a->desired, lb_file_name(a->cli), err);
 	return ret;
 }
 
@@ -96,7 +96,8 @@ static int compare(struct apply *a, struct lb_err *err)
 static int warn(const struct apply *a, struct lb_err *err)
 {
 	struct lb_texts warnings = {};
-	int ret = lb_preflight(&a->desired, &a->diff, a->cli->file, a->cli->force, &warnings, err);
+	int ret = lb_preflight(&a->desired, &a->diff, lb_file_name(a->cli), a->cli->force,
+			       &warnings, err);
 
 	for (size_t i = 0; i < warnings.n; i++)
 		lb_warn("%s", warnings.list[i]);

@@ -19,9 +19,10 @@ static int examine(struct check_result *r, const struct lb_cli *cli, struct lb_e
 	int ret = lb_config_load(&r->model, cli->file, err);
 
 	if (!ret)
-		ret = lb_preflight_interfaces(&r->model, cli->file, err);
+		ret = lb_preflight_interfaces(&r->model, lb_file_name(cli), err);
 	if (!ret)
-		ret = lb_preflight(&r->model, NULL, cli->file, cli->force, &r->warnings, err);
+		ret = lb_preflight(&r->model, NULL, lb_file_name(cli), cli->force, &r->warnings,
+				   err);
 	if (ret)
 		return ret;
 	r->memory = lb_ebpf_memory(&r->model.limits, &r->connections4, &r->connections6, &r->other);
@@ -82,7 +83,7 @@ int lb_cmd_check(struct lb_cli *cli)
 	if (cli->json)
 		print_json(&r, ret ? err.text : NULL);
 	else if (!ret && !lb_log_quiet)
-		print_text(&r, cli->file);
+		print_text(&r, lb_file_name(cli));
 	lb_texts_free(&r.warnings);
 	lb_model_free(&r.model);
 	return ret ? LB_EXIT_FAILED : LB_EXIT_DONE;

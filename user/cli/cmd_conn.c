@@ -17,9 +17,9 @@ static int parse_filter(const struct lb_cli *cli, struct lb_conn_filter *f)
 		.by_client = cli->client,
 	};
 	if (cli->backend && lb_match_parse(&f->backend, NULL, cli->backend, &why))
-		return lb_usage_error(cli, "--backend: \"%s\": not %s", cli->backend, why);
+		return lb_usage_error(cli, "--backend: \"%s\": %s", cli->backend, why);
 	if (cli->client && lb_match_parse(&f->client, &f->client_prefix, cli->client, &why))
-		return lb_usage_error(cli, "--client: \"%s\": not %s", cli->client, why);
+		return lb_usage_error(cli, "--client: \"%s\": %s", cli->client, why);
 	return LB_EXIT_DONE;
 }
 

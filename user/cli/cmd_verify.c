@@ -89,7 +89,7 @@ static void print_json(const struct verify *v)
 	json_object_set_new(o, "instance", json_string(v->cli->instance));
 	json_object_set_new(o, "ok", json_boolean(!v->diff.n && !v->findings.n));
 	json_object_set_new(o, "config",
-			    has_config(v->cli) ? json_string(v->cli->file) : json_null());
+			    has_config(v->cli) ? json_string(lb_file_name(v->cli)) : json_null());
 	json_object_set_new(o, "changes", lb_json_diff(&v->diff));
 	json_object_set_new(o, "findings", lb_json_texts(&v->findings));
 	json_object_set_new(o, "overrides", lb_json_overrides(&v->s.model));
@@ -107,7 +107,7 @@ static void print_text(const struct verify *v)
 	lb_overrides_print(&v->s.model, stdout);
 	if (!v->diff.n && !v->findings.n)
 		printf("OK: the kernel is as %s says\n",
-		       has_config(v->cli) ? v->cli->file : "the running state");
+		       has_config(v->cli) ? lb_file_name(v->cli) : "the running state");
 }
 
 int lb_cmd_verify(struct lb_cli *cli)

@@ -40,7 +40,7 @@ const struct lb_command lb_commands[] = {
 	{"backend", "undrain", "SERVICE ADDR:PORT", 2, 2, 0, lb_cmd_backend_undrain,
 	 "give a backend its configured weight back",
 	 "Ends what `backend drain` or `backend weight` began.\n"},
-	{"backend", "weight", "SERVICE ADDR:PORT WEIGHT", 3, 3, 0, lb_cmd_backend_weight,
+	{"backend", "weight", "SERVICE ADDR:PORT N", 3, 3, 0, lb_cmd_backend_weight,
 	 "give a backend another weight",
 	 "0 to 65535; 0 drains. Holds until `meshlb backend undrain`, as a drain does.\n"},
 	{"conn", "ls", "", 0, 0, LB_OPT_FILTERS, lb_cmd_conn_ls, "list the connections", NULL},

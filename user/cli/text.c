@@ -181,7 +181,8 @@ int lb_match_parse(struct lb_endpoint *at, uint8_t *bits, const char *text, cons
 	char *slash;
 
 	*at = (struct lb_endpoint){};
-	*why = bits ? "an address, address/bits or address:port" : "an address or address:port";
+	*why = bits ? "not an address: write ADDR, ADDR/BITS, ADDR:PORT or [IPV6]:PORT"
+		    : "not an address: write ADDR, ADDR:PORT or [IPV6]:PORT";
 	if (snprintf(buf, sizeof(buf), "%s", text) >= (int)sizeof(buf))
 		return -EINVAL;
 	slash = bits ? strchr(buf, '/') : NULL;
@@ -189,7 +190,7 @@ int lb_match_parse(struct lb_endpoint *at, uint8_t *bits, const char *text, cons
 		*slash++ = '\0';
 	if (!lb_addr_parse(&at->addr, &at->family, buf))
 		return bits ? match_parse_bits(at, bits, slash, why) : 0;
-	if (slash)
+	if (slash || !strchr(buf, ':'))
 		return -EINVAL;
 	if (lb_endpoint_parse(at, buf, why))
 		return -EINVAL;
