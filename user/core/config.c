@@ -320,7 +320,8 @@ static int read_stream(struct lb_yaml *y, struct lb_model *m)
 	if (!err)
 		err = lb_yaml_next(y);
 	if (!err && !lb_yaml_is(y, YAML_STREAM_END_EVENT))
-		return lb_yaml_refuse(y, "document", "---", "a second document: a config is one");
+		return lb_yaml_refuse(y, "document", "---",
+				      "a second document: a config is one, remove the rest");
 	return err;
 }
 

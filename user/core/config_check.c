@@ -73,7 +73,8 @@ int lb_config_check_text(const char *text, size_t len, const char *file, struct 
 	size_t n;
 
 	if (len > LB_CONFIG_SIZE_MAX)
-		return lb_err_set(err, E2BIG, "%.128s:1: config: \"%zu bytes\": at most %u bytes",
+		return lb_err_set(err, E2BIG,
+				  "%.128s:1: config: \"%zu bytes\": too large: write at most %u",
 				  file, len, LB_CONFIG_SIZE_MAX);
 	for (; p < end; p += n) {
 		n = char_len(p, end);

@@ -40,20 +40,36 @@ static const char *line_text(const struct lb_yaml *y, int line, char *buf)
 	return buf;
 }
 
+/* What people forget most often, where the text looks like it. */
+static const char *quotes_hint(const char *text)
+{
+	if (strstr(text, "]:"))
+		return "; an IPv6 address needs quotes: \"[::1]:80\"";
+	if (strstr(text, "*:"))
+		return "; what begins with * needs quotes: \"*:80\"";
+	return "";
+}
+
 static int syntax_error(struct lb_yaml *y)
 {
 	const yaml_parser_t *p = &y->parser;
-	const char *context = p->context ? p->context : "", *hint = "";
+	const char *problem = p->problem ? p->problem : "not YAML", *hint;
+	const char *context = p->context ? p->context : "";
 	int at = (int)p->problem_mark.line + 1;
 	char buf[LINE_TEXT];
 
 	if (p->error == YAML_MEMORY_ERROR)
 		return lb_yaml_no_memory(y);
-	if (strstr(context, "alias"))
-		hint = "; a value that begins with * needs quotes: \"*:80\"";
-	return lb_config_refuse(y->err, y->name, at, "syntax", line_text(y, at, buf), "%s%s%s%s",
-				context, *context ? ": " : "", p->problem ? p->problem : "not YAML",
-				hint);
+	line_text(y, at, buf);
+	/* A key without `:` and what nothing closes are noticed behind their own line. */
+	if (*context && (!*buf || strstr(context, "simple key"))) {
+		at = (int)p->context_mark.line + 1;
+		line_text(y, at, buf);
+	}
+	hint = strstr(problem, "start any token") ? "; indent by spaces, not tabs"
+						  : quotes_hint(buf);
+	return lb_config_refuse(y->err, y->name, at, "syntax", buf, "%s%s%s%s", context,
+				*context ? ": " : "", problem, hint);
 }
 
 /* Anchors and aliases are how a small text becomes a huge tree; tags mean nothing here. */
@@ -133,10 +149,11 @@ int lb_yaml_expect_scalar(struct lb_yaml *y, const char *what, const char *right
 {
 	char buf[LINE_TEXT];
 
-	if (!lb_yaml_is(y, YAML_SCALAR_EVENT))
-		return lb_yaml_refuse(y, what, line_text(y, lb_yaml_line(y), buf),
-				      "not one value: write %s, in quotes if it has brackets",
-				      right);
+	if (!lb_yaml_is(y, YAML_SCALAR_EVENT)) {
+		line_text(y, lb_yaml_line(y), buf);
+		return lb_yaml_refuse(y, what, buf, "not one value: write %s%s", right,
+				      quotes_hint(buf));
+	}
 	if (strlen(lb_yaml_value(y)) != y->event.data.scalar.length)
 		return lb_yaml_refuse(y, what, lb_yaml_value(y), "has a NUL character: write %s",
 				      right);
@@ -159,30 +176,32 @@ static const char *known_keys(const struct lb_yaml_key *keys, size_t n, char *bu
 int lb_yaml_mapping(struct lb_yaml *y, const char *what, const struct lb_yaml_key *keys, size_t n,
 		    void *into)
 {
-	char text[LINE_TEXT], known[KNOWN_KEYS];
+	char text[LINE_TEXT], known[KNOWN_KEYS], key[32];
 	unsigned int seen = 0;
 	size_t i;
 	int err;
 
 	if (lb_yaml_is_nothing(y))
 		return 0;
-	if (!lb_yaml_is(y, YAML_MAPPING_START_EVENT))
-		return lb_yaml_refuse(y, what, line_text(y, lb_yaml_line(y), text),
-				      "not a mapping: write \"KEY: VALUE\" with the keys %s",
-				      known_keys(keys, n, known));
+	if (!lb_yaml_is(y, YAML_MAPPING_START_EVENT)) {
+		line_text(y, lb_yaml_line(y), text);
+		return lb_yaml_refuse(y, what, text,
+				      "not a mapping: write \"KEY: VALUE\" with the keys %s%s",
+				      known_keys(keys, n, known), quotes_hint(text));
+	}
+	snprintf(key, sizeof(key), "key of %s", what);
 	while (!(err = lb_yaml_next(y)) && !lb_yaml_is(y, YAML_MAPPING_END_EVENT)) {
-		err = lb_yaml_expect_scalar(y, "key", "the name of a key");
+		err = lb_yaml_expect_scalar(y, key, "its name");
 		if (err)
 			return err;
 		for (i = 0; i < n && strcmp(keys[i].name, lb_yaml_value(y)); i++)
 			;
 		if (i == n)
-			return lb_yaml_refuse(y, "key", lb_yaml_value(y),
-					      "unknown: the keys of a %s are %s", what,
+			return lb_yaml_refuse(y, key, lb_yaml_value(y), "unknown: write one of %s",
 					      known_keys(keys, n, known));
 		if (seen & 1u << i)
-			return lb_yaml_refuse(y, "key", lb_yaml_value(y),
-					      "is there twice: write it once in a %s", what);
+			return lb_yaml_refuse(y, key, lb_yaml_value(y),
+					      "is there twice: write it once");
 		seen |= 1u << i;
 		err = lb_yaml_next(y);
 		if (!err)
