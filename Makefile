@@ -38,6 +38,7 @@ test_lib   = $(patsubst %.c,$1/%.o,$(filter-out %.bpf.c tests/$2/test_%.c,$(wild
 test_progs = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/$1/test_*.c))
 UNIT       := $(call test_progs,unit)
 PROG       := $(call test_progs,prog)
+FUZZ       := $(patsubst tests/unit/fuzz_%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/unit/fuzz_*.c))
 BENCH      := $(if $(wildcard tests/bench/*.c),$(BUILD)/tests/bench/bench)
 TEST_BPF   := $(patsubst %.bpf.c,$(BUILD)/%.bpf.o,$(wildcard tests/*/*.bpf.c))
 TEST_SKELS := $(TEST_BPF:.bpf.o=.skel.h)
@@ -113,6 +114,14 @@ $(UNIT): $(BUILD)/%: $(BUILD)/asan/%.o $(call test_lib,$(BUILD)/asan,unit) $(BUI
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(ASAN) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
 
+# libFuzzer needs its coverage in all that it fuzzes: the sources, not the library.
+FUZZED := $(filter-out tests/unit/fuzz_%.c tests/unit/test_%.c,$(wildcard user/core/*.c tests/unit/*.c))
+$(FUZZ): $(BUILD)/tests/fuzz/%: tests/unit/fuzz_%.c $(FUZZED) $(wildcard user/core/*.h tests/unit/*.h)
+	$(say) FUZZ $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) -g -O1 -std=gnu11 -fsanitize=fuzzer,address,undefined $(CPPFLAGS) -Itests/unit \
+		$(filter %.c,$^) -lyaml -o $@
+
 $(PROG): $(BUILD)/%: $(BUILD)/%.o $(call test_lib,$(BUILD),prog) $(BUILD)/libmeshlb.a
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -lpthread -o $@
@@ -121,7 +130,7 @@ $(BENCH): $(call test_lib,$(BUILD),bench) $(BUILD)/libmeshlb.a
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -lpthread -o $@
 
-test-build: build $(UNIT) $(PROG) $(TEST_BPF) ## all that the tests need
+test-build: build $(UNIT) $(FUZZ) $(PROG) $(TEST_BPF) ## all that the tests need
 bench-build: build $(BENCH)
 
 demo: ## curl through a balancer and two replicas; HOOK=xdp|xdp-generic|tc, GUEST=1: on Linux 6.1

@@ -16,7 +16,7 @@ readonly BUILD='clang llvm gcc libc6-dev linux-libc-dev make pkg-config bpftool 
 	zlib1g-dev libmnl-dev libyaml-dev libjansson-dev'
 readonly LAB='iproute2 util-linux procps ethtool curl nginx'
 readonly GUEST_PACKAGES='qemu-system-x86 busybox-static cpio kmod xz-utils'
-readonly TEST='libcmocka-dev python3 jq strace iperf3 dnsmasq-base bind9-dnsutils'
+readonly TEST='libclang-rt-14-dev libcmocka-dev python3 jq strace iperf3 dnsmasq-base bind9-dnsutils'
 readonly BENCH='iptables nftables'
 readonly LINT='clang-format clang-tidy cppcheck shellcheck'
 # What of these has a unit that Debian enables for every boot.
