@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * lib_run.h - the programs under test: loads them with small tables and a clock of the test's own,
+ * fills their maps by hand (nothing of user/datapath), and runs single packets through a hook.
+ */
+#ifndef LIB_RUN_H
+#define LIB_RUN_H
+
+#include <linux/types.h>
+
+#include "lb.skel.h"
+#include "lb_abi.h"
+#include "lib_net.h"
+#include "lib_packet.h"
+
+#define RUN_FORWARDED (-1) /* instead of a reason */
+#define RUN_BACKENDS  24
+
+struct run {
+	struct net net;
+	struct lb_bpf *skel;
+	int prog[LB_HOOKS];
+	int cpus;
+	struct lb_config *config; /* mmap()ed maps */
+	struct lb_ports *ports;
+	struct lb_backend *backends;
+	struct lb_conn4_bucket *conn4;
+	struct lb_conn6_bucket *conn6;
+	uint32_t buckets4, buckets6;
+	uint32_t services, next_backend, next_member, next_line; /* given away so far */
+	struct lb_reasons seen;                                  /* counters when last read */
+	struct lb_reasons *per_cpu;
+};
+
+/* The process' own namespace, the programs loaded, all interfaces able to transmit from XDP. */
+int run_open(struct run *r, uint32_t buckets4, uint32_t buckets6, uint64_t seed);
+void run_close(struct run *r);
+
+/* What happened to a packet. */
+struct run_result {
+	int verdict; /* of the program */
+	bool forwarded, dropped;
+	int reason;           /* the one counted; RUN_FORWARDED for none */
+	unsigned int reasons; /* how many were counted */
+	struct pkt out;
+};
+int run_packet(struct run *r, enum lb_hook hook, uint32_t ifindex, const struct pkt *in,
+	       struct run_result *res);
+
+/* Services. Lists end with a NULL address. */
+struct run_listen {
+	const char *addr; /* "*": both families; 0.0.0.0 and :: are one each */
+	uint16_t port;
+	uint8_t proto; /* enum lb_proto */
+};
+struct run_backend {
+	const char *addr;
+	uint16_t port;
+	uint32_t weight;
+};
+struct run_service {
+	const char *name;
+	uint8_t scheduler;
+	uint32_t maglev_size;
+	struct run_listen listens[6];
+	struct run_backend backends[RUN_BACKENDS]; /* in canonical order */
+};
+uint32_t run_add_service(struct run *r, const struct run_service *s); /* its id */
+/* Another version of service `id`, in force from `generation` on; its listens are not changed. */
+void run_next_version(struct run *r, uint32_t id, const struct run_service *s, uint32_t generation);
+void run_remove_listen(struct run *r, const struct run_listen *l, uint32_t generation);
+uint32_t run_backend_id(struct run *r, uint32_t service, const struct pkt_end *at); /* 0: none */
+
+/* Connection entries in the table for this tuple: number, and one's state (forward, reverse). */
+struct run_entries {
+	unsigned int n[2];
+	int state[2];
+	uint32_t backend[2];
+};
+void run_entries(struct run *r, uint8_t proto, const struct pkt_end *client,
+		 const struct pkt_end *service, struct run_entries *e);
+void run_forget_connections(struct run *r);
+
+void run_clock(struct run *r, uint32_t tick);
+uint32_t run_now(struct run *r);
+void run_counters(struct run *r, uint32_t backend, struct lb_counters *c);
+void run_iface_flags(struct run *r, uint32_t ifindex, uint8_t flags);
+const char *run_reason_name(int reason);
+bool run_reason_drops(int reason);
+
+#endif
