@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ebpf.c - the ebpf datapath: its table of operations, and the life of an instance (open, create,
+ * close, down). Each other operation has a file of its own.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ebpf_internal.h"
+
+static int ebpf_probe(struct lb_err *err)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	int fd;
+
+	lb_libbpf_init();
+	if (access("/sys/kernel/btf/vmlinux", R_OK))
+		return lb_err_sys(err, errno, "datapath \"ebpf\": \"/sys/kernel/btf/vmlinux\"");
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "lb_probe", sizeof(__u32), sizeof(__u64), 1, &opts);
+	if (fd < 0)
+		return lb_err_sys(err, errno, "datapath \"ebpf\": making a BPF map");
+	close(fd);
+	return 0;
+}
+
+/* Names become directories. */
+static bool name_is_valid(const char *name)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789_.-";
+	size_t len = strlen(name);
+
+	return len && len < sizeof(((struct lb_dp *)0)->instance) && strspn(name, allowed) == len &&
+	       strcmp(name, ".") && strcmp(name, "..");
+}
+
+static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
+{
+	*dp = NULL;
+	lb_libbpf_init();
+	if (!name_is_valid(opt->instance))
+		return lb_err_set(err, EINVAL,
+				  "instance \"%s\": should be 1 to 64 of letters, digits, `_.-`",
+				  opt->instance);
+	*dp = calloc(1, sizeof(**dp));
+	if (!*dp)
+		return lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
+	snprintf((*dp)->instance, sizeof((*dp)->instance), "%s", opt->instance);
+	(*dp)->write = opt->write;
+	(*dp)->force = opt->force;
+	(*dp)->dir_fd = -1;
+	(*dp)->progs = LB_PROGS_NONE;
+	for (int i = 0; i < LB_MAPS; i++)
+		(*dp)->map_fd[i] = -1;
+	return 0;
+}
+
+static void ebpf_close(struct lb_dp *dp)
+{
+	if (dp->fresh) {
+		lb_hooks_remove(dp);
+		lb_instance_unlink(dp);
+	}
+	lb_displaced_forget(dp);
+	lb_progs_close(&dp->progs);
+	lb_maps_close(dp);
+	if (dp->dir_fd >= 0)
+		close(dp->dir_fd);
+	free(dp);
+}
+
+/* The directory is open, and locked where the handle is to write. */
+static int instance_open(struct lb_dp *dp, struct lb_err *err)
+{
+	int ret = lb_maps_open(dp, err);
+
+	if (!ret && dp->config->netns != lb_netns_inode()) {
+		dp->foreign_netns = true;
+		ret = lb_err_set(
+			err, EXDEV,
+			"instance \"%s\": it serves another network namespace (net:[%llu]): "
+			"work on it from there (`nsenter --net=...`), or use another "
+			"--instance",
+			dp->instance, (unsigned long long)dp->config->netns);
+	}
+	dp->dead = ret == -ESTALE || ret == -EXDEV;
+	return ret ? ret : lb_progs_open(dp, err);
+}
+
+static int ebpf_open(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
+{
+	int ret = dp_make(dp, opt, err);
+
+	if (ret)
+		return ret;
+	ret = lb_instance_lock(*dp, false, err);
+	if (!ret)
+		ret = instance_open(*dp, err);
+	if (ret && !(*dp)->dead) {
+		ebpf_close(*dp);
+		*dp = NULL;
+	}
+	return ret;
+}
+
+static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
+		       const struct lb_model *model, struct lb_err *err)
+{
+	int ret = dp_make(dp, opt, err);
+
+	if (ret)
+		return ret;
+	(*dp)->write = true;
+	ret = lb_instance_lock(*dp, true, err);
+	if (!ret)
+		ret = instance_open(*dp, err);
+	if (ret == -ENOENT) { /* nothing, or what a killed apply left of its first attempt */
+		lb_hooks_remove(*dp);
+		lb_maps_close(*dp);
+		lb_instance_clear(*dp);
+		(*dp)->fresh = true;
+		ret = lb_object_create(*dp, &model->limits, err);
+	}
+	if (ret) {
+		ebpf_close(*dp);
+		*dp = NULL;
+	}
+	return ret;
+}
+
+static int ebpf_down(struct lb_dp *dp, struct lb_err *err)
+{
+	int ret = 0;
+
+	if (dp->foreign_netns && !dp->force)
+		ret = lb_err_set(err, EXDEV,
+				 "instance \"%s\": it serves another network namespace: take it "
+				 "down from there, or use --force where that is gone",
+				 dp->instance);
+	if (!ret) {
+		lb_hooks_remove(dp);
+		lb_instance_unlink(dp);
+		dp->fresh = false;
+	}
+	ebpf_close(dp);
+	return ret;
+}
+
+const struct lb_dp_ops lb_dp_ebpf = {
+	.name = "ebpf",
+	.probe = ebpf_probe,
+	.open = ebpf_open,
+	.create = ebpf_create,
+	.close = ebpf_close,
+	.read = lb_ebpf_read,
+	.apply = lb_ebpf_apply,
+	.audit = lb_ebpf_audit,
+	.status = lb_ebpf_status,
+	.status_free = lb_ebpf_status_free,
+	.stats = lb_ebpf_stats,
+	.stats_free = lb_ebpf_stats_free,
+	.conn_list = lb_ebpf_conn_list,
+	.conn_flush = lb_ebpf_conn_flush,
+	.down = ebpf_down,
+};

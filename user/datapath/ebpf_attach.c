@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ebpf_attach.c - what the hooks have in common: pinned links, whose program it is that one finds
+ * there, and foreign programs that were taken off and may have to go back.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ebpf_internal.h"
+
+#define PROG_MAPS 64
+
+/* A link lives on at the pin when its interface is gone or it was detached; ifindex is 0 then. */
+int lb_link_open(const struct lb_dp *dp, const char *pin, struct bpf_link_info *info)
+{
+	__u32 len = sizeof(*info);
+	char path[LB_PIN_MAX];
+	int fd = bpf_obj_get(lb_pin_path(dp, path, pin));
+
+	if (fd >= 0 && bpf_obj_get_info_by_fd(fd, info, &len)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* Detached, not only unpinned: a program that looks at the link must not keep it alive. */
+void lb_link_remove(const struct lb_dp *dp, const char *pin)
+{
+	char path[LB_PIN_MAX];
+	int fd = bpf_obj_get(lb_pin_path(dp, path, pin));
+
+	if (fd < 0)
+		return;
+	bpf_link_detach(fd);
+	close(fd);
+	unlink(path);
+}
+
+void lb_links_unpin(const struct lb_dp *dp)
+{
+	char path[LB_PIN_MAX];
+	DIR *dir = opendir(lb_pin_path(dp, path, "links"));
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		snprintf(path, sizeof(path), "links/%.32s", e->d_name);
+		lb_link_remove(dp, path);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static int prog_info(__u32 id, struct bpf_prog_info *info)
+{
+	__u32 len = sizeof(*info);
+	int fd = bpf_prog_get_fd_by_id(id), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = bpf_obj_get_info_by_fd(fd, info, &len) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+const char *lb_prog_name(__u32 id, char buf[16])
+{
+	struct bpf_prog_info info = {};
+
+	snprintf(buf, 16, "%s", prog_info(id, &info) ? "?" : info.name);
+	return buf;
+}
+
+bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id)
+{
+	__u32 maps[PROG_MAPS], len = sizeof(struct bpf_map_info);
+	struct bpf_prog_info info = {.nr_map_ids = PROG_MAPS, .map_ids = (__u64)(uintptr_t)maps};
+	struct bpf_map_info config = {};
+
+	if (prog_info(id, &info) ||
+	    bpf_obj_get_info_by_fd(dp->map_fd[LB_MAP_CONFIG], &config, &len))
+		return false;
+	for (__u32 i = 0; i < info.nr_map_ids && i < PROG_MAPS; i++)
+		if (maps[i] == config.id)
+			return true;
+	return false;
+}
+
+/* Best effort: what cannot be held cannot be put back. */
+void lb_displaced_add(struct lb_dp *dp, enum lb_hook hook, int ifindex, __u32 prog_id, __u32 flags)
+{
+	struct lb_displaced *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return;
+	*d = (struct lb_displaced){.hook = hook,
+				   .ifindex = ifindex,
+				   .prog_fd = bpf_prog_get_fd_by_id(prog_id),
+				   .flags = flags,
+				   .next = dp->displaced};
+	dp->displaced = d;
+}
+
+void lb_displaced_restore(struct lb_dp *dp)
+{
+	for (const struct lb_displaced *d = dp->displaced; d; d = d->next) {
+		if (d->hook == LB_HOOK_XDP)
+			lb_xdp_restore(d->ifindex, d->prog_fd, d->flags);
+		else
+			lb_tc_restore(d->ifindex, d->prog_fd);
+	}
+	lb_displaced_forget(dp);
+}
+
+void lb_displaced_forget(struct lb_dp *dp)
+{
+	while (dp->displaced) {
+		struct lb_displaced *d = dp->displaced;
+
+		dp->displaced = d->next;
+		if (d->prog_fd >= 0)
+			close(d->prog_fd);
+		free(d);
+	}
+}

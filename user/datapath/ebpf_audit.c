@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ebpf_audit.c - what is below the model: are rings, members, backends, listens, port bits, hooks
+ * and pins what the services in force need them to be?
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "core/ring.h"
+#include "ebpf_internal.h"
+
+void lb_finding(struct lb_audit *a, const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	a->found++;
+	if (a->fn)
+		a->fn(a->arg, text);
+}
+
+/* Marks the service at hand for new members and rings. */
+#define damage(w, fmt, ...)                                                                        \
+	do {                                                                                       \
+		lb_finding((w)->a, "service \"%s\": " fmt, (w)->s->name, ##__VA_ARGS__);           \
+		if ((w)->a->damaged)                                                               \
+			(w)->a->damaged[(w)->index] = true;                                        \
+	} while (0)
+
+struct walk {
+	struct lb_dp *dp;
+	struct lb_audit *a;
+	struct lb_ring_table table; /* checked ones, by what and where they are */
+	__u8 *named;
+	const struct lb_service_conf *s; /* at hand */
+	size_t index;
+};
+
+static void ring_compare(struct walk *w, const struct lb_pool *pool, const __u16 *should,
+			 struct lb_ring_entry *e)
+{
+	const __u16 *is = lb_ring_slots(w->dp, pool->ring);
+
+	for (__u32 i = 0; i < pool->ring_size; i++) {
+		if (is[i] == should[i])
+			continue;
+		if (!e->wrong++)
+			e->first = i;
+	}
+	if (e->wrong)
+		damage(w, "ring slot %u is member %u, should be %u (%u slots are wrong)", e->first,
+		       is[e->first], should[e->first], e->wrong);
+}
+
+/* Equal rings are computed once. */
+static int ring_check(struct walk *w, const struct lb_pool *pool, enum lb_scheduler scheduler,
+		      const struct lb_ring_member *members)
+{
+	struct lb_ring_entry *e;
+	__u16 *should;
+	__u64 key;
+	int ret;
+
+	if (pool->ring_size > w->a->ring_budget)
+		return 0;
+	key = lb_ring_key(scheduler, members, pool->n_members, pool->ring_size);
+	e = lb_ring_table_at(&w->table, key + pool->ring * 0x9e3779b97f4a7c15ull);
+	if (e->used) {
+		if (e->wrong)
+			damage(w, "shares a ring with %u wrong slots", e->wrong);
+		return 0;
+	}
+	e->used = true;
+	w->a->ring_budget -= pool->ring_size;
+	should = calloc(pool->ring_size, sizeof(*should));
+	if (!should)
+		return -ENOMEM;
+	ret = lb_ring_fill(scheduler, members, pool->n_members, should, pool->ring_size);
+	if (!ret)
+		ring_compare(w, pool, should, e);
+	free(should);
+	return ret;
+}
+
+static void member_check(struct walk *w, const struct lb_pool *pool, __u32 i, enum lb_family family,
+			 const struct lb_ring_member *members)
+{
+	__u32 id = w->dp->members[pool->members + i].backend;
+	char text[LB_ENDPOINT_STRLEN];
+	const struct lb_backend *b;
+
+	if (!id || id >= w->dp->max_entries[LB_MAP_BACKENDS]) {
+		damage(w, "member %u is backend %u, which cannot be", i, id);
+		return;
+	}
+	b = &w->dp->backends[id];
+	lb_endpoint_str(text, &members[i].at);
+	if (b->state != LB_BACKEND_LIVE)
+		damage(w, "backend \"%s\" (id %u): its state is %u, should be %u", text, id,
+		       b->state, LB_BACKEND_LIVE);
+	if (b->family != family)
+		damage(w, "backend \"%s\" (id %u): its family is %u, should be %u", text, id,
+		       b->family, family);
+	if (b->service != w->s->id)
+		damage(w, "backend \"%s\" (id %u): it belongs to service id %u, should be %u", text,
+		       id, b->service, w->s->id);
+	else if (w->named[id] > 1)
+		damage(w, "backend \"%s\" (id %u): %u members have its id", text, id, w->named[id]);
+	if (i && lb_endpoint_cmp(&members[i - 1].at, &members[i].at) >= 0)
+		damage(w, "backend \"%s\" (id %u): out of order", text, id);
+}
+
+static int pool_check(struct walk *w, const struct lb_service_version *v, enum lb_family family)
+{
+	const struct lb_pool *pool = &v->pool[family];
+	struct lb_ring_member *members;
+	int size, ret = 0;
+
+	if (!lb_pool_is_sound(w->dp, pool)) {
+		damage(w, "its pool %u points outside of lb_rings or lb_members", family);
+		return 0;
+	}
+	members = lb_pool_members(w->dp, pool);
+	if (!members)
+		return -ENOMEM;
+	for (__u32 i = 0; i < pool->n_members; i++)
+		member_check(w, pool, i, family, members);
+	size = lb_ring_size(v->scheduler, members, pool->n_members, v->maglev_size);
+	if (size != (int)pool->ring_size)
+		damage(w, "its ring has %u slots, should have %d", pool->ring_size, size);
+	else if (size > 0)
+		ret = ring_check(w, pool, v->scheduler, members);
+	free(members);
+	return ret;
+}
+
+static int service_check(struct walk *w)
+{
+	const struct lb_service_version *v;
+	int ret = 0;
+
+	v = lb_service_in_force(w->dp, w->s->id, lb_generation(w->dp));
+	if (!v) /* it was, when the model was read */
+		return 0;
+	if (v->scheduler >= LB_SCHEDULERS) {
+		damage(w, "there is no scheduler %u", v->scheduler);
+		return 0;
+	}
+	for (int f = 0; f < LB_FAMILIES && !ret; f++)
+		ret = pool_check(w, v, f);
+	lb_ports_need(w->dp, w->s, w->a);
+	return ret;
+}
+
+static int services_check(struct lb_dp *dp, const struct lb_model *m, struct lb_audit *a,
+			  struct lb_err *err)
+{
+	struct walk w = {.dp = dp, .a = a};
+	int ret = lb_ring_table_init(&w.table, m->n_services * LB_FAMILIES);
+
+	w.named = calloc(dp->max_entries[LB_MAP_BACKENDS], sizeof(*w.named));
+	if (!w.named)
+		ret = -ENOMEM;
+	if (!ret)
+		lb_backends_named(dp, w.named);
+	for (; w.index < m->n_services && !ret; w.index++) {
+		w.s = &m->services[w.index];
+		ret = service_check(&w);
+	}
+	lb_ring_table_free(&w.table);
+	free(w.named);
+	return ret ? lb_err_sys(err, -ret, "checking the services") : 0;
+}
+
+static int listens_check(struct lb_dp *dp, struct lb_audit *a, struct lb_err *err)
+{
+	__u32 generation = lb_generation(dp);
+	struct lb_listen_entry *entries;
+	size_t n;
+	int ret = lb_listens_read(dp, &entries, &n, err);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct lb_listen_key *key = &entries[i].key;
+		__u32 id = entries[i].value.service[lb_slot(entries[i].value.select, generation)];
+		bool is_v4 = key->addr.b[10] == 0xff;
+		struct lb_listen l = {.proto = key->proto,
+				      .at = {.addr = key->addr,
+					     .port = ntohs(key->port),
+					     .family = is_v4 ? LB_V4 : LB_V6}};
+		char text[LB_ENDPOINT_STRLEN];
+
+		/* 0 is what an interrupted apply leaves; packets see no service there. */
+		if (id && (id >= dp->max_entries[LB_MAP_SERVICES] ||
+			   !lb_service_in_force(dp, id, generation)))
+			lb_finding(a, "listen \"%s\": it leads to service id %u, which is none",
+				   lb_listen_str(text, &l), id);
+	}
+	free(entries);
+	return ret;
+}
+
+static void progs_check(struct lb_dp *dp, struct lb_audit *a)
+{
+	if (dp->progs.fd[LB_HOOK_XDP] < 0 || dp->progs.fd[LB_HOOK_TC] < 0)
+		lb_finding(a, "programs: a pin is missing in \"%s\"", dp->dir);
+	else if (dp->config->build != lb_build_id())
+		lb_finding(a, "programs: they are of build %016llx, this meshlb has %016llx",
+			   (unsigned long long)dp->config->build,
+			   (unsigned long long)lb_build_id());
+	if (dp->progs.iter_link < 0)
+		lb_finding(a, "connections: the pin \"%s/connections\" is missing", dp->dir);
+}
+
+int lb_audit_run(struct lb_dp *dp, const struct lb_model *m, struct lb_audit *a, struct lb_err *err)
+{
+	int ret;
+
+	progs_check(dp, a);
+	ret = services_check(dp, m, a, err);
+	if (!ret)
+		ret = listens_check(dp, a, err);
+	if (!ret)
+		ret = lb_hooks_audit(dp, a, err);
+	return ret;
+}
+
+int lb_ebpf_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, void *arg,
+		  struct lb_err *err)
+{
+	struct lb_audit a = {.fn = fn, .arg = arg, .ring_budget = ~0ull};
+	int ret = lb_audit_run(dp, m, &a, err);
+
+	return ret ? ret : (int)a.found;
+}

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ebpf_conn.c - the connection table from this side: lists, counts and forgets connections in the
+ * same memory that the programs use, by the rules of bpf/conn.h, without a syscall per entry.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "ebpf_internal.h"
+
+struct table {
+	struct lb_dp *dp;
+	enum lb_family family;
+	void *buckets;
+	__u32 n;
+	int slots;
+	__u32 now; /* ticks */
+	__u32 timeouts[LB_CONN_STATES];
+};
+
+/* A copy of one entry. IPv4 addresses are in word 0. */
+struct entry {
+	struct lb_conn_head *head; /* in the table */
+	__u32 meta, ref, bucket;
+	__be16 cport, sport;
+	__be32 client[4], service[4];
+};
+
+static int table_open(struct table *t, struct lb_dp *dp, enum lb_family family, struct lb_err *err)
+{
+	enum lb_map map = family == LB_V4 ? LB_MAP_CONN4 : LB_MAP_CONN6;
+	struct timespec now;
+	int ret = lb_map_mmap(dp, map, err);
+
+	if (ret)
+		return ret;
+	*t = (struct table){.dp = dp,
+			    .family = family,
+			    .buckets = dp->mem[map],
+			    .n = dp->max_entries[map],
+			    .slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS};
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	t->now = (now.tv_sec * 1000000000ull + now.tv_nsec) >> LB_TICK_SHIFT & LB_META_TICK_MASK;
+	return lb_conn_timeouts(t->timeouts, err);
+}
+
+static __u32 meta_age(const struct table *t, __u32 meta)
+{
+	return (t->now - LB_META_TICK(meta)) & LB_META_TICK_MASK;
+}
+
+/* The entry's own tick may lie ahead of the `now` that we took before we came to it. */
+static bool is_live(const struct table *t, __u32 meta)
+{
+	__u32 state = LB_META_STATE(meta), age = meta_age(t, meta);
+
+	return state > LB_CONN_BUSY && state < LB_CONN_STATES &&
+	       (age <= t->timeouts[state] || age > LB_META_TICK_MASK / 2);
+}
+
+static void entry_copy(const struct table *t, __u32 bucket, int slot, struct entry *e)
+{
+	if (t->family == LB_V4) {
+		struct lb_conn4_bucket *b = (struct lb_conn4_bucket *)t->buckets + bucket;
+
+		e->client[0] = b->addr[slot].client;
+		e->service[0] = b->addr[slot].service;
+	} else {
+		struct lb_conn6_bucket *b = (struct lb_conn6_bucket *)t->buckets + bucket;
+
+		memcpy(e->client, b->addr[slot].client, sizeof(e->client));
+		memcpy(e->service, b->addr[slot].service, sizeof(e->service));
+	}
+}
+
+static struct lb_conn_head *head_at(const struct table *t, __u32 bucket, int slot)
+{
+	if (t->family == LB_V4)
+		return &((struct lb_conn4_bucket *)t->buckets)[bucket].head[slot];
+	return &((struct lb_conn6_bucket *)t->buckets)[bucket].head[slot];
+}
+
+/* The version in meta is the same before and after: then all between is of one entry. */
+static bool entry_read(const struct table *t, __u32 bucket, int slot, struct entry *e)
+{
+	struct lb_conn_head *h = head_at(t, bucket, slot);
+	__u32 meta = __atomic_load_n(&h->meta, __ATOMIC_ACQUIRE);
+
+	if (!is_live(t, meta))
+		return false;
+	*e = (struct entry){.head = h, .bucket = bucket};
+	e->ref = __atomic_load_n(&h->ref, __ATOMIC_RELAXED);
+	e->cport = h->cport;
+	e->sport = h->sport;
+	entry_copy(t, bucket, slot, e);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	e->meta = __atomic_load_n(&h->meta, __ATOMIC_RELAXED);
+	return LB_META_VERSION(e->meta) == LB_META_VERSION(meta) && is_live(t, e->meta) &&
+	       LB_REF_BACKEND(e->ref) < t->dp->max_entries[LB_MAP_BACKENDS];
+}
+
+static const struct lb_backend *entry_backend(const struct table *t, const struct entry *e)
+{
+	return &t->dp->backends[LB_REF_BACKEND(e->ref)];
+}
+
+static __u32 reduce(__u64 hash, __u32 buckets)
+{
+	return (hash >> 32) * buckets >> 32;
+}
+
+/* lb_conn_hash() of bpf/conn.h: the two buckets where the flow may lie. */
+static void flow_buckets(const struct table *t, const __be32 *saddr, const __be32 *daddr,
+			 __be16 sport, __be16 dport, bool udp, __u32 buckets[2])
+{
+	const __u64 *k = t->dp->config->secret;
+	const __be16 pair[2] = {sport, dport};
+	__u32 ports;
+	__u64 h;
+
+	memcpy(&ports, pair, sizeof(ports));
+	h = k[1] * ports + (udp ? k[4] : k[0]);
+	if (t->family == LB_V4) {
+		h += k[2] * saddr[0] + k[3] * daddr[0];
+	} else {
+		h += (k[2] + saddr[0]) * (k[3] + saddr[1]);
+		h += (k[5] + saddr[2]) * (k[6] + saddr[3]);
+		h += (k[7] + daddr[0]) * (k[8] + daddr[1]);
+		h += (k[9] + daddr[2]) * (k[10] + daddr[3]);
+	}
+	buckets[0] = reduce(h, t->n);
+	buckets[1] = reduce((h ^ h >> 31) * (k[11] | 1), t->n);
+}
+
+static void entry_buckets(const struct table *t, const struct entry *e, bool reverse,
+			  __u32 buckets[2])
+{
+	const struct lb_backend *b = entry_backend(t, e);
+	bool udp = e->ref & LB_REF_UDP;
+	__be32 from[4];
+
+	memcpy(from, b->addr.b, sizeof(from));
+	if (!reverse)
+		flow_buckets(t, e->client, e->service, e->cport, e->sport, udp, buckets);
+	else
+		flow_buckets(t, t->family == LB_V4 ? &from[3] : from, e->client, b->port, e->cport,
+			     udp, buckets);
+}
+
+/* An id may have been given to another backend since the entry was made. */
+static bool entry_is_stale(const struct table *t, const struct entry *e)
+{
+	const struct lb_backend *b = entry_backend(t, e);
+	__u32 buckets[2];
+
+	if (b->state == LB_BACKEND_FREE || b->family != t->family)
+		return true;
+	if (!(e->ref & LB_REF_REVERSE))
+		return LB_REF_AUX(e->ref) != (b->reuse & ((1u << LB_REF_AUX_BITS) - 1));
+	entry_buckets(t, e, true, buckets);
+	return e->bucket != buckets[0] && e->bucket != buckets[1];
+}
+
+/* The entry of the same connection's other direction. */
+static bool partner_find(const struct table *t, const struct entry *e, struct entry *partner)
+{
+	const __u32 aux = ((1u << LB_REF_AUX_BITS) - 1) << LB_REF_BACKEND_BITS;
+	__u32 buckets[2];
+
+	entry_buckets(t, e, !(e->ref & LB_REF_REVERSE), buckets);
+	for (int which = 0; which < 2; which++)
+		for (int slot = 0; slot < t->slots; slot++)
+			if (entry_read(t, buckets[which], slot, partner) &&
+			    ((partner->ref ^ e->ref) & ~aux) == LB_REF_REVERSE &&
+			    partner->cport == e->cport && partner->sport == e->sport &&
+			    !memcmp(partner->client, e->client, sizeof(e->client)) &&
+			    !memcmp(partner->service, e->service, sizeof(e->service)) &&
+			    !entry_is_stale(t, partner))
+				return true;
+	return false;
+}
+
+static void endpoint_make(enum lb_family family, const __be32 *addr, __be16 port,
+			  struct lb_endpoint *at)
+{
+	*at = (struct lb_endpoint){.port = ntohs(port), .family = family};
+	if (family == LB_V6) {
+		memcpy(at->addr.b, addr, sizeof(at->addr.b));
+		return;
+	}
+	at->addr.b[10] = at->addr.b[11] = 0xff;
+	memcpy(&at->addr.b[12], addr, sizeof(*addr));
+}
+
+static void conn_make(const struct table *t, const struct entry *e, const struct entry *partner,
+		      struct lb_conn *c)
+{
+	const struct lb_backend *b = entry_backend(t, e);
+	__u32 age = meta_age(t, e->meta);
+
+	if (partner && meta_age(t, partner->meta) < age)
+		age = meta_age(t, partner->meta);
+	if (age > LB_META_TICK_MASK / 2)
+		age = 0;
+	*c = (struct lb_conn){.proto = e->ref & LB_REF_UDP ? LB_UDP : LB_TCP,
+			      .state = LB_META_STATE(e->meta),
+			      .half = !partner,
+			      .age = ((__u64)age << LB_TICK_SHIFT) / 1000000000,
+			      .backend_id = LB_REF_BACKEND(e->ref),
+			      .service_id = b->service};
+	endpoint_make(t->family, e->client, e->cport, &c->client);
+	endpoint_make(t->family, e->service, e->sport, &c->service);
+	c->backend =
+		(struct lb_endpoint){.addr = b->addr, .port = ntohs(b->port), .family = b->family};
+}
+
+/* ---------------------------------------------------------------- filter */
+
+static bool prefix_holds(const struct lb_endpoint *want, unsigned int bits,
+			 const struct lb_endpoint *is)
+{
+	const __u8 *a = want->addr.b, *b = is->addr.b;
+
+	if (want->family != is->family || (want->port && want->port != is->port))
+		return false;
+	if (want->family == LB_V4)
+		bits += 96;
+	if (memcmp(a, b, bits / 8))
+		return false;
+	return !(bits % 8) || !((a[bits / 8] ^ b[bits / 8]) >> (8 - bits % 8));
+}
+
+static bool filter_holds(const struct lb_conn_filter *f, __u32 service, const struct lb_conn *c)
+{
+	if (service && c->service_id != service)
+		return false;
+	if (f->by_backend &&
+	    !prefix_holds(&f->backend, f->backend.family == LB_V4 ? 32 : 128, &c->backend))
+		return false;
+	return !f->by_client || prefix_holds(&f->client, f->client_prefix, &c->client);
+}
+
+static int service_find(struct lb_dp *dp, const char *name, __u32 *id, struct lb_err *err)
+{
+	*id = 0;
+	if (!name)
+		return 0;
+	for (__u32 i = 1; i < dp->max_entries[LB_MAP_SERVICES]; i++) {
+		if (!lb_service_in_force(dp, i, lb_generation(dp)) ||
+		    strncmp(dp->services[i].name, name, LB_NAME_MAX))
+			continue;
+		*id = i;
+		return 0;
+	}
+	return lb_err_set(err, ENOENT, "service \"%s\": there is none of this name", name);
+}
+
+/* ---------------------------------------------------------------- walk */
+
+struct conn_walk {
+	const struct lb_conn_filter *f;
+	__u32 service;
+	lb_conn_fn fn;
+	void *arg;
+	bool flush;
+	uint64_t n;
+};
+
+/* Only meta changes, and only as long as it is the same entry. */
+static void entry_forget(const struct entry *e)
+{
+	__u32 meta = e->meta;
+
+	while (LB_META_VERSION(meta) == LB_META_VERSION(e->meta) &&
+	       LB_META_STATE(meta) > LB_CONN_BUSY)
+		if (__atomic_compare_exchange_n(
+			    &e->head->meta, &meta,
+			    LB_META(LB_META_VERSION(meta), LB_CONN_DEAD, LB_META_TICK(meta)), false,
+			    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+			return;
+}
+
+static void walk_entry(const struct table *t, struct conn_walk *w, const struct entry *e)
+{
+	struct entry partner;
+	struct lb_conn c;
+	bool joined;
+
+	if (entry_is_stale(t, e))
+		return;
+	joined = partner_find(t, e, &partner);
+	if (joined && e->ref & LB_REF_REVERSE)
+		return; /* its forward entry stands for both */
+	conn_make(t, e, joined ? &partner : NULL, &c);
+	if (!filter_holds(w->f, w->service, &c))
+		return;
+	if (w->fn)
+		w->fn(w->arg, &c);
+	if (w->flush) {
+		entry_forget(e);
+		if (joined)
+			entry_forget(&partner);
+	}
+	w->n++;
+}
+
+static int walk(struct lb_dp *dp, struct conn_walk *w, struct lb_err *err)
+{
+	int ret = service_find(dp, w->f->service, &w->service, err);
+
+	for (int family = 0; family < LB_FAMILIES && !ret; family++) {
+		struct table t;
+		struct entry e;
+
+		ret = table_open(&t, dp, family, err);
+		if (ret)
+			break;
+		for (__u32 bucket = 0; bucket < t.n; bucket++)
+			for (int slot = 0; slot < t.slots; slot++)
+				if (entry_read(&t, bucket, slot, &e))
+					walk_entry(&t, w, &e);
+	}
+	return ret;
+}
+
+int lb_ebpf_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_fn fn, void *arg,
+		      uint64_t *n, struct lb_err *err)
+{
+	struct conn_walk w = {.f = f, .fn = fn, .arg = arg};
+	int ret = walk(dp, &w, err);
+
+	*n = w.n;
+	return ret;
+}
+
+int lb_ebpf_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
+		       struct lb_err *err)
+{
+	struct conn_walk w = {.f = f, .flush = true};
+	int ret = walk(dp, &w, err);
+
+	*n = w.n;
+	return ret;
+}
+
+/* Forgets whatever names the backend, stale or not. */
+int lb_conn_forget_backend(struct lb_dp *dp, __u32 id, struct lb_err *err)
+{
+	for (int family = 0; family < LB_FAMILIES; family++) {
+		struct table t;
+		struct entry e;
+		int ret = table_open(&t, dp, family, err);
+
+		if (ret)
+			return ret;
+		for (__u32 bucket = 0; bucket < t.n; bucket++)
+			for (int slot = 0; slot < t.slots; slot++)
+				if (entry_read(&t, bucket, slot, &e) && LB_REF_BACKEND(e.ref) == id)
+					entry_forget(&e);
+	}
+	return 0;
+}
+
+int lb_conn_usage(struct lb_dp *dp, uint64_t *conn4, uint64_t *conn6, struct lb_err *err)
+{
+	uint64_t *const used[LB_FAMILIES] = {[LB_V4] = conn4, [LB_V6] = conn6};
+
+	for (int family = 0; family < LB_FAMILIES; family++) {
+		struct table t;
+		int ret = table_open(&t, dp, family, err);
+
+		if (ret)
+			return ret;
+		*used[family] = 0;
+		for (__u32 bucket = 0; bucket < t.n; bucket++) {
+			for (int slot = 0; slot < t.slots; slot++) {
+				const struct lb_conn_head *h = head_at(&t, bucket, slot);
+
+				*used[family] += is_live(&t, h->meta) && !(h->ref & LB_REF_REVERSE);
+			}
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ebpf_hooks.c - which programs are on which interfaces, and the record of it in lb_ifaces.
+ *
+ * Hooks are made before a commit and recorded after it, so that settling by the record undoes a
+ * failed apply, removes what an interrupted one left, and detaches what is no longer wanted.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ebpf_internal.h"
+
+static bool iface_get(const struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface)
+{
+	return !bpf_map_lookup_elem(dp->map_fd[LB_MAP_IFACES], &ifindex, iface);
+}
+
+static int iface_put(const struct lb_dp *dp, __u32 ifindex, const struct lb_iface *iface)
+{
+	return bpf_map_update_elem(dp->map_fd[LB_MAP_IFACES], &ifindex, iface, BPF_ANY) ? -errno
+											: 0;
+}
+
+static void hooks_take_off(const struct lb_dp *dp, const char *name, __u32 ifindex)
+{
+	lb_xdp_remove(dp, name);
+	lb_tc_remove(dp, name, ifindex);
+}
+
+/* Native XDP on a veth sees unfinished checksums of local senders and drops what it sends back. */
+static bool auto_is_tc(const struct lb_link *link)
+{
+	return !strcmp(link->kind, "veth");
+}
+
+/* The XDP half of `want`; decides what `auto` is. Returns as ensure() does. */
+static int xdp_make(struct lb_dp *dp, struct lb_hook_want *want, const struct lb_link *link,
+		    const struct lb_iface *record, bool ours, const struct lb_progs *progs,
+		    struct lb_err *err)
+{
+	int ret;
+
+	want->actual = want->wanted;
+	if (want->wanted == LB_KIND_AUTO) {
+		want->actual = LB_KIND_TC;
+		/* Was XDP refused when it was attached? Not asked again at each apply. */
+		if (auto_is_tc(link) ||
+		    (ours && record->wanted == LB_KIND_AUTO && record->actual == LB_KIND_TC))
+			return 0;
+		want->actual = LB_KIND_XDP;
+	}
+	if (want->actual == LB_KIND_TC)
+		return 0;
+	ret = lb_xdp_ensure(dp, want->name, want->ifindex, want->actual == LB_KIND_XDP_GENERIC,
+			    ours, progs, err);
+	if (ret < 0 && ret != -EBUSY && want->wanted == LB_KIND_AUTO) {
+		lb_debug("%s: tc instead", err->text);
+		want->actual = LB_KIND_TC;
+		return 0;
+	}
+	return ret;
+}
+
+/* Puts the programs on one interface; what is already there stays. */
+static int hook_make(struct lb_dp *dp, struct lb_hook_want *want, const struct lb_link *link,
+		     const struct lb_progs *progs, struct lb_err *err)
+{
+	struct lb_iface record = {};
+	bool known = iface_get(dp, want->ifindex, &record);
+	bool ours = known && record.flags & LB_IFACE_ATTACHED;
+	int tc, xdp;
+
+	if (ours && strcmp(record.name, want->name)) /* renamed: the pins bear the old name */
+		hooks_take_off(dp, record.name, want->ifindex);
+	if (!ours) {
+		/* Killed from here to the commit, the next apply must find what we did. */
+		record.flags &= ~LB_IFACE_ATTACHED;
+		record.wanted = want->wanted;
+		record.actual = LB_KIND_TC;
+		snprintf(record.name, sizeof(record.name), "%s", want->name);
+		tc = iface_put(dp, want->ifindex, &record);
+		if (tc)
+			return lb_err_sys(err, -tc, "interface \"%s\": recording it", want->name);
+	}
+	tc = lb_tc_ensure(dp, want->name, want->ifindex, ours, progs, err);
+	if (tc < 0)
+		return tc;
+	xdp = xdp_make(dp, want, link, &record, ours, progs, err);
+	if (xdp < 0)
+		return xdp;
+	want->attached = ours && !tc && !xdp ? record.attached : (__u64)time(NULL);
+	return 0;
+}
+
+int lb_hooks_make(struct lb_dp *dp, const struct lb_model *m, const struct lb_progs *progs,
+		  struct lb_hook_plan *plan, struct lb_err *err)
+{
+	int ret = lb_links_read(&plan->links);
+
+	if (ret)
+		return lb_err_sys(err, -ret, "reading the interfaces");
+	ret = lb_xdp_features_read(&plan->features);
+	if (ret)
+		return lb_err_sys(err, -ret, "reading what the interfaces can do with XDP");
+	plan->wants = calloc(m->n_interfaces + 1, sizeof(*plan->wants));
+	if (!plan->wants)
+		return lb_err_sys(err, ENOMEM, "attaching to interfaces");
+	plan->n = m->n_interfaces;
+	for (size_t i = 0; i < plan->n; i++) {
+		const struct lb_interface_conf *c = &m->interfaces[i];
+		const struct lb_link *link = lb_links_find(&plan->links, c->name);
+		struct lb_hook_want *want = &plan->wants[i];
+
+		if (!link)
+			return lb_err_set(err, ENODEV,
+					  "interface \"%s\": there is none of this name", c->name);
+		snprintf(want->name, sizeof(want->name), "%s", c->name);
+		want->ifindex = link->ifindex;
+		want->wanted = c->hook;
+		ret = hook_make(dp, want, link, progs, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+void lb_hooks_plan_free(struct lb_hook_plan *plan)
+{
+	free(plan->wants);
+	lb_links_free(&plan->links);
+	lb_xdp_features_free(&plan->features);
+	*plan = (struct lb_hook_plan){};
+}
+
+/* Where XDP may send. What the kernel does not tell is believed only of a driver that has taken
+ * our program in native mode, and not of those of which we know that it is not so. */
+__u8 lb_iface_flags(const struct lb_xdp_features *features, const struct lb_link *link, bool native)
+{
+	static const char *const no[] = {"veth", "bridge", "vlan"};
+	bool xmit = native, tx = native && strcmp(link->kind, "veth");
+
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		xmit &= strcmp(link->kind, no[i]) != 0;
+	if (features->known)
+		xmit = lb_xdp_features_xmit(features, link->ifindex);
+	return (xmit ? LB_IFACE_XMIT : 0) | (tx ? LB_IFACE_TX : 0);
+}
+
+static void iface_record(struct lb_dp *dp, const struct lb_hook_plan *plan,
+			 const struct lb_link *link)
+{
+	const struct lb_hook_want *want = NULL;
+	struct lb_iface was = {}, now = {};
+	int ret;
+
+	for (size_t i = 0; i < plan->n && !want; i++)
+		if (plan->wants[i].ifindex == link->ifindex)
+			want = &plan->wants[i];
+	iface_get(dp, link->ifindex, &was);
+	snprintf(now.name, sizeof(now.name), "%s", link->name);
+	now.flags = lb_iface_flags(&plan->features, link, want && want->actual == LB_KIND_XDP);
+	if (want) {
+		now.flags |= LB_IFACE_ATTACHED;
+		now.wanted = want->wanted;
+		now.actual = want->actual;
+		now.attached = want->attached;
+	} else if (was.actual) { /* until it is taken off, under the name of its pins */
+		snprintf(now.name, sizeof(now.name), "%s", was.name);
+		now.wanted = was.wanted;
+		now.actual = was.actual;
+	}
+	if (!memcmp(&was, &now, sizeof(was)))
+		return;
+	ret = iface_put(dp, link->ifindex, &now);
+	/* A full map: XDP then leaves this interface's packets to tc, which is slower, not wrong.
+	 */
+	if (ret && want)
+		lb_warn("interface \"%s\": recording it: %s", link->name, strerror(-ret));
+}
+
+/* All interfaces: XDP may send through one on which we are not. */
+void lb_hooks_record(struct lb_dp *dp, const struct lb_hook_plan *plan)
+{
+	struct lb_iface *ifaces;
+	struct lb_err err;
+	__u32 *ifindexes;
+	size_t n;
+
+	for (size_t i = 0; i < plan->links.n; i++)
+		iface_record(dp, plan, &plan->links.list[i]);
+	if (lb_ifaces_read(dp, &ifindexes, &ifaces, &n, &err)) {
+		lb_warn("%s", err.text);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (lb_links_at(&plan->links, ifindexes[i]))
+			continue;
+		hooks_take_off(dp, ifaces[i].name, ifindexes[i]); /* the pins of a lost interface */
+		bpf_map_delete_elem(dp->map_fd[LB_MAP_IFACES], &ifindexes[i]);
+	}
+	free(ifindexes);
+	free(ifaces);
+}
+
+static void hook_settle(struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface)
+{
+	const char *name = iface->name;
+	struct lb_err err;
+
+	if (!(iface->flags & LB_IFACE_ATTACHED)) {
+		hooks_take_off(dp, name, ifindex);
+		iface->actual = iface->wanted = 0;
+		iface_put(dp, ifindex, iface);
+		return;
+	}
+	if (dp->progs.fd[LB_HOOK_TC] < 0 || dp->progs.fd[LB_HOOK_XDP] < 0 ||
+	    if_nametoindex(name) != ifindex)
+		return;
+	if (lb_tc_ensure(dp, name, ifindex, true, &dp->progs, &err) < 0)
+		lb_warn("%s", err.text);
+	if (iface->actual == LB_KIND_TC)
+		lb_xdp_remove(dp, name);
+	else if (lb_xdp_ensure(dp, name, ifindex, iface->actual == LB_KIND_XDP_GENERIC, true,
+			       &dp->progs, &err) < 0)
+		lb_warn("%s", err.text);
+}
+
+void lb_hooks_settle(struct lb_dp *dp)
+{
+	struct lb_iface *ifaces;
+	struct lb_err err;
+	__u32 *ifindexes;
+	size_t n;
+
+	if (lb_ifaces_read(dp, &ifindexes, &ifaces, &n, &err)) {
+		lb_warn("%s", err.text);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (ifaces[i].actual)
+			hook_settle(dp, ifindexes[i], &ifaces[i]);
+	free(ifindexes);
+	free(ifaces);
+}
+
+/* Goes by what is there and not by the record, which a half-made or an older instance may lack. */
+void lb_hooks_remove(struct lb_dp *dp)
+{
+	struct lb_links links;
+
+	lb_links_unpin(dp);
+	if (dp->map_fd[LB_MAP_CONFIG] < 0 || lb_links_read(&links))
+		return;
+	for (size_t i = 0; i < links.n; i++)
+		lb_tc_remove(dp, links.list[i].name, links.list[i].ifindex);
+	lb_links_free(&links);
+}

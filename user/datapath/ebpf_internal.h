@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ebpf_internal.h - what the files of the ebpf datapath share: the handle of an open instance, and
+ * one section per file. Nobody outside of user/datapath/ebpf*.c includes it.
+ */
+#ifndef LB_EBPF_INTERNAL_H
+#define LB_EBPF_INTERNAL_H
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <net/if.h>
+
+#include "datapath.h"
+#include "net/link.h"
+#include "net/xdp_features.h"
+
+enum lb_map {
+	LB_MAP_CONFIG,
+	LB_MAP_PORTS,
+	LB_MAP_LISTENS,
+	LB_MAP_SERVICES,
+	LB_MAP_MEMBERS,
+	LB_MAP_RINGS,
+	LB_MAP_BACKENDS,
+	LB_MAP_BACKEND_STATS,
+	LB_MAP_REASONS,
+	LB_MAP_NEXTHOPS,
+	LB_MAP_IFACES,
+	LB_MAP_CONN4,
+	LB_MAP_CONN6,
+	LB_MAPS,
+};
+
+/* The two programs by hook, and the pinned iterator over the connections. */
+struct lb_progs {
+	int fd[LB_HOOKS]; /* -1: none */
+	__u32 id[LB_HOOKS];
+	int iter_link; /* -1: none; held only until it is pinned */
+};
+#define LB_PROGS_NONE ((struct lb_progs){.fd = {-1, -1}, .iter_link = -1})
+
+/* A foreign program that was taken off for ours: put back should the apply fail. */
+struct lb_displaced {
+	enum lb_hook hook;
+	int ifindex, prog_fd;
+	__u32 flags; /* XDP's mode */
+	struct lb_displaced *next;
+};
+
+#define LB_DIR_MAX 192
+struct lb_dp {
+	char instance[65];
+	char dir[LB_DIR_MAX];
+	int dir_fd; /* holds the lock where `write` */
+	bool write, force;
+	bool fresh; /* made by this handle and not applied yet: close() removes it */
+	bool dead;  /* other ABI, other namespace or damaged: only down() and close() */
+	bool foreign_netns;
+	int map_fd[LB_MAPS];
+	void *mem[LB_MAPS];
+	size_t mem_size[LB_MAPS];
+	__u32 max_entries[LB_MAPS];
+	struct lb_config *config;
+	struct lb_ports *ports;
+	struct lb_service *services;
+	struct lb_member *members;
+	struct lb_ring_line *rings;
+	struct lb_backend *backends;
+	struct lb_progs progs; /* the pinned ones */
+	struct lb_displaced *displaced;
+};
+
+struct lb_listen_entry {
+	struct lb_listen_key key;
+	struct lb_listen_value value;
+};
+
+/* Findings go here, from whichever file. */
+struct lb_audit {
+	lb_finding_fn fn;
+	void *arg;
+	size_t found;
+	bool *damaged;     /* by index of the model's service: needs new rings; NULL: not asked */
+	__u64 ring_budget; /* slots of rings to check at most */
+};
+void lb_finding(struct lb_audit *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static inline __u32 lb_generation(const struct lb_dp *dp)
+{
+	return __atomic_load_n(&dp->config->generation, __ATOMIC_ACQUIRE);
+}
+
+static inline void lb_select_store(__u32 *select, __u32 value)
+{
+	__atomic_store_n(select, value, __ATOMIC_RELEASE);
+}
+
+/* The version of service `id` in force at `generation`; NULL where the service does not exist. */
+static inline const struct lb_service_version *lb_service_in_force(const struct lb_dp *dp, __u32 id,
+								   __u32 generation)
+{
+	const struct lb_service *s = &dp->services[id];
+	__u32 select = __atomic_load_n(&s->select, __ATOMIC_ACQUIRE);
+	const struct lb_service_version *v = &s->version[lb_slot(select, generation)];
+
+	return v->present ? v : NULL;
+}
+
+/* ebpf_dir.c - where the pins are, and the lock */
+int lb_bpffs_dir(char *buf, size_t size, bool may_mount, struct lb_err *err);
+int lb_instance_lock(struct lb_dp *dp, bool make, struct lb_err *err);
+void lb_instance_clear(const struct lb_dp *dp);
+void lb_instance_unlink(const struct lb_dp *dp); /* all pins and directories */
+char *lb_pin_path(const struct lb_dp *dp, char *buf, const char *name); /* buf: LB_PIN_MAX */
+int lb_pin_replace(const struct lb_dp *dp, const char *name, int fd);   /* atomically */
+__u64 lb_netns_inode(void);
+#define LB_PIN_MAX (LB_DIR_MAX + 64)
+
+/* ebpf_maps.c - the maps as files and as memory */
+const char *lb_map_name(enum lb_map map);
+__u32 lb_map_key_size(enum lb_map map);
+__u32 lb_map_value_size(enum lb_map map);
+__u32 lb_map_entries(enum lb_map map, const struct lb_limits *l);
+int lb_maps_open(struct lb_dp *dp, struct lb_err *err);  /* -ENOENT: half made; -ESTALE; -EIO */
+int lb_maps_adopt(struct lb_dp *dp, struct lb_err *err); /* map_fd[] is filled: check and mmap */
+int lb_map_mmap(struct lb_dp *dp, enum lb_map map, struct lb_err *err);
+void lb_maps_close(struct lb_dp *dp);
+int lb_listens_read(const struct lb_dp *dp, struct lb_listen_entry **entries, size_t *n,
+		    struct lb_err *err);
+int lb_ifaces_read(const struct lb_dp *dp, __u32 **ifindexes, struct lb_iface **ifaces, size_t *n,
+		   struct lb_err *err);
+
+/* ebpf_load.c - the BPF object */
+void lb_libbpf_init(void); /* its messages go to lb_debug() */
+__u64 lb_build_id(void);   /* hash of the object that this binary embeds */
+int lb_object_create(struct lb_dp *dp, const struct lb_limits *l, struct lb_err *err);
+int lb_object_reload(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err);
+int lb_progs_open(struct lb_dp *dp, struct lb_err *err); /* the pinned ones into dp->progs */
+int lb_progs_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err); /* and adopt */
+void lb_progs_close(struct lb_progs *progs);
+int lb_conn_timeouts(__u32 timeouts[LB_CONN_STATES], struct lb_err *err);
+
+/* ebpf_hooks.c - which programs are on which interfaces. lb_ifaces is the record: `actual` tells
+ * that ours may be there, LB_IFACE_ATTACHED that it is committed. */
+struct lb_hook_want {
+	char name[LB_IFNAME_MAX];
+	__u32 ifindex;
+	__u8 wanted, actual; /* enum lb_hook_kind */
+	__u64 attached;      /* seconds since the epoch */
+};
+struct lb_hook_plan {
+	struct lb_hook_want *wants;
+	size_t n;
+	struct lb_links links;
+	struct lb_xdp_features features;
+};
+int lb_hooks_make(struct lb_dp *dp, const struct lb_model *m, const struct lb_progs *progs,
+		  struct lb_hook_plan *plan, struct lb_err *err);
+void lb_hooks_record(struct lb_dp *dp, const struct lb_hook_plan *plan);
+void lb_hooks_plan_free(struct lb_hook_plan *plan);
+void lb_hooks_settle(struct lb_dp *dp); /* makes the hooks as lb_ifaces records them */
+void lb_hooks_remove(struct lb_dp *dp); /* all of this instance in this namespace */
+__u8 lb_iface_flags(const struct lb_xdp_features *features, const struct lb_link *link,
+		    bool native);
+
+/* ebpf_hookstatus.c */
+int lb_hooks_status(struct lb_dp *dp, struct lb_hook_status **hooks, size_t *n, struct lb_err *err);
+int lb_hooks_audit(struct lb_dp *dp, struct lb_audit *a, struct lb_err *err);
+
+/* ebpf_attach.c - what the hooks have in common */
+int lb_link_open(const struct lb_dp *dp, const char *pin, struct bpf_link_info *info);
+void lb_link_remove(const struct lb_dp *dp, const char *pin);
+void lb_links_unpin(const struct lb_dp *dp); /* all of them */
+const char *lb_prog_name(__u32 id, char buf[16]);
+bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id); /* of whatever build: it has our maps */
+void lb_displaced_add(struct lb_dp *dp, enum lb_hook hook, int ifindex, __u32 prog_id, __u32 flags);
+void lb_displaced_restore(struct lb_dp *dp);
+void lb_displaced_forget(struct lb_dp *dp);
+
+/* ebpf_xdp.c, ebpf_tc.c - one hook on one interface. ensure(): 1 attached, 0 stood, or -errno */
+struct lb_attachment {
+	__u32 prog_id; /* 0: ours is not attached */
+	const char *mode;
+	char trouble[128];
+};
+int lb_xdp_ensure(struct lb_dp *dp, const char *name, int ifindex, bool generic, bool ours,
+		  const struct lb_progs *progs, struct lb_err *err);
+void lb_xdp_remove(const struct lb_dp *dp, const char *name);
+void lb_xdp_restore(int ifindex, int prog_fd, __u32 mode_flag);
+void lb_xdp_query(const struct lb_dp *dp, const char *name, int ifindex, struct lb_attachment *a);
+int lb_tc_ensure(struct lb_dp *dp, const char *name, int ifindex, bool ours,
+		 const struct lb_progs *progs, struct lb_err *err);
+void lb_tc_remove(const struct lb_dp *dp, const char *name, int ifindex);
+void lb_tc_restore(int ifindex, int prog_fd);
+void lb_tc_query(const struct lb_dp *dp, const char *name, int ifindex, struct lb_attachment *a);
+
+/* ebpf_space.c - free space in lb_rings and lb_members: what no service in force refers to */
+struct lb_extent {
+	__u32 start, size;
+};
+struct lb_space {
+	struct lb_extent *free;
+	size_t n;
+};
+int lb_space_init(struct lb_space *s, struct lb_extent *used, size_t n, __u32 total);
+int lb_space_take(struct lb_space *s, __u32 size, __u32 *start); /* -ENOSPC */
+void lb_space_free(struct lb_space *s);
+
+/* ebpf_rings.c - rings by what they are made of, so that equal ones are made and checked once */
+struct lb_ring_entry {
+	__u64 key;
+	__u32 ring;  /* first slot */
+	__u32 wrong; /* audit: slots that are not as they should be */
+	__u32 first; /* audit: the first of them */
+	bool used, checked;
+};
+struct lb_ring_table {
+	struct lb_ring_entry *entries;
+	size_t size; /* a power of 2, twice what will be in it */
+};
+int lb_ring_table_init(struct lb_ring_table *t, size_t n);
+struct lb_ring_entry *lb_ring_table_at(struct lb_ring_table *t, __u64 key); /* new: !used */
+void lb_ring_table_free(struct lb_ring_table *t);
+struct lb_ring_member *lb_pool_members(const struct lb_dp *dp, const struct lb_pool *pool);
+bool lb_pool_is_sound(const struct lb_dp *dp, const struct lb_pool *pool);
+static inline __u16 *lb_ring_slots(const struct lb_dp *dp, __u32 ring)
+{
+	return &dp->rings[0].member[0] + ring;
+}
+
+/* ebpf_tx.c, ebpf_pool.c - preparing the next generation where nobody looks */
+struct lb_tx_listen {
+	struct lb_listen_key key;
+	__u32 service, flags;
+	bool fix_flags; /* once it is committed */
+};
+struct lb_tx {
+	struct lb_dp *dp;
+	const struct lb_limits *limits;
+	__u32 generation; /* the one in force, and the next one */
+	__u32 next;
+	bool waited;                    /* for a grace period */
+	struct lb_space members, rings; /* rings: in lines */
+	struct lb_ring_table table;     /* by key; made when the first ring is */
+	__u8 *named;                    /* by backend id: how many members in force have it */
+	__u32 next_service, next_backend;
+	__u32 *gone; /* backend ids to give away when no fresh one is left, least used first */
+	size_t n_gone, next_gone;
+	struct lb_tx_listen *wants, *olds;
+	size_t n_wants, n_olds, max_wants, max_olds;
+};
+int lb_tx_begin(struct lb_tx *tx, struct lb_dp *dp, const struct lb_limits *l, struct lb_err *err);
+int lb_tx_service(struct lb_tx *tx, const struct lb_service_conf *from,
+		  const struct lb_service_conf *to, bool rebuild, struct lb_err *err);
+int lb_tx_listens(struct lb_tx *tx, struct lb_err *err); /* of all services given so far */
+void lb_tx_listen_flags(const struct lb_tx *tx);         /* after the commit */
+int lb_tx_backend(struct lb_tx *tx, const struct lb_service_conf *s, const struct lb_endpoint *at,
+		  __u32 service, __u32 *id, struct lb_err *err);
+void lb_tx_end(struct lb_tx *tx);
+int lb_pool_make(struct lb_tx *tx, const struct lb_service_conf *from,
+		 const struct lb_service_conf *to, __u32 service, enum lb_family family,
+		 struct lb_pool *pool, struct lb_err *err);
+
+/* ebpf_settle.c - putting right what an interrupted or failed apply left, and cleaning up */
+void lb_grace_period(void);
+int lb_settle(struct lb_dp *dp, struct lb_err *err);
+void lb_backends_named(const struct lb_dp *dp, __u8 *named); /* by id: counted, to 255 */
+/* Bits in lb_ports that the service needs: raised, or where `a` is given only looked for. */
+void lb_ports_need(struct lb_dp *dp, const struct lb_service_conf *s, struct lb_audit *a);
+size_t lb_listen_keys(const struct lb_listen *l, struct lb_listen_key keys[2]);
+
+/* ebpf_read.c */
+int lb_ebpf_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err);
+
+/* ebpf_audit.c */
+int lb_audit_run(struct lb_dp *dp, const struct lb_model *m, struct lb_audit *a,
+		 struct lb_err *err);
+int lb_ebpf_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, void *arg,
+		  struct lb_err *err);
+
+/* ebpf_commit.c */
+int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, const struct lb_model *desired,
+		  size_t *repaired, struct lb_err *err);
+
+/* ebpf_conn.c */
+int lb_ebpf_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_fn fn, void *arg,
+		      uint64_t *n, struct lb_err *err);
+int lb_ebpf_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
+		       struct lb_err *err);
+int lb_conn_forget_backend(struct lb_dp *dp, __u32 id, struct lb_err *err);
+int lb_conn_usage(struct lb_dp *dp, uint64_t *conn4, uint64_t *conn6, struct lb_err *err);
+
+/* ebpf_status.c */
+int lb_ebpf_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err);
+void lb_ebpf_status_free(struct lb_dp_status *s);
+
+/* ebpf_stats.c */
+int lb_ebpf_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_stats *s,
+		  struct lb_err *err);
+void lb_ebpf_stats_free(struct lb_dp_stats *s);
+int lb_backend_counters_retire(struct lb_dp *dp, __u32 id, struct lb_err *err);
+
+#endif

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ebpf_load.c - the BPF object that this binary embeds: loading it for a new instance, loading a
+ * new build onto the maps of a standing one, and the pins of its programs.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ebpf_internal.h"
+#include "lb.skel.h"
+
+#define ITERATOR "connections"
+
+static const char *const prog_names[LB_HOOKS] = {
+	[LB_HOOK_XDP] = "meshlb_xdp",
+	[LB_HOOK_TC] = "meshlb_tc",
+};
+
+/* libbpf explains at length what fails, the verifier's log included. */
+static int libbpf_print(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	static const char *const prefix[] = {"libbpf warns", "libbpf", "libbpf"};
+	char text[8192];
+	size_t len;
+
+	if (!lb_log_verbose || level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(text, sizeof(text), fmt, args);
+	len = strlen(text);
+	if (len && text[len - 1] == '\n')
+		text[len - 1] = '\0';
+	lb_debug("%s: %s", prefix[level], text);
+	return 0;
+}
+
+void lb_libbpf_init(void)
+{
+	libbpf_set_print(libbpf_print);
+}
+
+__u64 lb_build_id(void)
+{
+	static __u64 id;
+	const unsigned char *bytes;
+	size_t size;
+
+	if (id)
+		return id;
+	bytes = lb_bpf__elf_bytes(&size);
+	id = 0xcbf29ce484222325; /* FNV-1a */
+	for (size_t i = 0; i < size; i++)
+		id = (id ^ bytes[i]) * 0x100000001b3;
+	return id;
+}
+
+static struct lb_bpf *object_open(struct lb_err *err)
+{
+	struct lb_bpf *skel;
+
+	skel = lb_bpf__open();
+	if (!skel)
+		lb_err_sys(err, errno, "opening the embedded BPF object");
+	return skel;
+}
+
+static int object_load(struct lb_bpf *skel, struct lb_err *err)
+{
+	int ret = lb_bpf__load(skel);
+
+	if (ret)
+		return lb_err_sys(err, -ret, "loading the BPF programs (--verbose tells why)");
+	return 0;
+}
+
+static int progs_take(const struct lb_bpf *skel, struct lb_progs *progs, struct lb_err *err)
+{
+	const struct bpf_program *const from[LB_HOOKS] = {
+		[LB_HOOK_XDP] = skel->progs.meshlb_xdp,
+		[LB_HOOK_TC] = skel->progs.meshlb_tc,
+	};
+	union bpf_iter_link_info over = {.map.map_fd = bpf_map__fd(skel->maps.lb_conn4)};
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &over, .iter_info_len = sizeof(over));
+
+	*progs = LB_PROGS_NONE;
+	for (int i = 0; i < LB_HOOKS; i++) {
+		struct bpf_prog_info info = {};
+		__u32 len = sizeof(info);
+
+		progs->fd[i] = fcntl(bpf_program__fd(from[i]), F_DUPFD_CLOEXEC, 3);
+		if (progs->fd[i] < 0 || bpf_obj_get_info_by_fd(progs->fd[i], &info, &len))
+			return lb_err_sys(err, errno, "taking program \"%s\"", prog_names[i]);
+		progs->id[i] = info.id;
+	}
+	progs->iter_link = bpf_link_create(bpf_program__fd(skel->progs.meshlb_conns), 0,
+					   BPF_TRACE_ITER, &opts);
+	if (progs->iter_link < 0)
+		return lb_err_sys(err, errno, "making the iterator over the connections");
+	return 0;
+}
+
+/* What is fixed as long as the programs are loaded. */
+static void rodata_fill(struct lb_bpf *skel, const __u64 *secret, __u32 buckets4, __u32 buckets6)
+{
+	_Static_assert(sizeof(skel->rodata->lb_secret) == sizeof(((struct lb_config *)0)->secret),
+		       "one secret");
+	for (size_t i = 0; i < sizeof(skel->rodata->lb_secret) / sizeof(*secret); i++)
+		skel->rodata->lb_secret[i] = secret[i];
+	skel->rodata->lb_conn4_buckets = buckets4;
+	skel->rodata->lb_conn6_buckets = buckets6;
+}
+
+static int object_size(struct lb_bpf *skel, const struct lb_limits *l, struct lb_err *err)
+{
+	for (int i = 0; i < LB_MAPS; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(skel->obj, lb_map_name(i));
+		__u32 n = lb_map_entries(i, l);
+		int ret = bpf_map__set_max_entries(map, n);
+
+		if (ret)
+			return lb_err_sys(err, -ret, "sizing map \"%s\" for %u entries",
+					  lb_map_name(i), n);
+	}
+	return 0;
+}
+
+static int maps_take(struct lb_dp *dp, const struct lb_bpf *skel, struct lb_err *err)
+{
+	for (int i = 0; i < LB_MAPS; i++) {
+		const struct bpf_map *map = bpf_object__find_map_by_name(skel->obj, lb_map_name(i));
+
+		dp->map_fd[i] = fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3);
+		if (dp->map_fd[i] < 0)
+			return lb_err_sys(err, errno, "taking map \"%s\"", lb_map_name(i));
+	}
+	return lb_maps_adopt(dp, err);
+}
+
+/* Pins the maps, lb_config last: without it, or with generation 0, an instance counts as half made
+ * and the next create() begins anew. */
+static int maps_pin(const struct lb_dp *dp, struct lb_err *err)
+{
+	char path[LB_PIN_MAX];
+
+	if (mkdir(lb_pin_path(dp, path, "links"), 0700) && errno != EEXIST)
+		return lb_err_sys(err, errno, "making \"%s\"", path);
+	for (int i = LB_MAPS - 1; i >= 0; i--)
+		if (bpf_obj_pin(dp->map_fd[i], lb_pin_path(dp, path, lb_map_name(i))))
+			return lb_err_sys(err, errno, "pinning \"%s\"", path);
+	return 0;
+}
+
+static void config_fill(struct lb_config *c, const struct lb_limits *l, const __u64 *secret)
+{
+	c->abi = LB_ABI_VERSION;
+	memcpy(c->secret, secret, sizeof(c->secret));
+	c->netns = lb_netns_inode();
+	c->created = time(NULL);
+	c->connections = l->connections;
+	c->connections6 = l->connections6;
+	c->services = l->services;
+	c->backends = l->backends;
+	c->ring_slots = l->ring_slots;
+}
+
+int lb_object_create(struct lb_dp *dp, const struct lb_limits *l, struct lb_err *err)
+{
+	__u64 secret[sizeof(dp->config->secret) / sizeof(__u64)];
+	struct lb_progs progs = LB_PROGS_NONE;
+	struct lb_bpf *skel;
+	int ret;
+
+	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
+		return lb_err_sys(err, errno, "asking for random bytes");
+	skel = object_open(err);
+	if (!skel)
+		return -errno;
+	ret = object_size(skel, l, err);
+	if (ret)
+		goto out;
+	rodata_fill(skel, secret, lb_map_entries(LB_MAP_CONN4, l), lb_map_entries(LB_MAP_CONN6, l));
+	ret = object_load(skel, err);
+	if (!ret)
+		ret = maps_take(dp, skel, err);
+	if (!ret)
+		ret = progs_take(skel, &progs, err);
+	if (ret)
+		goto out;
+	config_fill(dp->config, l, secret);
+	ret = lb_progs_pin(dp, &progs, err);
+	if (!ret)
+		ret = maps_pin(dp, err);
+out:
+	lb_progs_close(&progs);
+	lb_bpf__destroy(skel);
+	return ret;
+}
+
+static int map_reuse(const struct lb_dp *dp, struct bpf_map *map, int fd, struct lb_err *err)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+	int ret;
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		return lb_err_sys(err, errno, "asking for map \"%s\"", bpf_map__name(map));
+	if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
+	    info.value_size != bpf_map__value_size(map) ||
+	    info.map_flags != bpf_map__map_flags(map))
+		return lb_err_set(err, ESTALE,
+				  "map \"%s\" of instance \"%s\" is of another kind than this "
+				  "program's: run `meshlb down`, then `meshlb apply`",
+				  bpf_map__name(map), dp->instance);
+	ret = bpf_map__reuse_fd(map, fd);
+	return ret ? lb_err_sys(err, -ret, "reusing map \"%s\"", bpf_map__name(map)) : 0;
+}
+
+/* Loads this binary's programs onto the instance's maps; nothing is attached or pinned yet. */
+int lb_object_reload(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err)
+{
+	struct lb_bpf *skel = object_open(err);
+	int ret = 0;
+
+	if (!skel)
+		return -errno;
+	for (int i = 0; i < LB_MAPS && !ret; i++)
+		ret = map_reuse(dp, bpf_object__find_map_by_name(skel->obj, lb_map_name(i)),
+				dp->map_fd[i], err);
+	if (ret)
+		goto out;
+	rodata_fill(skel, dp->config->secret, dp->max_entries[LB_MAP_CONN4],
+		    dp->max_entries[LB_MAP_CONN6]);
+	ret = object_load(skel, err);
+	if (!ret)
+		ret = progs_take(skel, progs, err);
+out:
+	lb_bpf__destroy(skel);
+	return ret;
+}
+
+int lb_progs_open(struct lb_dp *dp, struct lb_err *err)
+{
+	char path[LB_PIN_MAX];
+
+	for (int i = 0; i < LB_HOOKS; i++) {
+		struct bpf_prog_info info = {};
+		__u32 len = sizeof(info);
+
+		dp->progs.fd[i] = bpf_obj_get(lb_pin_path(dp, path, prog_names[i]));
+		if (dp->progs.fd[i] < 0 && errno == ENOENT)
+			continue; /* audit() reports it, apply() loads them anew */
+		if (dp->progs.fd[i] < 0 || bpf_obj_get_info_by_fd(dp->progs.fd[i], &info, &len))
+			return lb_err_sys(err, errno, "opening \"%s\"", path);
+		dp->progs.id[i] = info.id;
+	}
+	dp->progs.iter_link = bpf_obj_get(lb_pin_path(dp, path, ITERATOR));
+	return 0;
+}
+
+/* Makes `progs` the instance's: from here on hooks are compared with them. */
+int lb_progs_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err)
+{
+	int ret = lb_pin_replace(dp, ITERATOR, progs->iter_link);
+
+	if (ret)
+		return lb_err_sys(err, -ret, "pinning \"%s/%s\"", dp->dir, ITERATOR);
+	for (int i = 0; i < LB_HOOKS; i++) {
+		ret = lb_pin_replace(dp, prog_names[i], progs->fd[i]);
+		if (ret)
+			return lb_err_sys(err, -ret, "pinning \"%s/%s\"", dp->dir, prog_names[i]);
+	}
+	dp->config->build = lb_build_id();
+	lb_progs_close(&dp->progs);
+	dp->progs = *progs;
+	*progs = LB_PROGS_NONE;
+	return 0;
+}
+
+void lb_progs_close(struct lb_progs *progs)
+{
+	for (int i = 0; i < LB_HOOKS; i++)
+		if (progs->fd[i] >= 0)
+			close(progs->fd[i]);
+	if (progs->iter_link >= 0)
+		close(progs->iter_link);
+	*progs = LB_PROGS_NONE;
+}
+
+/* After how many ticks without a packet an entry counts as absent, by state. */
+int lb_conn_timeouts(__u32 timeouts[LB_CONN_STATES], struct lb_err *err)
+{
+	struct lb_bpf *skel = object_open(err);
+
+	if (!skel)
+		return -errno;
+	for (int i = 0; i < LB_CONN_STATES; i++)
+		timeouts[i] = skel->rodata->lb_timeouts[i];
+	lb_bpf__destroy(skel);
+	return 0;
+}

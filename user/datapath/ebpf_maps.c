@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ebpf_maps.c - the maps of an instance: their sizes, opening the pins, the ARRAYs as memory, and
+ * whole HASHes in one go.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ebpf_internal.h"
+
+#define LISTENS_PER_SERVICE 8 /* `*:80` takes two, one a family */
+#define LISTENS_MIN         1024
+#define IFACES              4096
+#define READ_TRIES          8
+
+/* Sizes of key and value are those of lb_abi.h; whatever else is pinned there is not ours. */
+static const struct map_spec {
+	const char *name;
+	__u32 key, value;
+	bool mapped, lazy; /* lazy: large, and wanted by few commands */
+} specs[LB_MAPS] = {
+	[LB_MAP_CONFIG] = {"lb_config", 4, sizeof(struct lb_config), true, false},
+	[LB_MAP_PORTS] = {"lb_ports", 4, sizeof(struct lb_ports), true, false},
+	[LB_MAP_LISTENS] = {"lb_listens", sizeof(struct lb_listen_key),
+			    sizeof(struct lb_listen_value), false, false},
+	[LB_MAP_SERVICES] = {"lb_services", 4, sizeof(struct lb_service), true, false},
+	[LB_MAP_MEMBERS] = {"lb_members", 4, sizeof(struct lb_member), true, false},
+	[LB_MAP_RINGS] = {"lb_rings", 4, sizeof(struct lb_ring_line), true, false},
+	[LB_MAP_BACKENDS] = {"lb_backends", 4, sizeof(struct lb_backend), true, false},
+	[LB_MAP_BACKEND_STATS] = {"lb_backend_stats", 4, sizeof(struct lb_counters), false, false},
+	[LB_MAP_REASONS] = {"lb_reasons", 4, sizeof(struct lb_reasons), false, false},
+	[LB_MAP_NEXTHOPS] = {"lb_nexthops", 4, sizeof(struct lb_nexthop), false, false},
+	[LB_MAP_IFACES] = {"lb_ifaces", 4, sizeof(struct lb_iface), false, false},
+	[LB_MAP_CONN4] = {"lb_conn4", 4, sizeof(struct lb_conn4_bucket), true, true},
+	[LB_MAP_CONN6] = {"lb_conn6", 4, sizeof(struct lb_conn6_bucket), true, true},
+};
+
+/* The kernel rounds elements up to 8 bytes: then memory is an array of the struct only if the
+ * struct's size is a multiple of that. */
+_Static_assert(!(sizeof(struct lb_config) % 8 || sizeof(struct lb_ports) % 8 ||
+		 sizeof(struct lb_service) % 8 || sizeof(struct lb_member) % 8 ||
+		 sizeof(struct lb_ring_line) % 8 || sizeof(struct lb_backend) % 8 ||
+		 sizeof(struct lb_counters) % 8 || sizeof(struct lb_reasons) % 8),
+	       "elements of ARRAY maps");
+
+const char *lb_map_name(enum lb_map map)
+{
+	return specs[map].name;
+}
+
+__u32 lb_map_key_size(enum lb_map map)
+{
+	return specs[map].key;
+}
+
+__u32 lb_map_value_size(enum lb_map map)
+{
+	return specs[map].value;
+}
+
+static __u32 at_least(__u64 n, __u32 min)
+{
+	return n < min ? min : n;
+}
+
+__u32 lb_map_entries(enum lb_map map, const struct lb_limits *l)
+{
+	switch (map) {
+	case LB_MAP_LISTENS:
+		return at_least((__u64)l->services * LISTENS_PER_SERVICE, LISTENS_MIN);
+	case LB_MAP_SERVICES:
+		return l->services + 1;
+	case LB_MAP_MEMBERS: /* an apply that changes all has the old and the new ones */
+		return at_least((__u64)l->backends * 2, 1);
+	case LB_MAP_RINGS:
+		return at_least(((__u64)l->ring_slots + LB_RING_LINE - 1) / LB_RING_LINE, 1);
+	case LB_MAP_BACKENDS:
+	case LB_MAP_BACKEND_STATS:
+		return l->backends + 1;
+	case LB_MAP_CONN4:
+		return at_least(LB_CONN4_BUCKETS(l->connections), 1);
+	case LB_MAP_CONN6:
+		return at_least(LB_CONN6_BUCKETS(l->connections6), 1);
+	case LB_MAP_NEXTHOPS:
+		return LB_NEXTHOPS;
+	case LB_MAP_IFACES:
+		return IFACES;
+	default:
+		return 1;
+	}
+}
+
+int lb_map_mmap(struct lb_dp *dp, enum lb_map map, struct lb_err *err)
+{
+	size_t size = (size_t)dp->max_entries[map] * specs[map].value;
+	void *mem;
+
+	if (dp->mem[map])
+		return 0;
+	mem = mmap(NULL, size, dp->write ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED,
+		   dp->map_fd[map], 0);
+	if (mem == MAP_FAILED)
+		return lb_err_sys(err, errno, "mapping \"%s\" into memory", specs[map].name);
+	dp->mem[map] = mem;
+	dp->mem_size[map] = size;
+	return 0;
+}
+
+int lb_maps_adopt(struct lb_dp *dp, struct lb_err *err)
+{
+	for (int i = 0; i < LB_MAPS; i++) {
+		const struct map_spec *s = &specs[i];
+		struct bpf_map_info info = {};
+		__u32 len = sizeof(info);
+		int ret;
+
+		if (bpf_obj_get_info_by_fd(dp->map_fd[i], &info, &len))
+			return lb_err_sys(err, errno, "asking for map \"%s\"", s->name);
+		if (info.key_size != s->key || info.value_size != s->value)
+			return lb_err_set(err, ESTALE,
+					  "map \"%s\" of instance \"%s\" has another layout than "
+					  "this program's: run `meshlb down`, then `meshlb apply`",
+					  s->name, dp->instance);
+		dp->max_entries[i] = info.max_entries;
+		ret = s->mapped && !s->lazy ? lb_map_mmap(dp, i, err) : 0;
+		if (ret)
+			return ret;
+	}
+	dp->config = dp->mem[LB_MAP_CONFIG];
+	dp->ports = dp->mem[LB_MAP_PORTS];
+	dp->services = dp->mem[LB_MAP_SERVICES];
+	dp->members = dp->mem[LB_MAP_MEMBERS];
+	dp->rings = dp->mem[LB_MAP_RINGS];
+	dp->backends = dp->mem[LB_MAP_BACKENDS];
+	return 0;
+}
+
+/* Before anything else is believed: the first two words of lb_config say what the maps are. They
+ * stay at their place in every layout, whatever the size of the rest. */
+static int config_check(struct lb_dp *dp, struct lb_err *err)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info), zero = 0, *head;
+	int ret = 0;
+
+	if (bpf_obj_get_info_by_fd(dp->map_fd[LB_MAP_CONFIG], &info, &len))
+		return lb_err_sys(err, errno, "asking for map \"lb_config\"");
+	head = calloc(1, info.value_size + 8);
+	if (!head)
+		return lb_err_sys(err, ENOMEM, "reading \"lb_config\"");
+	if (bpf_map_lookup_elem(dp->map_fd[LB_MAP_CONFIG], &zero, head))
+		ret = lb_err_sys(err, errno, "reading \"lb_config\"");
+	else if (head[0] != LB_ABI_VERSION)
+		ret = lb_err_set(err, ESTALE,
+				 "instance \"%s\": its maps have layout %u, this program's is %u: "
+				 "run `meshlb down`, then `meshlb apply`",
+				 dp->instance, head[0], LB_ABI_VERSION);
+	else if (!head[1])
+		ret = lb_err_set(err, ENOENT,
+				 "instance \"%s\": nothing was ever applied: `meshlb apply` does",
+				 dp->instance);
+	free(head);
+	return ret;
+}
+
+int lb_maps_open(struct lb_dp *dp, struct lb_err *err)
+{
+	char path[LB_PIN_MAX];
+
+	for (int i = 0; i < LB_MAPS; i++) {
+		int ret;
+
+		dp->map_fd[i] = bpf_obj_get(lb_pin_path(dp, path, specs[i].name));
+		if (dp->map_fd[i] < 0 && errno == ENOENT && i == LB_MAP_CONFIG)
+			return lb_err_set(err, ENOENT, "instance \"%s\": it is half made",
+					  dp->instance);
+		if (dp->map_fd[i] < 0 && errno == ENOENT)
+			return lb_err_set(err, ESTALE,
+					  "instance \"%s\": its pin \"%s\" is missing: run "
+					  "`meshlb down`, then `meshlb apply`",
+					  dp->instance, path);
+		if (dp->map_fd[i] < 0)
+			return lb_err_sys(err, errno, "opening \"%s\"", path);
+		ret = i == LB_MAP_CONFIG ? config_check(dp, err) : 0;
+		if (ret)
+			return ret;
+	}
+	return lb_maps_adopt(dp, err);
+}
+
+void lb_maps_close(struct lb_dp *dp)
+{
+	for (int i = 0; i < LB_MAPS; i++) {
+		if (dp->mem[i])
+			munmap(dp->mem[i], dp->mem_size[i]);
+		if (dp->map_fd[i] >= 0)
+			close(dp->map_fd[i]);
+		dp->mem[i] = NULL;
+		dp->map_fd[i] = -1;
+	}
+}
+
+/* A whole hash map. Not a snapshot where others write: they take the lock, readers look at the
+ * generation before and after. */
+static int hash_read(const struct lb_dp *dp, enum lb_map map, void **keys, void **values, size_t *n,
+		     struct lb_err *err)
+{
+	const struct map_spec *s = &specs[map];
+	__u32 max = dp->max_entries[map], count = 0, batch = 0;
+	int ret = -ENOSPC;
+
+	*keys = calloc(max, s->key);
+	*values = calloc(max, s->value);
+	if (!*keys || !*values) {
+		ret = -ENOMEM;
+		goto fail;
+	}
+	/* ENOSPC: a chain was longer than the room left, which can be when it was just deleted
+	 * from. */
+	for (int tries = 0; tries < READ_TRIES && ret == -ENOSPC; tries++) {
+		count = max;
+		ret = bpf_map_lookup_batch(dp->map_fd[map], NULL, &batch, *keys, *values, &count,
+					   NULL);
+		ret = ret && errno != ENOENT ? -errno : 0;
+	}
+	if (!ret) {
+		*n = count;
+		return 0;
+	}
+fail:
+	free(*keys);
+	free(*values);
+	*keys = *values = NULL;
+	*n = 0;
+	return lb_err_sys(err, -ret, "reading map \"%s\"", s->name);
+}
+
+int lb_listens_read(const struct lb_dp *dp, struct lb_listen_entry **entries, size_t *n,
+		    struct lb_err *err)
+{
+	void *keys, *values;
+	int ret = hash_read(dp, LB_MAP_LISTENS, &keys, &values, n, err);
+
+	*entries = NULL;
+	if (ret)
+		return ret;
+	*entries = calloc(*n + 1, sizeof(**entries));
+	for (size_t i = 0; *entries && i < *n; i++) {
+		(*entries)[i].key = ((struct lb_listen_key *)keys)[i];
+		(*entries)[i].value = ((struct lb_listen_value *)values)[i];
+	}
+	free(keys);
+	free(values);
+	return *entries ? 0 : lb_err_sys(err, ENOMEM, "reading map \"lb_listens\"");
+}
+
+int lb_ifaces_read(const struct lb_dp *dp, __u32 **ifindexes, struct lb_iface **ifaces, size_t *n,
+		   struct lb_err *err)
+{
+	return hash_read(dp, LB_MAP_IFACES, (void **)ifindexes, (void **)ifaces, n, err);
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ebpf_settle.c - leaves in the maps only what is in force: before an apply it removes what an
+ * interrupted one left, after a failed one it is the undo, after a committed one it cleans up.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ebpf_internal.h"
+
+#define NO_MEMBARRIER_US 50000
+
+/* After it no BPF program runs that began before it: the kernel's synchronize_rcu(). It is refused
+ * on kernels with nohz_full. */
+void lb_grace_period(void)
+{
+	if (syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+		usleep(NO_MEMBARRIER_US);
+}
+
+size_t lb_listen_keys(const struct lb_listen *l, struct lb_listen_key keys[2])
+{
+	memset(keys, 0, 2 * sizeof(*keys));
+	keys[0].addr = l->at.addr;
+	keys[0].port = htons(l->at.port);
+	keys[0].proto = l->proto;
+	if (l->any != LB_ANY_BOTH)
+		return 1;
+	keys[1].port = keys[0].port;
+	keys[1].proto = keys[0].proto;
+	return 2;
+}
+
+static void port_need(struct lb_dp *dp, const struct lb_service_conf *s, unsigned int proto,
+		      unsigned int port, __u8 bit, struct lb_audit *a)
+{
+	__u8 *flags = &dp->ports->flags[proto][port];
+
+	if (*flags & bit)
+		return;
+	if (a)
+		lb_finding(a, "service \"%s\": lb_ports lacks bit %u of port %u/%s", s->name, bit,
+			   port, lb_proto_name(proto));
+	else
+		__atomic_fetch_or(flags, bit, __ATOMIC_RELEASE);
+}
+
+void lb_ports_need(struct lb_dp *dp, const struct lb_service_conf *s, struct lb_audit *a)
+{
+	unsigned int protos = 0;
+
+	for (size_t i = 0; i < s->n_listens; i++) {
+		const struct lb_listen *l = &s->listens[i];
+
+		protos |= 1 << l->proto;
+		port_need(dp, s, l->proto, l->at.port, l->any ? LB_PORT_ANY : LB_PORT_EXACT, a);
+	}
+	for (unsigned int proto = 0; proto < LB_PROTOS; proto++)
+		for (size_t i = 0; protos >> proto & 1 && i < s->n_backends; i++)
+			port_need(dp, s, proto, s->backends[i].at.port, LB_PORT_BACKEND, a);
+}
+
+static bool service_exists(const struct lb_dp *dp, __u32 id, __u32 generation)
+{
+	return id && id < dp->max_entries[LB_MAP_SERVICES] &&
+	       lb_service_in_force(dp, id, generation);
+}
+
+static int listens_settle(struct lb_dp *dp, struct lb_err *err)
+{
+	__u32 generation = lb_generation(dp);
+	struct lb_listen_entry *entries;
+	size_t n;
+	int ret = lb_listens_read(dp, &entries, &n, err);
+
+	for (size_t i = 0; i < n && !ret; i++) {
+		struct lb_listen_entry *e = &entries[i];
+		__u32 slot = lb_slot(e->value.select, generation);
+
+		if (!service_exists(dp, e->value.service[slot], generation)) {
+			if (bpf_map_delete_elem(dp->map_fd[LB_MAP_LISTENS], &e->key))
+				ret = lb_err_sys(err, errno, "deleting from \"lb_listens\"");
+		} else if (e->value.select >> 1 > generation) {
+			e->value.select = generation << 1 | slot;
+			if (bpf_map_update_elem(dp->map_fd[LB_MAP_LISTENS], &e->key, &e->value,
+						BPF_EXIST))
+				ret = lb_err_sys(err, errno, "writing to \"lb_listens\"");
+		}
+	}
+	free(entries);
+	return ret;
+}
+
+static void members_named(const struct lb_dp *dp, const struct lb_pool *pool, __u8 *named)
+{
+	__u32 end = pool->members + pool->n_members;
+
+	if (end < pool->members || end > dp->max_entries[LB_MAP_MEMBERS])
+		return;
+	for (__u32 i = pool->members; i < end; i++) {
+		__u32 id = dp->members[i].backend;
+
+		if (id < dp->max_entries[LB_MAP_BACKENDS] && named[id] < 255)
+			named[id]++;
+	}
+}
+
+void lb_backends_named(const struct lb_dp *dp, __u8 *named)
+{
+	__u32 generation = lb_generation(dp);
+
+	for (__u32 id = 1; id < dp->max_entries[LB_MAP_SERVICES]; id++) {
+		const struct lb_service_version *v = lb_service_in_force(dp, id, generation);
+
+		for (int f = 0; v && f < LB_FAMILIES; f++)
+			members_named(dp, &v->pool[f], named);
+	}
+}
+
+static void services_settle(struct lb_dp *dp)
+{
+	__u32 generation = lb_generation(dp);
+
+	for (__u32 id = 1; id < dp->max_entries[LB_MAP_SERVICES]; id++) {
+		struct lb_service *s = &dp->services[id];
+
+		if (s->select >> 1 > generation)
+			lb_select_store(&s->select,
+					generation << 1 | lb_slot(s->select, generation));
+		if (s->name[0] && !lb_service_in_force(dp, id, generation))
+			memset(s->name, 0, sizeof(s->name));
+	}
+}
+
+/* A backend that nobody names is gone: its connections are told so, its id may be given away. */
+static void backends_settle(struct lb_dp *dp, const __u8 *named)
+{
+	__u32 generation = lb_generation(dp);
+
+	for (__u32 id = 1; id < dp->max_entries[LB_MAP_BACKENDS]; id++) {
+		struct lb_backend *b = &dp->backends[id];
+
+		if (b->state == LB_BACKEND_FREE || named[id])
+			continue;
+		if (b->state != LB_BACKEND_GONE)
+			__atomic_store_n(&b->state, LB_BACKEND_GONE, __ATOMIC_RELEASE);
+		/* The id of its service may go to another one, which must not inherit its counters.
+		 */
+		if (b->service && !service_exists(dp, b->service, generation))
+			b->service = 0;
+	}
+}
+
+int lb_settle(struct lb_dp *dp, struct lb_err *err)
+{
+	__u8 *named = calloc(dp->max_entries[LB_MAP_BACKENDS], sizeof(*named));
+
+	if (!named)
+		return lb_err_sys(err, ENOMEM, "looking for what is in force");
+	services_settle(dp);
+	lb_backends_named(dp, named);
+	backends_settle(dp, named);
+	free(named);
+	return listens_settle(dp, err);
+}
