@@ -12,7 +12,8 @@
 
 struct apply {
 	const struct lb_cli *cli;
-	struct lb_session s; /* s.dp NULL: there is no instance yet; s.model: what there is */
+	struct lb_session s; /* s.dp NULL: a dry run without an instance */
+	bool fresh;          /* there was no instance */
 	struct lb_model desired;
 	struct lb_diff diff;
 	struct lb_texts findings; /* below the model, where the models are equal */
@@ -52,6 +53,7 @@ static int refuse_while_pending(const char *instance, struct lb_err *err)
 			"was to go back is gone; the state before it is in \"" LB_RUN_DIR
 			"/%s.rollback.yaml\"",
 			instance, instance);
+		lb_pending_forget(instance);
 		return 0;
 	}
 	return lb_err_set(
@@ -62,15 +64,33 @@ static int refuse_while_pending(const char *instance, struct lb_err *err)
 		lb_duration_str(left, p.deadline > now ? p.deadline - now : 0));
 }
 
+/*
+ * Made before the rest is known to be good: so another apply that wanted to make it too waits for
+ * this one. Closing it unapplied removes it again.
+ */
+static int create_instance(struct apply *a, struct lb_err *err)
+{
+	const struct lb_dp_options opt = {
+		.instance = a->cli->instance, .write = true, .force = a->cli->force};
+	int ret = a->s.ops->create(&a->s.dp, &opt, &a->desired, err);
+
+	if (!ret)
+		ret = lb_session_read(&a->s, err);
+	/* Unless another apply has been faster. */
+	a->fresh = !ret && !a->s.model.n_services && !a->s.model.n_interfaces;
+	return ret;
+}
+
 static int open_instance(struct apply *a, struct lb_err *err)
 {
 	const struct lb_cli *cli = a->cli;
-	int ret;
+	enum lb_access access = cli->dry_run ? LB_READ : LB_WRITE;
+	int ret = lb_session_open(&a->s, cli->instance, access, cli->force, err);
 
-	ret = lb_session_open(&a->s, cli->instance, cli->dry_run ? LB_READ : LB_WRITE, cli->force,
-			      err);
 	if (ret != -ENOENT)
 		return ret;
+	if (!cli->dry_run)
+		return create_instance(a, err);
 	/* All is new. The limits of what is not there are what the config wants. */
 	lb_model_init(&a->s.model);
 	a->s.model.limits = a->desired.limits;
@@ -88,7 +108,7 @@ static int compare(struct apply *a, struct lb_err *err)
 		return ret;
 	/* What is wrong below the model: an apply that changes something repairs it too, but only
 	 * where nothing else is to be said is it worth the time of naming it. */
-	if (!a->diff.n && a->s.dp)
+	if (!a->diff.n && a->s.dp && !a->fresh)
 		ret = a->s.ops->audit(a->s.dp, &a->s.model, add_finding, &a->findings, err);
 	return ret < 0 ? ret : 0;
 }
@@ -105,25 +125,13 @@ static int warn(const struct apply *a, struct lb_err *err)
 	return ret;
 }
 
-static int create_instance(struct apply *a, struct lb_err *err)
-{
-	const struct lb_dp_options opt = {
-		.instance = a->cli->instance, .write = true, .force = a->cli->force};
-
-	return a->s.ops->create(&a->s.dp, &opt, &a->desired, err);
-}
-
 static int commit(struct apply *a, struct lb_err *err)
 {
 	const struct lb_cli *cli = a->cli;
-	bool fresh = !a->s.dp;
 	int ret = 0;
 
-	if (fresh)
-		ret = create_instance(a, err);
-	/* Nothing is lost without the process where nothing is changed. */
-	if (!ret && cli->confirm_timeout && a->diff.n) {
-		ret = lb_rollback_arm(cli->instance, fresh ? NULL : &a->s.model,
+	if (cli->confirm_timeout && a->diff.n) {
+		ret = lb_rollback_arm(cli->instance, a->fresh ? NULL : &a->s.model,
 				      cli->reset_overrides, cli->confirm_timeout, err);
 		a->armed = !ret;
 	}

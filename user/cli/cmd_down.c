@@ -7,35 +7,33 @@
 #include "rollback.h"
 
 /* By hand, not by lb_session_open(): what cannot be read any more must be removable. */
-static int bring_down(const char *instance, bool *begun, struct lb_err *err)
+static int bring_down(const struct lb_cli *cli, struct lb_err *err)
 {
-	const struct lb_dp_options opt = {.instance = instance, .write = true, .force = true};
+	const struct lb_dp_options opt = {
+		.instance = cli->instance, .write = true, .force = cli->force};
 	const struct lb_dp_ops *ops = &lb_dp_ebpf;
 	struct lb_dp *dp = NULL;
 	int ret = ops->open(&dp, &opt, err);
 
 	if (!dp) /* an instance of another ABI or namespace gives a handle and an error */
 		return ret;
-	*begun = true;
 	return ops->down(dp, err);
 }
 
 int lb_cmd_down(struct lb_cli *cli)
 {
-	bool begun = false;
-	struct lb_err err;
+	struct lb_err err, ignored;
+	int ret = bring_down(cli, &err);
 	json_t *o;
-	int ret;
 
-	/* Else the process that waits would bring it all back. */
-	if (!lb_rollback_cancel(cli->instance, &err))
-		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",
-			cli->instance);
-	ret = bring_down(cli->instance, &begun, &err);
 	if (ret && ret != -ENOENT) {
 		lb_error("%s", err.text);
-		return begun ? LB_EXIT_PARTLY : LB_EXIT_FAILED;
+		return LB_EXIT_FAILED;
 	}
+	/* After it, without its lock: the process that waits never makes an instance anew. */
+	if (!lb_rollback_cancel(cli->instance, &ignored))
+		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",
+			cli->instance);
 	if (!cli->json) {
 		lb_info("instance \"%s\": %s", cli->instance, ret ? "there is none" : "removed");
 		return LB_EXIT_DONE;

@@ -71,7 +71,7 @@ const struct lb_option lb_options[] = {
 	{"reset-overrides", 0, NULL, LB_OPT_RESET_OVERRIDES,
 	 "end all drains and weights set by hand"},
 	{"force", 0, NULL, LB_OPT_FORCE,
-	 "take a `*` port from a local program, a hook from another's"},
+	 "take ports and hooks that others hold; down: of another namespace"},
 	{"service", 0, "NAME", LB_OPT_FILTERS, "only those of this service"},
 	{"backend", 0, "ADDR[:PORT]", LB_OPT_FILTERS, "only those to this backend"},
 	{"client", 0, "ADDR[/BITS|:PORT]", LB_OPT_FILTERS, "only those from here"},

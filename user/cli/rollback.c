@@ -101,6 +101,13 @@ static void pending_remove(const char *instance)
 	unlink(run_path(path, instance, "confirm"));
 }
 
+void lb_pending_forget(const char *instance)
+{
+	char path[PATH_MAX];
+
+	unlink(run_path(path, instance, "confirm"));
+}
+
 int lb_pending_read(const char *instance, struct lb_pending *p, struct lb_err *err)
 {
 	char path[PATH_MAX];
@@ -198,7 +205,7 @@ static void wait_and_go_back(const struct rollback *r, time_t until)
 		       "instance \"%s\": not confirmed, and going back failed: %s; the old "
 		       "config is \"%s\"",
 		       r->instance, err.text, run_path(path, r->instance, "rollback.yaml"));
-		unlink(run_path(path, r->instance, "confirm"));
+		lb_pending_forget(r->instance);
 		return;
 	}
 	syslog(LOG_WARNING, "instance \"%s\": not confirmed within %" PRIu32 " s: went back",

@@ -25,6 +25,8 @@ struct lb_pending {
 /* Is a change waiting for `confirm`? 0; -ENOENT: none; another -errno with err filled. */
 int lb_pending_read(const char *instance, struct lb_pending *p, struct lb_err *err);
 
+void lb_pending_forget(const char *instance); /* of a process that is gone; the old state stays */
+
 /*
  * Starts the process, before the change is made: so none is ever made without it. `old`: what to
  * go back to; NULL: there was no instance, and there will be none. `reset`: the change resets

@@ -24,10 +24,9 @@ int lb_session_open(struct lb_session *s, const char *instance, enum lb_access a
 
 	*s = (struct lb_session){.ops = &lb_dp_ebpf};
 	ret = s->ops->open(&s->dp, &opt, err);
-	if (ret)
-		return ret;
-	ret = lb_session_read(s, err);
-	if (ret)
+	if (!ret)
+		ret = lb_session_read(s, err);
+	if (ret) /* also a handle that is good for down() alone */
 		lb_session_close(s);
 	return ret;
 }
