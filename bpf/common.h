@@ -45,12 +45,11 @@ struct lb_packet {
 	__u32 ip_len;	/* IP header and payload, bytes */
 	__u32 segments; /* packets on the wire: more than 1 for GSO */
 	__u32 ifindex;	/* it came in by */
+	__u32 segment_len; /* what must fit the MTU: IP bytes, 0 for GSO */
 	__u16 l4;	/* offset of the TCP or UDP header from the frame's start */
-	__u16 segment_len; /* IP bytes of one segment on the wire, capped at 65535 */
 	__u8 family;	/* enum lb_family */
 	__u8 udp;	/* 0: TCP, 1: UDP, as enum lb_proto */
 	__u8 tcp_flags;
-	__u8 hook; /* enum lb_hook */
 };
 
 /* Slow-path functions return an id >= 0, or LB_STOP(reason). */
@@ -77,12 +76,13 @@ static __always_inline int lb_stop(const int hook, __u32 reason)
 	return drop ? LB_TC_DROP : LB_TC_NEXT;
 }
 
-/* Now, in ticks modulo 2^LB_META_TICK_BITS. */
+/* Now, in ticks modulo 2^LB_META_TICK_BITS. jiffies, because the verifier inlines them: a load, where
+ * any clock helper is a call that costs as much as the rest of the hit path. */
 static __always_inline __u32 lb_now(void)
 {
 	if (lb_test_clock)
 		return READ_ONCE(lb_clock) & LB_META_TICK_MASK;
-	return (bpf_ktime_get_coarse_ns() >> LB_TICK_SHIFT) & LB_META_TICK_MASK;
+	return (bpf_jiffies64() >> lb_tick_shift) & LB_META_TICK_MASK;
 }
 
 static __always_inline struct lb_backend *lb_backend_get(__u32 id)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* forward.h - the way of one packet through the stages: one text for both hooks. */
+/* forward.h - a packet's way through the stages: one text for both hooks, a fast and a slow way. */
 #ifndef LB_FORWARD_H
 #define LB_FORWARD_H
 
@@ -66,32 +66,69 @@ static __always_inline int lb_emit_tc(const int family, const bool reverse, stru
 	return bpf_redirect_neigh(nh->ifindex, &to, sizeof(to), 0);
 }
 
-/* Sends p, translated by r, to next hop `id`. */
-static __always_inline int lb_emit(const int hook, const int family, const bool reverse, void *ctx,
-				   struct lb_packet *p, const struct lb_rewrite *r, int nexthop,
-				   __u32 backend)
+/* Cannot be settled here: the packet, untouched and uncounted, starts again on the slow way. */
+#define LB_AGAIN (-2)
+
+/* Sends p, translated by r, to a next hop. `fast`: only if nothing is in the way. */
+static __always_inline int lb_emit(const int hook, const int family, const bool reverse,
+				   const bool fast, void *ctx, struct lb_packet *p,
+				   const struct lb_rewrite *r, __u32 nexthop, __u32 backend)
 {
 	struct lb_nexthop *nh = lb_nexthop_get(nexthop & (LB_NEXTHOPS - 1));
 
 	if (unlikely(!nh || !(nexthop & (LB_NEXTHOPS - 1)))) {
 		/* More next hops than the table holds. */
+		if (fast)
+			return LB_AGAIN;
 		return lb_stop(hook, hook == LB_HOOK_XDP ? LB_REASON_TO_TC : LB_REASON_NO_ROUTE);
 	}
 	if (unlikely(p->segment_len > nh->mtu))
-		return lb_stop(hook, LB_REASON_TOO_BIG);
-	if (hook == LB_HOOK_XDP) {
-		if (unlikely((nexthop & LB_NEXTHOP_VIA_TC) || !lb_xdp_sends(p, nh)))
-			return lb_stop(hook, LB_REASON_TO_TC);
-		return lb_emit_xdp(family, reverse, ctx, p, r, nh, backend);
-	}
-	return lb_emit_tc(family, reverse, ctx, p, r, nh, backend);
+		return fast ? LB_AGAIN : lb_stop(hook, LB_REASON_TOO_BIG);
+	if (hook == LB_HOOK_TC)
+		return lb_emit_tc(family, reverse, ctx, p, r, nh, backend);
+	if (unlikely((nexthop & LB_NEXTHOP_VIA_TC) || !lb_xdp_sends(p, nh)))
+		return fast ? LB_AGAIN : lb_stop(hook, LB_REASON_TO_TC);
+	return lb_emit_xdp(family, reverse, ctx, p, r, nh, backend);
 }
 
-static __always_inline bool lb_ttl_ok(const int family, void *data)
+/* Client to service: the destination becomes the backend. */
+static __always_inline void lb_rewrite_forward(const int family, const struct lb_packet *p,
+					       const struct lb_backend *b, struct lb_rewrite *r)
 {
-	if (family == LB_V4)
-		return ((struct iphdr *)(data + LB_ETH_LEN))->ttl > 1;
-	return ((struct ipv6hdr *)(data + LB_ETH_LEN))->hop_limit > 1;
+	r->from[0] = p->flow.daddr[0];
+	r->to[0] = lb_addr_word(&b->addr, family == LB_V4 ? 3 : 0);
+	if (family == LB_V6) {
+		r->from[1] = p->flow.daddr[1];
+		r->from[2] = p->flow.daddr[2];
+		r->from[3] = p->flow.daddr[3];
+		r->to[1] = lb_addr_word(&b->addr, 1);
+		r->to[2] = lb_addr_word(&b->addr, 2);
+		r->to[3] = lb_addr_word(&b->addr, 3);
+	}
+	r->from_port = p->flow.dport;
+	r->to_port = b->port;
+	r->l4 = p->l4;
+	r->udp = p->udp;
+}
+
+/* Backend to client: the source becomes the service again. */
+static __always_inline void lb_rewrite_reverse(const int family, const struct lb_packet *p,
+					       const struct lb_conn_found *e, struct lb_rewrite *r)
+{
+	r->from[0] = p->flow.saddr[0];
+	r->to[0] = e->service[0];
+	if (family == LB_V6) {
+		r->from[1] = p->flow.saddr[1];
+		r->from[2] = p->flow.saddr[2];
+		r->from[3] = p->flow.saddr[3];
+		r->to[1] = e->service[1];
+		r->to[2] = e->service[2];
+		r->to[3] = e->service[3];
+	}
+	r->from_port = p->flow.sport;
+	r->to_port = e->sport;
+	r->l4 = p->l4;
+	r->udp = p->udp;
 }
 
 /* Nothing to note about a packet of this connection but that it was there, in this tick already? */
@@ -102,82 +139,12 @@ static __always_inline bool lb_conn_settled(const struct lb_packet *p, __u32 met
 	       !(p->tcp_flags & (LB_TCP_FIN | LB_TCP_SYN | LB_TCP_RST));
 }
 
-/* Client to service. `e` is the connection's entry, or NULL for a new one. */
-static __always_inline int lb_forward(const int hook, const int family, void *ctx,
-				      struct lb_packet *p, struct lb_conn_found *e, __u32 ports,
-				      __u32 now)
-{
-	struct lb_backend *b = NULL;
-	struct lb_rewrite r;
-	int id, nexthop;
+/* What lb_ports says of the packet's destination (services) and source (backends). */
+struct lb_port_flags {
+	__u8 to, from;
+};
 
-	if (e && likely(lb_conn_settled(p, e->meta, now))) {
-		id = LB_REF_BACKEND(e->ref);
-		b = lb_backend_get(id);
-	}
-	if (!b || unlikely(!lb_backend_holds(b, e->ref))) {
-		id = e ? lb_track_forward(ctx, p, e, ports, now) : lb_conn_open(ctx, p, ports, now);
-		if (id < 0)
-			return lb_stop(hook, LB_STOP_REASON(id));
-		b = lb_backend_get(id);
-		if (!b)
-			return lb_stop(hook, LB_REASON_BAD_STATE);
-	}
-	nexthop = READ_ONCE(b->nexthop);
-	if (likely(nexthop && (__u32)nexthop >> LB_NEXTHOP_BITS == now)) {
-		nexthop &= LB_NEXTHOPS - 1;
-	} else {
-		nexthop = lb_backend_nexthop(ctx, p, id, now);
-		if (nexthop < 0)
-			return lb_stop(hook, LB_STOP_REASON(nexthop));
-	}
-	r.from[0] = p->flow.daddr[0];
-	r.to[0] = lb_addr_word(&b->addr, family == LB_V4 ? 3 : 0);
-	if (family == LB_V6) {
-		r.from[1] = p->flow.daddr[1];
-		r.from[2] = p->flow.daddr[2];
-		r.from[3] = p->flow.daddr[3];
-		r.to[1] = lb_addr_word(&b->addr, 1);
-		r.to[2] = lb_addr_word(&b->addr, 2);
-		r.to[3] = lb_addr_word(&b->addr, 3);
-	}
-	r.from_port = p->flow.dport;
-	r.to_port = b->port;
-	r.l4 = p->l4;
-	r.udp = p->udp;
-	return lb_emit(hook, family, false, ctx, p, &r, nexthop, id);
-}
-
-/* Backend to client. */
-static __always_inline int lb_reverse(const int hook, const int family, void *ctx,
-				      struct lb_packet *p, struct lb_conn_found *e, __u32 now)
-{
-	struct lb_rewrite r;
-	int nexthop = LB_REF_AUX(e->ref);
-
-	if (unlikely(!lb_conn_settled(p, e->meta, now) || !nexthop)) {
-		nexthop = lb_track_reverse(ctx, p, e, now);
-		if (nexthop < 0)
-			return lb_stop(hook, LB_STOP_REASON(nexthop));
-	}
-	r.from[0] = p->flow.saddr[0];
-	r.to[0] = e->service[0];
-	if (family == LB_V6) {
-		r.from[1] = p->flow.saddr[1];
-		r.from[2] = p->flow.saddr[2];
-		r.from[3] = p->flow.saddr[3];
-		r.to[1] = e->service[1];
-		r.to[2] = e->service[2];
-		r.to[3] = e->service[3];
-	}
-	r.from_port = p->flow.sport;
-	r.to_port = e->sport;
-	r.l4 = p->l4;
-	r.udp = p->udp;
-	return lb_emit(hook, family, true, ctx, p, &r, nexthop, LB_REF_BACKEND(e->ref));
-}
-
-static __always_inline __u8 lb_port_flags(const struct lb_ports *ports, __u32 proto, __be16 port)
+static __always_inline __u8 lb_port_flag(const struct lb_ports *ports, __u32 proto, __be16 port)
 {
 	__u32 at = bpf_ntohs(port);
 
@@ -185,40 +152,123 @@ static __always_inline __u8 lb_port_flags(const struct lb_ports *ports, __u32 pr
 	return ports->flags[proto & 1][at & 0xffff];
 }
 
-/* A parsed packet: is it a connection's or a service's? */
-static __always_inline int lb_handle(const int hook, const int family, void *ctx,
-				     struct lb_packet *p, bool ttl_ok)
+static __always_inline struct lb_port_flags lb_port_flags(const struct lb_packet *p)
 {
-	struct lb_conn_found e = {};
-	struct lb_conn_hash hash;
-	__u32 zero = 0, now;
+	struct lb_port_flags f = {};
 	struct lb_ports *ports;
-	__u8 to, from;
+	__u32 zero = 0;
 
 	ports = bpf_map_lookup_elem(&lb_ports, &zero);
-	if (!ports)
-		return lb_stop(hook, LB_REASON_BAD_STATE);
-	to = lb_port_flags(ports, p->udp, p->flow.dport) & (LB_PORT_EXACT | LB_PORT_ANY);
-	from = lb_port_flags(ports, p->udp, p->flow.sport) & LB_PORT_BACKEND;
-	if (!(to | from))
+	if (ports) {
+		f.to = lb_port_flag(ports, p->udp, p->flow.dport) & (LB_PORT_EXACT | LB_PORT_ANY);
+		f.from = lb_port_flag(ports, p->udp, p->flow.sport) & LB_PORT_BACKEND;
+	}
+	return f;
+}
+
+/*
+ * The fast way: nobody's packets, and packets of open connections about which nothing is to be
+ * noted. It calls nothing that takes an address, so that the packet stays in registers.
+ */
+static __always_inline int lb_fast(const int hook, const int family, void *ctx,
+				   struct lb_packet *p, __u8 ttl)
+{
+	struct lb_port_flags ports = lb_port_flags(p);
+	struct lb_conn_found e;
+	struct lb_conn_hash hash;
+	struct lb_backend *b;
+	struct lb_rewrite r;
+	__u32 now, nexthop, id;
+
+	if (!(ports.to | ports.from))
 		return lb_stop(hook, LB_REASON_NO_SERVICE);
+	if (unlikely(ttl <= 1))
+		return LB_AGAIN;
 	hash = lb_conn_hash(family, &p->flow, p->udp);
 	now = lb_now();
-	if (to && lb_conn_find(family, false, &p->flow, p->udp, &hash, now, &e)) {
-		if (unlikely(!ttl_ok))
-			return lb_stop(hook, LB_REASON_TTL_EXPIRED);
-		return lb_forward(hook, family, ctx, p, &e, to, now);
+	if (ports.to && lb_conn_find(family, false, &p->flow, p->udp, &hash, now, &e)) {
+		id = LB_REF_BACKEND(e.ref);
+		b = lb_backend_get(id);
+		if (unlikely(!b || !lb_backend_holds(b, e.ref) || !lb_conn_settled(p, e.meta, now)))
+			return LB_AGAIN;
+		nexthop = READ_ONCE(b->nexthop);
+		if (unlikely(nexthop >> LB_NEXTHOP_BITS != now))
+			return LB_AGAIN;
+		lb_rewrite_forward(family, p, b, &r);
+		return lb_emit(hook, family, false, true, ctx, p, &r, nexthop & (LB_NEXTHOPS - 1),
+			       id);
 	}
-	if (from && lb_conn_find(family, true, &p->flow, p->udp, &hash, now, &e)) {
-		if (unlikely(!ttl_ok))
-			return lb_stop(hook, LB_REASON_TTL_EXPIRED);
-		return lb_reverse(hook, family, ctx, p, &e, now);
+	if (ports.from && lb_conn_find(family, true, &p->flow, p->udp, &hash, now, &e)) {
+		if (unlikely(!lb_conn_settled(p, e.meta, now)))
+			return LB_AGAIN;
+		lb_rewrite_reverse(family, p, &e, &r);
+		return lb_emit(hook, family, true, true, ctx, p, &r, LB_REF_AUX(e.ref),
+			       LB_REF_BACKEND(e.ref));
 	}
+	return LB_AGAIN;
+}
+
+/* The slow way from client to service. `e`: the connection's entry, or NULL for a new one. */
+static __always_inline int lb_slow_forward(const int hook, const int family, void *ctx,
+					   struct lb_packet *p, struct lb_conn_found *e,
+					   __u32 ports, __u32 now)
+{
+	struct lb_backend *b;
+	struct lb_rewrite r;
+	int id, nexthop;
+
+	id = e ? lb_track_forward(p, e, now) : 0;
+	if (!id)
+		id = lb_conn_open(ctx, p, ports, now);
+	if (id < 0)
+		return lb_stop(hook, LB_STOP_REASON(id));
+	b = lb_backend_get(id);
+	if (!b)
+		return lb_stop(hook, LB_REASON_BAD_STATE);
+	nexthop = READ_ONCE(b->nexthop);
+	if (nexthop && (__u32)nexthop >> LB_NEXTHOP_BITS == now) {
+		nexthop &= LB_NEXTHOPS - 1;
+	} else {
+		nexthop = lb_backend_nexthop(ctx, p, id, now);
+		if (nexthop < 0)
+			return lb_stop(hook, LB_STOP_REASON(nexthop));
+	}
+	lb_rewrite_forward(family, p, b, &r);
+	return lb_emit(hook, family, false, false, ctx, p, &r, nexthop, id);
+}
+
+static __always_inline int lb_slow_reverse(const int hook, const int family, void *ctx,
+					   struct lb_packet *p, struct lb_conn_found *e, __u32 now)
+{
+	struct lb_rewrite r;
+	int nexthop = lb_track_reverse(ctx, p, e, now);
+
+	if (nexthop < 0)
+		return lb_stop(hook, LB_STOP_REASON(nexthop));
+	lb_rewrite_reverse(family, p, e, &r);
+	return lb_emit(hook, family, true, false, ctx, p, &r, nexthop, LB_REF_BACKEND(e->ref));
+}
+
+/* The slow way settles whatever comes: first packets, changes of state, the first of a tick. */
+static __always_inline int lb_slow(const int hook, const int family, void *ctx,
+				   struct lb_packet *p, __u8 ttl)
+{
+	struct lb_port_flags ports = lb_port_flags(p);
+	struct lb_conn_found e = {};
+	struct lb_conn_hash hash = lb_conn_hash(family, &p->flow, p->udp);
+	__u32 now = lb_now();
+	bool to, from = false;
+
+	to = ports.to && lb_conn_find(family, false, &p->flow, p->udp, &hash, now, &e);
 	if (!to)
+		from = ports.from && lb_conn_find(family, true, &p->flow, p->udp, &hash, now, &e);
+	if (!to && !from && !ports.to)
 		return lb_stop(hook, LB_REASON_NO_SERVICE);
-	if (unlikely(!ttl_ok))
+	if (ttl <= 1)
 		return lb_stop(hook, LB_REASON_TTL_EXPIRED);
-	return lb_forward(hook, family, ctx, p, NULL, to, now);
+	if (from)
+		return lb_slow_reverse(hook, family, ctx, p, &e, now);
+	return lb_slow_forward(hook, family, ctx, p, to ? &e : NULL, ports.to, now);
 }
 
 #endif

@@ -21,41 +21,128 @@ static __always_inline int lb_parse_eth(const struct ethhdr *eth)
 	return LB_STOP(LB_REASON_NOT_IP);
 }
 
-static __always_inline int lb_handle_family(const int hook, const int family, void *ctx,
-					    struct lb_packet *p, void *data, void *end, __u32 frame)
+/* A frame whose family is known, by the fast or the slow way. */
+static __always_inline int lb_run(const int hook, const int family, const bool fast, void *ctx,
+				  struct lb_packet *p, void *data, void *end, __u32 frame)
 {
+	__u8 ttl;
 	int rc;
 
 	p->family = family;
-	p->hook = hook;
-	rc = family == LB_V4 ? lb_parse_ipv4(p, data, end, frame) :
-			       lb_parse_ipv6(p, data, end, frame);
+	rc = family == LB_V4 ? lb_parse_ipv4(p, data, end, frame)
+			     : lb_parse_ipv6(p, data, end, frame);
 	if (unlikely(rc))
 		return lb_stop(hook, LB_STOP_REASON(rc));
 	/* A GSO packet leaves in segments that fitted the sender's MTU. */
-	if (p->segments == 1)
-		p->segment_len = p->ip_len;
-	return lb_handle(hook, family, ctx, p, lb_ttl_ok(family, data));
+	p->segment_len = p->segments == 1 ? p->ip_len : 0;
+	ttl = family == LB_V4 ? ((struct iphdr *)(data + LB_ETH_LEN))->ttl
+			      : ((struct ipv6hdr *)(data + LB_ETH_LEN))->hop_limit;
+	return fast ? lb_fast(hook, family, ctx, p, ttl) : lb_slow(hook, family, ctx, p, ttl);
+}
+
+static __always_inline int lb_xdp(const int family, const bool fast, struct xdp_md *ctx, void *data,
+				  void *end)
+{
+	struct lb_packet p = {.segments = 1, .ifindex = ctx->ingress_ifindex};
+
+	return lb_run(LB_HOOK_XDP, family, fast, ctx, &p, data, end, end - data);
+}
+
+static __always_inline int lb_tc(const int family, const bool fast, struct __sk_buff *skb,
+				 void *data, void *end)
+{
+	struct lb_packet p = {.segments = 1, .ifindex = skb->ifindex};
+
+	if (skb->gso_segs > 1)
+		p.segments = skb->gso_segs;
+	return lb_run(LB_HOOK_TC, family, fast, skb, &p, data, end, skb->len);
+}
+
+/*
+ * The slow way is a program of its own, reached by a tail call: it has the whole stack, and the
+ * fast one no function call at all (with the CPU's return mitigations one costs as much as a third
+ * of the hit path).
+ */
+int meshlb_xdp_slow(struct xdp_md *ctx);
+int meshlb_tc_slow(struct __sk_buff *skb);
+
+/* One each: such a map holds programs of one type. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(void *));
+} lb_slow_xdp SEC(".maps") = {
+	.values = { (void *)&meshlb_xdp_slow },
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__array(values, int(void *));
+} lb_slow_tc SEC(".maps") = {
+	.values = { (void *)&meshlb_tc_slow },
+};
+
+/* Functions by family: each has its own frame. */
+static __noinline int lb_xdp_slow4(struct xdp_md *ctx)
+{
+	return lb_xdp(LB_V4, false, ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
+}
+
+static __noinline int lb_xdp_slow6(struct xdp_md *ctx)
+{
+	return lb_xdp(LB_V6, false, ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
+}
+
+static __noinline int lb_tc_slow4(struct __sk_buff *skb)
+{
+	return lb_tc(LB_V4, false, skb, (void *)(long)skb->data, (void *)(long)skb->data_end);
+}
+
+static __noinline int lb_tc_slow6(struct __sk_buff *skb)
+{
+	return lb_tc(LB_V6, false, skb, (void *)(long)skb->data, (void *)(long)skb->data_end);
+}
+
+SEC("xdp.frags")
+int meshlb_xdp_slow(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+
+	if (data + LB_ETH_LEN > end)
+		return lb_stop(LB_HOOK_XDP, LB_REASON_NOT_IP);
+	return lb_parse_eth(data) == LB_V4 ? lb_xdp_slow4(ctx) : lb_xdp_slow6(ctx);
+}
+
+SEC("tc")
+int meshlb_tc_slow(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	if (data + LB_ETH_LEN > end)
+		return lb_stop(LB_HOOK_TC, LB_REASON_NOT_IP);
+	return lb_parse_eth(data) == LB_V4 ? lb_tc_slow4(skb) : lb_tc_slow6(skb);
 }
 
 SEC("xdp.frags")
 int meshlb_xdp(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct lb_packet p = { .segments = 1 };
-	struct ethhdr *eth = data;
-	__u32 frame = end - data;
-	int family;
+	int family, verdict;
 
-	if ((void *)(eth + 1) > end)
+	if (data + LB_ETH_LEN > end)
 		return lb_stop(LB_HOOK_XDP, LB_REASON_NOT_IP);
-	p.ifindex = ctx->ingress_ifindex;
-	family = lb_parse_eth(eth);
-	if (family == LB_V4)
-		return lb_handle_family(LB_HOOK_XDP, LB_V4, ctx, &p, data, end, frame);
-	if (family == LB_V6)
-		return lb_handle_family(LB_HOOK_XDP, LB_V6, ctx, &p, data, end, frame);
-	return lb_stop(LB_HOOK_XDP, LB_STOP_REASON(family));
+	family = lb_parse_eth(data);
+	if (family < 0)
+		return lb_stop(LB_HOOK_XDP, LB_STOP_REASON(family));
+	verdict = family == LB_V4 ? lb_xdp(LB_V4, true, ctx, data, end)
+				  : lb_xdp(LB_V6, true, ctx, data, end);
+	if (likely(verdict != LB_AGAIN))
+		return verdict;
+	bpf_tail_call(ctx, &lb_slow_xdp, 0);
+	return lb_stop(LB_HOOK_XDP, LB_REASON_BAD_STATE);
 }
 
 /* Headers that the parser may need in the linear part. */
@@ -65,29 +152,26 @@ SEC("tc")
 int meshlb_tc(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct lb_packet p = { .segments = 1 };
-	struct ethhdr *eth = data;
-	int family;
+	int family, verdict;
 
 	if (unlikely(data + LB_PULL > end && skb->len > end - data)) {
 		bpf_skb_pull_data(skb, skb->len < LB_PULL ? skb->len : LB_PULL);
 		data = (void *)(long)skb->data;
 		end = (void *)(long)skb->data_end;
-		eth = data;
 	}
-	if ((void *)(eth + 1) > end)
+	if (data + LB_ETH_LEN > end)
 		return lb_stop(LB_HOOK_TC, LB_REASON_NOT_IP);
 	if (unlikely(skb->pkt_type)) /* not PACKET_HOST */
 		return lb_stop(LB_HOOK_TC, LB_REASON_NOT_UNICAST);
 	if (unlikely(skb->vlan_present))
 		return lb_stop(LB_HOOK_TC, LB_REASON_VLAN);
-	p.ifindex = skb->ifindex;
-	if (skb->gso_segs > 1)
-		p.segments = skb->gso_segs;
-	family = lb_parse_eth(eth);
-	if (family == LB_V4)
-		return lb_handle_family(LB_HOOK_TC, LB_V4, skb, &p, data, end, skb->len);
-	if (family == LB_V6)
-		return lb_handle_family(LB_HOOK_TC, LB_V6, skb, &p, data, end, skb->len);
-	return lb_stop(LB_HOOK_TC, LB_STOP_REASON(family));
+	family = lb_parse_eth(data);
+	if (family < 0)
+		return lb_stop(LB_HOOK_TC, LB_STOP_REASON(family));
+	verdict = family == LB_V4 ? lb_tc(LB_V4, true, skb, data, end)
+				  : lb_tc(LB_V6, true, skb, data, end);
+	if (likely(verdict != LB_AGAIN))
+		return verdict;
+	bpf_tail_call(skb, &lb_slow_tc, 0);
+	return lb_stop(LB_HOOK_TC, LB_REASON_BAD_STATE);
 }

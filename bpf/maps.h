@@ -123,18 +123,20 @@ const volatile __u64 lb_secret[LB_SECRET_WORDS] = {};
 const volatile __u32 lb_conn4_buckets = 1;
 const volatile __u32 lb_conn6_buckets = 1;
 
-/* Ticks that an entry lives without a packet, by state. 15/14 of a tick is a second. */
-#define LB_SECONDS(s) (((s) * 14 + 14) / 15)
+/* A tick is 2^lb_tick_shift jiffies, about a second; the loader knows the kernel's HZ. */
+const volatile __u32 lb_tick_shift = 8;
+
+/* Ticks that an entry lives without a packet, by state; the loader computes them from seconds. */
 const volatile __u32 lb_timeouts[16] = {
-	[LB_CONN_SYN_SENT] = LB_SECONDS(30),
-	[LB_CONN_SYN_RECV] = LB_SECONDS(30),
-	[LB_CONN_ESTABLISHED] = LB_SECONDS(4 * 3600),
-	[LB_CONN_FIN_CLIENT] = LB_SECONDS(3600),
-	[LB_CONN_FIN_BACKEND] = LB_SECONDS(3600),
-	[LB_CONN_CLOSING] = LB_SECONDS(120),
-	[LB_CONN_CLOSED] = LB_SECONDS(10),
-	[LB_CONN_UDP_NEW] = LB_SECONDS(30),
-	[LB_CONN_UDP] = LB_SECONDS(180),
+	[LB_CONN_SYN_SENT] = 30,
+	[LB_CONN_SYN_RECV] = 30,
+	[LB_CONN_ESTABLISHED] = 14400,
+	[LB_CONN_FIN_CLIENT] = 3600,
+	[LB_CONN_FIN_BACKEND] = 3600,
+	[LB_CONN_CLOSING] = 120,
+	[LB_CONN_CLOSED] = 10,
+	[LB_CONN_UDP_NEW] = 30,
+	[LB_CONN_UDP] = 180,
 };
 
 /* Tests set the flag before loading and then move the clock (in ticks) themselves. */

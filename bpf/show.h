@@ -46,7 +46,7 @@ static __always_inline void lb_show_state(struct seq_file *seq, __u32 state, __u
 		name = "UDP";
 		break;
 	}
-	BPF_SEQ_PRINTF(seq, "%s %us\n", name, age);
+	BPF_SEQ_PRINTF(seq, "%s %u\n", name, age);
 }
 
 static __always_inline void lb_show_entry(const int family, struct seq_file *seq,
@@ -62,7 +62,7 @@ static __always_inline void lb_show_entry(const int family, struct seq_file *seq
 	b = lb_backend_get(LB_REF_BACKEND(ref));
 	if (!b)
 		return;
-	age = (((now - LB_META_TICK(meta)) & LB_META_TICK_MASK) * 15 + 7) / 14;
+	age = (now - LB_META_TICK(meta)) & LB_META_TICK_MASK;
 	if (family == LB_V4)
 		BPF_SEQ_PRINTF(seq, "%s %pI4:%u %pI4:%u %pI4:%u ", proto,
 			       &lb_conn4_of(heads)->addr[i].client, bpf_ntohs(heads[i].cport),
@@ -114,9 +114,7 @@ int meshlb_conns(struct bpf_iter__bpf_map_elem *ctx)
 	bucket = *key;
 	if (!ctx->meta->seq_num)
 		BPF_SEQ_PRINTF(show.seq, "proto client service backend state idle\n");
-	/* Iterators have no coarse clock; this one is at most a jiffy ahead of it. */
-	show.now = lb_test_clock ? lb_clock : bpf_ktime_get_ns() >> LB_TICK_SHIFT;
-	show.now &= LB_META_TICK_MASK;
+	show.now = lb_now();
 	show.first = bucket * LB_CONN4_SLOTS;
 	bpf_loop(LB_CONN4_SLOTS, lb_show4, &show, 0);
 	show.first = (__u64)bucket * lb_conn6_buckets / lb_conn4_buckets * LB_CONN6_SLOTS;

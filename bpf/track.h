@@ -244,10 +244,9 @@ __noinline int lb_conn_forget(const struct lb_packet *p, const struct lb_conn_fo
 	return 0;
 }
 
-/* A forward packet of connection `e` that the hit path does not settle alone. Returns the backend's
- * id or LB_STOP(). */
-static __noinline int lb_track_forward(void *ctx, struct lb_packet *p, struct lb_conn_found *e,
-				       __u32 ports, __u32 now)
+/* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet
+ * starts a new connection in the place of this one, which is forgotten, or LB_STOP(). */
+__noinline int lb_track_forward(const struct lb_packet *p, const struct lb_conn_found *e, __u32 now)
 {
 	__u32 id, state, was;
 	struct lb_backend *b;
@@ -263,7 +262,7 @@ static __noinline int lb_track_forward(void *ctx, struct lb_packet *p, struct lb
 	if (gone || (opens && !p->udp && was >= LB_CONN_FIN_CLIENT)) {
 		/* The backend left, or the client uses its port again: start anew. */
 		lb_conn_forget(p, e, now);
-		return opens ? lb_conn_open(ctx, p, ports, now) : LB_STOP(LB_REASON_BACKEND_GONE);
+		return opens ? 0 : LB_STOP(LB_REASON_BACKEND_GONE);
 	}
 	state = lb_conn_next_state(was, false, p->udp, p->tcp_flags);
 	if (state != was || now % LB_PARTNER_TICKS == 0)
