@@ -104,8 +104,9 @@ int lb_cmd_backend_weight(struct lb_cli *cli)
 	char *end;
 
 	weight = strtoul(text, &end, 10);
-	if (!isdigit((unsigned char)*text) || *end || weight > LB_WEIGHT_MAX)
-		return lb_usage_error(cli, "weight: \"%s\": not a number from 0 to %d", text,
-				      LB_WEIGHT_MAX);
+	if (!isdigit((unsigned char)*text) || *end || weight > LB_WEIGHT_MAX) {
+		lb_error("weight: \"%s\": write a number from 0 to %d", text, LB_WEIGHT_MAX);
+		return LB_EXIT_FAILED;
+	}
 	return set_override(cli, weight);
 }
