@@ -20,8 +20,8 @@ static const struct device {
 	int mtu;
 	uint8_t mac[6];
 } devices[] = {
-	{"c0", "c1", NET_VIP "/24", NET_VIP6 "/64", NET_MTU, {0x02, 0, 0, 0, 0, 0x01}},
-	{"b0", "b1", "10.1.0.1/24", "fd00:1::1/64", NET_MTU, {0x02, 0, 0, 0, 0, 0x0b}},
+	{"c0", "c1", NET_VIP "/24", NET_VIP6 "/64", NET_MTU, NET_C0_MAC},
+	{"b0", "b1", "10.1.0.1/24", "fd00:1::1/64", NET_MTU, NET_B0_MAC},
 	{"j0", "j1", "10.9.0.1/24", "fd00:9::1/64", NET_JUMBO, {0x02, 0, 0, 0, 0, 0x09}},
 };
 

@@ -25,6 +25,15 @@
 #define NET_MTU       1500 /* of c0 and b0 */
 #define NET_JUMBO     9000 /* of j0 */
 
+#define NET_C0_MAC                                                                                 \
+	{                                                                                          \
+		0x02, 0, 0, 0, 0, 0x01                                                             \
+	}
+#define NET_B0_MAC                                                                                 \
+	{                                                                                          \
+		0x02, 0, 0, 0, 0, 0x0b                                                             \
+	}
+
 struct net {
 	uint32_t c0, b0, j0; /* ifindex */
 };

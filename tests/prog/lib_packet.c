@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint8_t pkt_dmac[6] = {0x02, 0, 0, 0, 0, 0x01};
-uint8_t pkt_smac[6] = {0x02, 0, 0, 0, 0, 0x02};
+static const uint8_t default_dmac[6] = {0x02, 0, 0, 0, 0, 0x01};
+static const uint8_t default_smac[6] = {0x02, 0, 0, 0, 0, 0x02};
 
 struct pkt_addr pkt_addr(const char *text)
 {
@@ -78,8 +78,8 @@ static void build_ethernet(struct pkt *p, const struct pkt_spec *s, bool v6)
 	uint16_t type = s->ethertype ? s->ethertype : v6 ? 0x86dd : 0x0800;
 	int i;
 
-	put(p, s->dmac ? s->dmac : pkt_dmac, 6);
-	put(p, s->smac ? s->smac : pkt_smac, 6);
+	put(p, s->dmac ? s->dmac : default_dmac, 6);
+	put(p, s->smac ? s->smac : default_smac, 6);
 	for (i = s->vlans; i > 0; i--) {
 		put16(p, i > 1 ? 0x88a8 : 0x8100);
 		put16(p, 100 + i);

@@ -79,9 +79,8 @@ struct pkt_spec {
 	bool udp_no_csum;           /* UDP checksum 0 */
 	uint16_t ethertype;         /* instead of the right one */
 	uint16_t trailer;           /* padding bytes behind the IP packet */
-	const uint8_t *dmac, *smac; /* NULL: pkt_dmac, pkt_smac */
+	const uint8_t *dmac, *smac; /* NULL: 02:00:00:00:00:01 and :02 */
 };
-extern uint8_t pkt_dmac[6], pkt_smac[6];
 
 void pkt_build(struct pkt *p, const struct pkt_spec *s);
 

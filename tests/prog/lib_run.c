@@ -208,6 +208,11 @@ static int judge_verdict(enum lb_hook hook, struct run_result *res)
 	return res->forwarded || res->dropped || res->verdict == TC_NEXT ? 0 : -EPROTO;
 }
 
+bool run_accepts(enum lb_hook hook, const struct pkt *p)
+{
+	return hook == LB_HOOK_XDP ? p->len >= 14 : p->len >= 14 + 40 && p->len <= 3500;
+}
+
 int run_packet(struct run *r, enum lb_hook hook, uint32_t ifindex, const struct pkt *in,
 	       struct run_result *res)
 {

@@ -44,6 +44,8 @@ struct run_result {
 	unsigned int reasons; /* how many were counted */
 	struct pkt out;
 };
+/* BPF_PROG_TEST_RUN refuses tc frames without a whole network header (6.18) or above a page. */
+bool run_accepts(enum lb_hook hook, const struct pkt *p);
 int run_packet(struct run *r, enum lb_hook hook, uint32_t ifindex, const struct pkt *in,
 	       struct run_result *res);
 
