@@ -20,9 +20,11 @@ struct lb_change {
 	const struct lb_interface_conf *ifrom, *ito; /* INTERFACE: the same */
 };
 
+/* In the order defaults, interfaces by name, services by name. */
 struct lb_diff {
 	struct lb_change *changes;
 	size_t n;
+	const struct lb_model *actual, *desired;
 };
 
 /*
