@@ -296,7 +296,4 @@ struct lb_conn6_bucket {
 #define LB_CONN4_BUCKETS(limit) (((__u64)(limit)*9 + 7) / 8)
 #define LB_CONN6_BUCKETS(limit) (((__u64)(limit)*27 + 31) / 32)
 
-/* A tick is 2^30 ns of CLOCK_MONOTONIC_COARSE, 1.07 s: a shift where a second is a division. */
-#define LB_TICK_SHIFT 30
-
 #endif

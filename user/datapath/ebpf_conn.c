@@ -31,7 +31,6 @@ struct entry {
 static int table_open(struct table *t, struct lb_dp *dp, enum lb_family family, struct lb_err *err)
 {
 	enum lb_map map = family == LB_V4 ? LB_MAP_CONN4 : LB_MAP_CONN6;
-	struct timespec now;
 	int ret = lb_map_mmap(dp, map, err);
 
 	if (ret)
@@ -41,8 +40,7 @@ static int table_open(struct table *t, struct lb_dp *dp, enum lb_family family, 
 			    .buckets = dp->mem[map],
 			    .n = dp->max_entries[map],
 			    .slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS};
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	t->now = (now.tv_sec * 1000000000ull + now.tv_nsec) >> LB_TICK_SHIFT & LB_META_TICK_MASK;
+	t->now = lb_clock_now();
 	return lb_conn_timeouts(t->timeouts, err);
 }
 
@@ -207,7 +205,7 @@ static void conn_make(const struct table *t, const struct entry *e, const struct
 	*c = (struct lb_conn){.proto = e->ref & LB_REF_UDP ? LB_UDP : LB_TCP,
 			      .state = LB_META_STATE(e->meta),
 			      .half = !partner,
-			      .age = ((__u64)age << LB_TICK_SHIFT) / 1000000000,
+			      .age = lb_clock_seconds(age),
 			      .backend_id = LB_REF_BACKEND(e->ref),
 			      .service_id = b->service};
 	endpoint_make(t->family, e->client, e->cport, &c->client);

@@ -138,6 +138,19 @@ int lb_object_reload(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *er
 int lb_progs_open(struct lb_dp *dp, struct lb_err *err); /* the pinned ones into dp->progs */
 int lb_progs_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err); /* and adopt */
 void lb_progs_close(struct lb_progs *progs);
+
+/* ebpf_slow.c - the program arrays of the slow way */
+struct lb_bpf;
+int lb_slow_pin(const struct lb_dp *dp, const struct lb_bpf *skel, const struct lb_progs *progs,
+		struct lb_err *err);
+void lb_slow_trim(const struct lb_dp *dp);
+
+/* ebpf_clock.c - the programs' clock, in ticks */
+__u32 lb_clock_shift(void); /* a tick is 2^shift jiffies */
+__u32 lb_clock_now(void);   /* modulo 2^LB_META_TICK_BITS */
+__u32 lb_clock_ticks(__u32 seconds); /* rounded up */
+__u32 lb_clock_seconds(__u32 ticks);
+
 int lb_conn_timeouts(__u32 timeouts[LB_CONN_STATES], struct lb_err *err);
 
 /* ebpf_hooks.c - which programs are on which interfaces. lb_ifaces is the record: `actual` tells

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -24,17 +25,12 @@ static const char *const prog_names[LB_HOOKS] = {
 /* libbpf explains at length what fails, the verifier's log included. */
 static int libbpf_print(enum libbpf_print_level level, const char *fmt, va_list args)
 {
-	static const char *const prefix[] = {"libbpf warns", "libbpf", "libbpf"};
-	char text[8192];
-	size_t len;
+	char *text;
 
-	if (!lb_log_verbose || level == LIBBPF_DEBUG)
+	if (!lb_log_verbose || level == LIBBPF_DEBUG || vasprintf(&text, fmt, args) < 0)
 		return 0;
-	vsnprintf(text, sizeof(text), fmt, args);
-	len = strlen(text);
-	if (len && text[len - 1] == '\n')
-		text[len - 1] = '\0';
-	lb_debug("%s: %s", prefix[level], text);
+	lb_debug("%s", text);
+	free(text);
 	return 0;
 }
 
@@ -112,6 +108,9 @@ static void rodata_fill(struct lb_bpf *skel, const __u64 *secret, __u32 buckets4
 		skel->rodata->lb_secret[i] = secret[i];
 	skel->rodata->lb_conn4_buckets = buckets4;
 	skel->rodata->lb_conn6_buckets = buckets6;
+	skel->rodata->lb_tick_shift = lb_clock_shift();
+	for (int i = 0; i < LB_CONN_STATES; i++) /* seconds in the object */
+		skel->rodata->lb_timeouts[i] = lb_clock_ticks(skel->rodata->lb_timeouts[i]);
 }
 
 static int object_size(struct lb_bpf *skel, const struct lb_limits *l, struct lb_err *err)
@@ -188,6 +187,8 @@ int lb_object_create(struct lb_dp *dp, const struct lb_limits *l, struct lb_err 
 		ret = maps_take(dp, skel, err);
 	if (!ret)
 		ret = progs_take(skel, &progs, err);
+	if (!ret)
+		ret = lb_slow_pin(dp, skel, &progs, err);
 	if (ret)
 		goto out;
 	config_fill(dp->config, l, secret);
@@ -237,6 +238,8 @@ int lb_object_reload(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *er
 	ret = object_load(skel, err);
 	if (!ret)
 		ret = progs_take(skel, progs, err);
+	if (!ret)
+		ret = lb_slow_pin(dp, skel, progs, err);
 out:
 	lb_bpf__destroy(skel);
 	return ret;
@@ -277,6 +280,7 @@ int lb_progs_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err)
 	lb_progs_close(&dp->progs);
 	dp->progs = *progs;
 	*progs = LB_PROGS_NONE;
+	lb_slow_trim(dp);
 	return 0;
 }
 
@@ -298,7 +302,7 @@ int lb_conn_timeouts(__u32 timeouts[LB_CONN_STATES], struct lb_err *err)
 	if (!skel)
 		return -errno;
 	for (int i = 0; i < LB_CONN_STATES; i++)
-		timeouts[i] = skel->rodata->lb_timeouts[i];
+		timeouts[i] = lb_clock_ticks(skel->rodata->lb_timeouts[i]);
 	lb_bpf__destroy(skel);
 	return 0;
 }

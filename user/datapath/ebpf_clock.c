@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ebpf_clock.c - the programs' clock: ticks of 2^shift jiffies, about a second each.
+ *
+ * Jiffies are what a program reads without a call. Userspace computes them: they begin at
+ * INITIAL_JIFFIES (include/linux/jiffies.h: -300 s, as 32 bits) when CLOCK_MONOTONIC begins at 0.
+ */
+#include <time.h>
+
+#include "datapath/ebpf_internal.h"
+
+#define NSEC 1000000000ull
+
+/* Length of a jiffy: what the coarse clocks resolve. */
+static __u64 jiffy_ns(void)
+{
+	struct timespec res;
+
+	if (clock_getres(CLOCK_MONOTONIC_COARSE, &res) || res.tv_sec || res.tv_nsec < 100000)
+		return NSEC / 250;
+	return res.tv_nsec;
+}
+
+/* The shift that makes a tick nearest to a second: 0.85 s (HZ 300) to 1.28 s (HZ 100). */
+__u32 lb_clock_shift(void)
+{
+	__u64 ns = jiffy_ns();
+	__u32 shift = 0;
+
+	while (ns << (shift + 1) <= NSEC * 4 / 3)
+		shift++;
+	return shift;
+}
+
+__u32 lb_clock_now(void)
+{
+	__u64 ns = jiffy_ns(), hz = (NSEC + ns / 2) / ns;
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return ((__u32)(-300 * (__s64)hz) + (t.tv_sec * NSEC + t.tv_nsec) / ns) >>
+		       lb_clock_shift() & LB_META_TICK_MASK;
+}
+
+__u32 lb_clock_ticks(__u32 seconds)
+{
+	__u64 tick = jiffy_ns() << lb_clock_shift();
+
+	return (seconds * NSEC + tick - 1) / tick;
+}
+
+__u32 lb_clock_seconds(__u32 ticks)
+{
+	return ticks * (jiffy_ns() << lb_clock_shift()) / NSEC;
+}
