@@ -120,7 +120,8 @@ static __noinline int lb_nexthop_find(void *ctx, const struct lb_packet *p, cons
 		return lb_fib_reason(rc);
 	ifindex = fib.ifindex;
 	want.ifindex = ifindex;
-	want.mtu = fib.mtu_result;
+	/* Without a neighbour the kernel says no MTU; it will, as the packet resolves one. */
+	want.mtu = rc == BPF_FIB_LKUP_RET_SUCCESS ? fib.mtu_result : 0xffff;
 	want.gateway_family = fib.family == LB_AF_INET ? LB_V4 : LB_V6;
 	if (want.gateway_family == LB_V4)
 		lb_addr_set(&want.gateway, LB_V4, &fib.ipv4_dst);
