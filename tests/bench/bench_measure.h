@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bench_measure.h - nanoseconds per packet: rounds of floor and program in turn, and their medians.
+ */
+#ifndef BENCH_MEASURE_H
+#define BENCH_MEASURE_H
+
+#include "bench_env.h"
+
+/* Which wrapper brings the packets. */
+enum bench_way { BENCH_XDP, BENCH_XDP_NEW, BENCH_XDP_SAME, BENCH_TC, BENCH_WAYS };
+
+/* What every packet must turn out to be; the counters are checked after the rounds. */
+enum bench_want {
+	BENCH_FORWARD,	     /* of a known connection, to the backend */
+	BENCH_REVERSE,	     /* of a known connection, to the client */
+	BENCH_CONNECTION,    /* opens one */
+	BENCH_PASS_NO_SERVICE,
+	BENCH_PASS_NOT_LOCAL,
+};
+
+struct bench_case {
+	enum lb_family family;
+	enum bench_way way;
+	enum bench_want want;
+	uint32_t packets; /* in a sample; a row over a whole template takes a multiple of it */
+	bool whole_ticks; /* a sample lasts a tick, see bench_ticks() */
+};
+
+/* ns per packet, medians over the rounds; floor and net of the same rounds. */
+struct bench_figures {
+	double total, floor, net;
+	double net_first, net_later; /* whole_ticks: a flow's first packet in a tick, and others */
+};
+
+extern unsigned int bench_rounds;
+
+/* Runs a wrapper over the template for `packets` packets. Returns ns per packet. */
+double bench_run(struct bench_env *e, const struct bench_case *c, enum bench_slot slot,
+		 uint32_t packets);
+
+/* One row. Ends the bench where the counters do not say what c->want does. */
+struct bench_figures bench_measure(struct bench_env *e, const struct bench_case *c,
+				   const char *name);
+
+/* Opens n connections through the program: SYN, SYN-ACK, ACK. Fills both lists, BENCH_FLOWS_MAX
+ * each; returns how many connections stand at the end. */
+uint32_t bench_connect(struct bench_env *e, enum lb_family family, uint32_t n,
+		       struct bench_tuple *forward, struct bench_tuple *reverse);
+
+double bench_median(double *v, unsigned int n);
+
+#endif
