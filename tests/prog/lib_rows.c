@@ -52,6 +52,38 @@ void rows_add_services(struct run *r)
 		run_add_service(r, &services[i]);
 }
 
+static bool listen_matches(const struct run_listen *l, const struct pkt_end *at, uint8_t proto)
+{
+	struct pkt_addr a;
+
+	if (l->port != at->port || (l->proto == LB_UDP) != (proto == PKT_UDP))
+		return false;
+	if (!strcmp(l->addr, "*"))
+		return true;
+	if (!strcmp(l->addr, "0.0.0.0"))
+		return at->addr.family == 4;
+	a = pkt_addr(l->addr);
+	return pkt_addr_equal(&a, &at->addr);
+}
+
+bool rows_serve(const struct pkt_end *at, uint8_t proto, const struct pkt_end *backend)
+{
+	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
+		const struct run_listen *l = services[i].listens;
+		const struct run_backend *b = services[i].backends;
+
+		while (l->addr && !listen_matches(l, at, proto))
+			l++;
+		for (; l->addr && b->addr; b++) {
+			struct pkt_addr a = pkt_addr(b->addr);
+
+			if (b->port == backend->port && pkt_addr_equal(&a, &backend->addr))
+				return true;
+		}
+	}
+	return false;
+}
+
 void row_build(const struct row *row, struct pkt *p)
 {
 	static const uint8_t b0_mac[6] = NET_B0_MAC;

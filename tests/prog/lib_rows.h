@@ -40,6 +40,8 @@ extern const struct row_group rows_forward[], rows_pass[];
 extern const size_t rows_forward_n, rows_pass_n;
 
 void rows_add_services(struct run *r);
+/* Has one of these services such a listen, and this backend? */
+bool rows_serve(const struct pkt_end *at, uint8_t proto, const struct pkt_end *backend);
 void row_build(const struct row *row, struct pkt *p);
 /* The packet that opens the row's connection (of its own tuple, or of the one it answers). */
 void row_opener(const struct row *row, struct pkt *p);

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test_fuzz.c - random packets through both hooks, against an oracle that holds for every packet.
+ *
+ * FUZZ_COUNT packets (1,000,000; in the guest 20,000), each through both hooks; FUZZ_SEED repeats a
+ * run. From time to time the world changes for a while: a sysctl, a removed backend, a full table.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <bpf/bpf.h>
+
+#include "lib_judge.h"
+#include "lib_mutate.h"
+
+#define REACH_PERCENT 30
+#define SPELL         2000 /* packets that a changed world lasts at most */
+
+/* Reasons that no packet can have here, and why. */
+static const struct {
+	int reason;
+	const char *why;
+} unreachable[] = {
+	{LB_REASON_REWRITE_FAILED,
+	 "the packets of BPF_PROG_TEST_RUN are linear and nobody else's: no helper can refuse"},
+};
+
+/* Reasons that come after a service or a connection was found. */
+static const int reached_by[] = {
+	LB_REASON_TO_TC,     LB_REASON_NO_BACKEND, LB_REASON_BACKEND_GONE,
+	LB_REASON_COLLISION, LB_REASON_TABLE_FULL, LB_REASON_NO_ROUTE,
+	LB_REASON_TOO_BIG,   LB_REASON_NO_FAMILY,  LB_REASON_NO_CONNECTION,
+};
+
+enum world { NORMAL, FORWARDING_OFF, BACKENDS_GONE, TABLE_BUSY, RINGS_BROKEN, WORLDS };
+
+static struct run run;
+static struct mutate mutate;
+static struct run_result result;
+static enum world world;
+static uint64_t hits[LB_HOOKS][LB_REASONS], forwarded[LB_HOOKS], ran[LB_HOOKS], reached;
+
+static uint64_t env_number(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text && *text ? strtoull(text, NULL, 0) : otherwise;
+}
+
+/* Every slot of the table is being written by somebody, or was only used once. */
+static void set_table(enum lb_conn_state state)
+{
+	uint32_t i;
+
+	for (i = 0; i < run.buckets4 * LB_CONN4_SLOTS; i++)
+		run.conn4[i / LB_CONN4_SLOTS].head[i % LB_CONN4_SLOTS].meta = LB_META(9, state, 0);
+	for (i = 0; i < run.buckets6 * LB_CONN6_SLOTS; i++)
+		run.conn6[i / LB_CONN6_SLOTS].head[i % LB_CONN6_SLOTS].meta = LB_META(9, state, 0);
+}
+
+/* Members of no backend, as an interrupted apply must never leave them. */
+static void break_members(bool broken)
+{
+	int fd = bpf_map__fd(run.skel->maps.lb_members);
+	struct lb_member m;
+
+	for (uint32_t i = 0; i < run.next_member; i++) {
+		if (bpf_map_lookup_elem(fd, &i, &m))
+			continue;
+		m.backend =
+			broken ? m.backend | (LB_BACKENDS_MAX + 1) : m.backend & LB_BACKENDS_MAX;
+		bpf_map_update_elem(fd, &i, &m, BPF_ANY);
+	}
+}
+
+static void change_world(enum world to)
+{
+	static const char *const paths[] = {"ipv4/conf/c0/forwarding", "ipv6/conf/c0/forwarding",
+					    "ipv4/conf/b0/forwarding", "ipv6/conf/b0/forwarding"};
+
+	if (world == FORWARDING_OFF || to == FORWARDING_OFF) {
+		for (int i = 0; i < 4; i++)
+			net_sysctl(paths[i], to != FORWARDING_OFF);
+	}
+	for (uint32_t id = 1; id < run.next_backend; id++) {
+		bool gone = to == BACKENDS_GONE && mutate_one_in(&mutate, 2);
+
+		run.backends[id].state = gone ? LB_BACKEND_GONE : LB_BACKEND_LIVE;
+	}
+	if (world == TABLE_BUSY || to == TABLE_BUSY)
+		set_table(to == TABLE_BUSY ? LB_CONN_BUSY : LB_CONN_DEAD);
+	if (world == RINGS_BROKEN || to == RINGS_BROKEN)
+		break_members(to == RINGS_BROKEN);
+	world = to;
+}
+
+static void pass_time(uint64_t i)
+{
+	if (world != NORMAL && i % SPELL == SPELL / 4)
+		change_world(NORMAL);
+	if (i % SPELL == 0 && mutate_one_in(&mutate, 4))
+		change_world(mutate_random(&mutate, WORLDS));
+	if (mutate_one_in(&mutate, 200))
+		run_clock(&run, run_now(&run) + 1);
+	if (mutate_one_in(&mutate, 20000))
+		run_clock(&run, run_now(&run) + mutate_random(&mutate, 20000));
+	if (mutate_one_in(&mutate, 50000))
+		run_forget_connections(&run);
+}
+
+/* Forwarded: from a service to one of its backends, or back. */
+static int judge_translation(enum lb_hook hook, uint32_t ifindex, const struct pkt *p, char *why)
+{
+	struct pkt_view in, out;
+	char other[WHY_SIZE];
+
+	pkt_parse(p->data, p->len, &in);
+	pkt_parse(result.out.data, result.out.len, &out);
+	if (rows_serve(&in.dst, in.proto, &out.dst) &&
+	    !judge_forwarded(&run, hook, ifindex, p, &result, &out.dst, false, why))
+		return 0;
+	if (rows_serve(&out.src, in.proto, &in.src) &&
+	    !judge_forwarded(&run, hook, ifindex, p, &result, &out.src, true, other))
+		return 0;
+	if (!rows_serve(&in.dst, in.proto, &out.dst))
+		snprintf(why, WHY_SIZE, "forwarded, but not from a service to its backend or back");
+	return -1;
+}
+
+static bool is_reached(void)
+{
+	for (size_t i = 0; i < sizeof(reached_by) / sizeof(reached_by[0]); i++) {
+		if (result.reason == reached_by[i])
+			return true;
+	}
+	return result.forwarded;
+}
+
+static int fuzz_one(enum lb_hook hook, uint32_t ifindex, const struct pkt *p, char *why)
+{
+	if (!run_accepts(hook, p))
+		return 0;
+	if (run_packet(&run, hook, ifindex, p, &result)) {
+		snprintf(why, WHY_SIZE, "did not run, or verdict %d: %s", result.verdict,
+			 strerror(errno));
+		return -1;
+	}
+	ran[hook]++;
+	if (judge_accounts(p, &result, why))
+		return -1;
+	reached += is_reached();
+	if (!result.forwarded) {
+		hits[hook][result.reason]++;
+		return 0;
+	}
+	forwarded[hook]++;
+	return judge_translation(hook, ifindex, p, why);
+}
+
+static void print_reasons(void)
+{
+	printf("  %-16s %10s %10s\n", "", "XDP", "tc");
+	printf("  %-16s %10" PRIu64 " %10" PRIu64 "\n", "(run)", ran[0], ran[1]);
+	printf("  %-16s %10" PRIu64 " %10" PRIu64 "\n", "(forwarded)", forwarded[0], forwarded[1]);
+	for (int i = 0; i < LB_REASONS; i++)
+		printf("  %-16s %10" PRIu64 " %10" PRIu64 "\n", run_reason_name(i), hits[0][i],
+		       hits[1][i]);
+}
+
+static void test_fuzz(void **state)
+{
+	uint64_t count = env_number("FUZZ_COUNT", getenv("TEST_GUEST") ? 20000 : 1000000);
+	uint64_t seed = env_number("FUZZ_SEED", (uint64_t)time(NULL)), i;
+	char why[WHY_SIZE], name[64];
+	bool from_backend;
+	struct pkt p;
+
+	(void)state;
+	printf("FUZZ_SEED=%" PRIu64 " FUZZ_COUNT=%" PRIu64 "\n", seed, count);
+	fflush(stdout);
+	assert_int_equal(mutate_open(&mutate, seed), 0);
+	for (i = 0; i < count; i++) {
+		pass_time(i);
+		mutate_next(&mutate, &p, &from_backend);
+		for (int hook = 0; hook < LB_HOOKS; hook++) {
+			if (!fuzz_one(hook, from_backend ? run.net.b0 : run.net.c0, &p, why))
+				continue;
+			snprintf(name, sizeof(name), "FUZZ_SEED=%" PRIu64 ", packet %" PRIu64, seed,
+				 i);
+			judge_report(name, hook, why, &p, &result);
+			fail();
+		}
+	}
+	change_world(NORMAL);
+	print_reasons();
+	mutate_close(&mutate);
+}
+
+/* After test_fuzz(). */
+static void test_reach(void **state)
+{
+	uint64_t all = ran[0] + ran[1];
+
+	(void)state;
+	printf("  %" PRIu64 " of %" PRIu64 " reached a service or a connection\n", reached, all);
+	assert_true(all && reached * 100 >= all * REACH_PERCENT);
+}
+
+static void test_every_reason(void **state)
+{
+	unsigned int missing = 0;
+
+	(void)state;
+	for (int reason = 0; reason < LB_REASONS; reason++) {
+		const char *why = NULL;
+		bool hit = hits[0][reason] || hits[1][reason];
+
+		for (size_t i = 0; i < sizeof(unreachable) / sizeof(unreachable[0]); i++) {
+			if (unreachable[i].reason == reason)
+				why = unreachable[i].why;
+		}
+		if (why)
+			printf("  %s cannot be hit here: %s\n", run_reason_name(reason), why);
+		if (hit == !!why) {
+			printf("FAILED: %s was %s\n", run_reason_name(reason),
+			       hit ? "hit, though listed as unreachable" : "never hit");
+			missing++;
+		}
+	}
+	assert_int_equal(missing, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_fuzz),
+		cmocka_unit_test(test_reach),
+		cmocka_unit_test(test_every_reason),
+	};
+	int rc;
+
+	rc = run_open(&run, 512, 256, 2);
+	if (rc) {
+		fprintf(stderr, "test_fuzz: loading the programs: %s\n", strerror(-rc));
+		return 1;
+	}
+	rows_add_services(&run);
+	rc = cmocka_run_group_tests_name("fuzz", tests, NULL, NULL);
+	run_close(&run);
+	return rc;
+}
