@@ -64,6 +64,15 @@ static int refuse_while_pending(const char *instance, struct lb_err *err)
 		lb_duration_str(left, p.deadline > now ? p.deadline - now : 0));
 }
 
+/* Of what is made anew, limits and defaults are as the config wants: no difference to tell of. */
+static void take_over_settings(struct apply *a)
+{
+	a->s.model.datapath = a->desired.datapath;
+	a->s.model.limits = a->desired.limits;
+	a->s.model.default_scheduler = a->desired.default_scheduler;
+	a->s.model.default_maglev_size = a->desired.default_maglev_size;
+}
+
 /*
  * Made before the rest is known to be good: so another apply that wanted to make it too waits for
  * this one. Closing it unapplied removes it again.
@@ -78,6 +87,8 @@ static int create_instance(struct apply *a, struct lb_err *err)
 		ret = lb_session_read(&a->s, err);
 	/* Unless another apply has been faster. */
 	a->fresh = !ret && !a->s.model.n_services && !a->s.model.n_interfaces;
+	if (a->fresh)
+		take_over_settings(a);
 	return ret;
 }
 
@@ -91,9 +102,8 @@ static int open_instance(struct apply *a, struct lb_err *err)
 		return ret;
 	if (!cli->dry_run)
 		return create_instance(a, err);
-	/* All is new. The limits of what is not there are what the config wants. */
 	lb_model_init(&a->s.model);
-	a->s.model.limits = a->desired.limits;
+	take_over_settings(a);
 	return 0;
 }
 

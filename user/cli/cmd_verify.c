@@ -104,10 +104,12 @@ static void print_text(const struct verify *v)
 	for (size_t i = 0; i < v->findings.n; i++)
 		printf("%s%s%s\n", lb_colour(stdout, LB_RED), v->findings.list[i],
 		       lb_colour(stdout, LB_PLAIN));
-	lb_overrides_print(&v->s.model, stdout);
 	if (!v->diff.n && !v->findings.n)
-		printf("OK: the kernel is as %s says\n",
-		       has_config(v->cli) ? lb_file_name(v->cli) : "the running state");
+		printf("OK: %s%s\n",
+		       has_config(v->cli) ? "the kernel is as in "
+					  : "what runs is whole; no config at ",
+		       lb_file_name(v->cli));
+	lb_overrides_print(&v->s.model, stdout);
 }
 
 int lb_cmd_verify(struct lb_cli *cli)
