@@ -115,6 +115,7 @@ static void undo(struct apply *a)
 		lb_warn("%s", err.text);
 	lb_hooks_settle(a->dp);
 	lb_displaced_restore(a->dp);
+	lb_slow_trim(a->dp);
 }
 
 static void commit(struct apply *a)
@@ -142,6 +143,7 @@ static void clean_up(struct apply *a)
 		lb_warn("%s", err.text);
 	lb_hooks_settle(a->dp);
 	lb_displaced_forget(a->dp);
+	lb_slow_trim(a->dp);
 }
 
 int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, const struct lb_model *desired,

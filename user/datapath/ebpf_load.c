@@ -280,7 +280,6 @@ int lb_progs_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err)
 	lb_progs_close(&dp->progs);
 	dp->progs = *progs;
 	*progs = LB_PROGS_NONE;
-	lb_slow_trim(dp);
 	return 0;
 }
 
