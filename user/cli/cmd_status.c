@@ -66,8 +66,8 @@ static json_t *hooks_json(const struct lb_dp_status *s)
 			json_pack("{s:s, s:I, s:s, s:s, s:b, s:s, s:I, s:s, s:I, s:s}", "interface",
 				  h->ifname, "ifindex", (json_int_t)h->ifindex, "configured",
 				  lb_hook_kind_name(h->wanted), "hook", lb_hook_kind_name(h->kind),
-				  "behind_xdp", h->behind_xdp, "mode", h->mode, "program_id",
-				  (json_int_t)h->prog_id, "program", h->prog_name, "attached",
+				  "behind_xdp", h->behind_xdp, "mode", h->mode, "prog_id",
+				  (json_int_t)h->prog_id, "prog_name", h->prog_name, "attached",
 				  (json_int_t)h->attached, "trouble", h->trouble));
 	}
 	return list;
