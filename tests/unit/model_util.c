@@ -9,9 +9,9 @@
 
 static bool service_equal(const struct lb_service_conf *a, const struct lb_service_conf *b)
 {
-	if (strcmp(a->name, b->name) || a->scheduler != b->scheduler || a->source != b->source ||
-	    a->maglev_size != b->maglev_size || a->n_listens != b->n_listens ||
-	    a->n_backends != b->n_backends)
+	if (strcmp(a->name, b->name) != 0 || a->scheduler != b->scheduler ||
+	    a->source != b->source || a->maglev_size != b->maglev_size ||
+	    a->n_listens != b->n_listens || a->n_backends != b->n_backends)
 		return false;
 	for (size_t i = 0; i < a->n_listens; i++)
 		if (lb_listen_cmp(&a->listens[i], &b->listens[i]))
@@ -27,11 +27,11 @@ bool model_equal(const struct lb_model *a, const struct lb_model *b)
 {
 	if (a->datapath != b->datapath || a->default_scheduler != b->default_scheduler ||
 	    a->default_maglev_size != b->default_maglev_size ||
-	    memcmp(&a->limits, &b->limits, sizeof(a->limits)) ||
+	    memcmp(&a->limits, &b->limits, sizeof(a->limits)) != 0 ||
 	    a->n_interfaces != b->n_interfaces || a->n_services != b->n_services)
 		return false;
 	for (size_t i = 0; i < a->n_interfaces; i++)
-		if (strcmp(a->interfaces[i].name, b->interfaces[i].name) ||
+		if (strcmp(a->interfaces[i].name, b->interfaces[i].name) != 0 ||
 		    a->interfaces[i].hook != b->interfaces[i].hook)
 			return false;
 	for (size_t i = 0; i < a->n_services; i++)

@@ -196,7 +196,7 @@ static void refused_soon(const char *text, size_t len, const char *what)
 	struct lb_model m;
 	int ret = lb_config_parse(&m, text, len, "t", &err);
 
-	if (ret != -EINVAL || strncmp(err.text, "t:", 2))
+	if (ret != -EINVAL || strncmp(err.text, "t:", 2) != 0)
 		fail_msg("%s: %d: %s", what, ret, err.text);
 	if ((double)(clock() - start) / CLOCKS_PER_SEC > 5)
 		fail_msg("%s: took %g s", what, (double)(clock() - start) / CLOCKS_PER_SEC);

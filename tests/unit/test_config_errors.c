@@ -39,264 +39,260 @@ static void check_wrong(const struct wrong *cases, size_t n)
 }
 #define CHECK_WRONG(cases) check_wrong(cases, sizeof(cases) / sizeof((cases)[0]))
 
+static const struct wrong wrong_shape[] = {
+	{"", "t:1: config: is empty: write at least \"services: []\""},
+	{"# nothing\n", "t:2: config: is empty: write at least \"services: []\""},
+	{"---\n", "t:2: config: is empty: write at least \"services: []\""},
+	{"services", "t:1: config: \"services\": not a mapping: write \"KEY: VALUE\" with "
+		     "the keys datapath, interfaces, limits, defaults, services"},
+	{"- services", "t:1: config: \"- services\": not a mapping: write \"KEY: VALUE\" "
+		       "with the keys datapath, interfaces, limits, defaults, services"},
+	{"service: []", "t:1: key of config: \"service\": unknown: write one of datapath, "
+			"interfaces, limits, defaults, services"},
+	{"datapath: auto\n\nservcies: []\n",
+	 "t:3: key of config: \"servcies\": unknown: write one of datapath, interfaces, "
+	 "limits, defaults, services"},
+	{"services: []\ndatapath: auto\nservices: []\n",
+	 "t:3: key of config: \"services\": is there twice: write it once"},
+	{"services: []\n---\nservices: []\n",
+	 "t:2: document: \"---\": a second document: a config is one, remove the rest"},
+	{"services: {}", "t:1: services: \"services: {}\": not a list: begin each of its "
+			 "lines with \"- \""},
+	{"services: a",
+	 "t:1: services: \"services: a\": not a list: begin each of its lines with \"- \""},
+	{"services: [a]",
+	 "t:1: service: \"services: [a]\": not a mapping: write \"KEY: VALUE\" with the "
+	 "keys name, listen, scheduler, maglev-size, backends"},
+	{"services: [[]]",
+	 "t:1: service: \"services: [[]]\": not a mapping: write \"KEY: VALUE\" with the "
+	 "keys name, listen, scheduler, maglev-size, backends"},
+	{"limits: []",
+	 "t:1: limits: \"limits: []\": not a mapping: write \"KEY: VALUE\" with the keys "
+	 "connections, connections6, services, backends, ring-slots"},
+	{"limits: 5",
+	 "t:1: limits: \"limits: 5\": not a mapping: write \"KEY: VALUE\" with the keys "
+	 "connections, connections6, services, backends, ring-slots"},
+	{"? [a]\n: b\n", "t:1: key of config: \"? [a]\": not one value: write its name"},
+	{"\"\": b\n", "t:1: key of config: \"\": is empty: write its name"},
+	{"\"services\\0\": []\n",
+	 "t:1: key of config: \"services\": has a NUL character: write its name"},
+	{"services:\n  - name: a\n    port: 80\n",
+	 "t:3: key of service: \"port\": unknown: write one of name, listen, scheduler, "
+	 "maglev-size, backends"},
+	{"services:\n  - name: a\n    listen: ['*:80'\n    backends: []\n",
+	 "t:4: syntax: \"backends: []\": while parsing a flow sequence: did not find "
+	 "expected ',' or ']'"},
+	{"services:\n  - name: a\n    listen: *:80\n",
+	 "t:3: syntax: \"listen: *:80\": while scanning an alias: did not find expected "
+	 "alphabetic or numeric character; what begins with * needs quotes: \"*:80\""},
+	{"services:\n  - name: a\n    listen: [::1]:80\n",
+	 "t:3: syntax: \"listen: [::1]:80\": while parsing a flow node: did not find "
+	 "expected node content; an IPv6 address needs quotes: \"[::1]:80\""},
+	{"services:\n\t- name: a\n",
+	 "t:2: syntax: \"- name: a\": while scanning for the next token: found character "
+	 "that cannot start any token; indent by spaces, not tabs"},
+	{"datapath: auto\nservices\n",
+	 "t:2: syntax: \"services\": while scanning a simple key: could not find expected "
+	 "':'"},
+	{"services: []\ninterfaces: [eth0\n\n",
+	 "t:2: syntax: \"interfaces: [eth0\": while parsing a flow sequence: did not find "
+	 "expected ',' or ']'"},
+	{"services: []\ndatapath: \"auto\n\n\n",
+	 "t:2: syntax: \"datapath: \"auto\": while scanning a quoted scalar: found "
+	 "unexpected end of stream"},
+	{"services: &a []\n", "t:1: anchor: \"a\": anchors are not supported: remove it"},
+	{"services: *a\n", "t:1: alias: \"a\": aliases are not supported: write the value itself"},
+	{"services: !!seq []\n",
+	 "t:1: tag: \"tag:yaml.org,2002:seq\": tags are not supported: remove it"},
+	{"datapath: !x auto\n", "t:1: tag: \"!x\": tags are not supported: remove it"},
+};
+
 static void test_wrong_shape(void **state)
 {
-	static const struct wrong cases[] = {
-		{"", "t:1: config: is empty: write at least \"services: []\""},
-		{"# nothing\n", "t:2: config: is empty: write at least \"services: []\""},
-		{"---\n", "t:2: config: is empty: write at least \"services: []\""},
-		{"services", "t:1: config: \"services\": not a mapping: write \"KEY: VALUE\" with "
-			     "the keys datapath, interfaces, limits, defaults, services"},
-		{"- services", "t:1: config: \"- services\": not a mapping: write \"KEY: VALUE\" "
-			       "with the keys datapath, interfaces, limits, defaults, services"},
-		{"service: []", "t:1: key of config: \"service\": unknown: write one of datapath, "
-				"interfaces, limits, defaults, services"},
-		{"datapath: auto\n\nservcies: []\n",
-		 "t:3: key of config: \"servcies\": unknown: write one of datapath, interfaces, "
-		 "limits, defaults, services"},
-		{"services: []\ndatapath: auto\nservices: []\n",
-		 "t:3: key of config: \"services\": is there twice: write it once"},
-		{"services: []\n---\nservices: []\n",
-		 "t:2: document: \"---\": a second document: a config is one, remove the rest"},
-		{"services: {}", "t:1: services: \"services: {}\": not a list: begin each of its "
-				 "lines with \"- \""},
-		{"services: a",
-		 "t:1: services: \"services: a\": not a list: begin each of its lines with \"- \""},
-		{"services: [a]",
-		 "t:1: service: \"services: [a]\": not a mapping: write \"KEY: VALUE\" with the "
-		 "keys name, listen, scheduler, maglev-size, backends"},
-		{"services: [[]]",
-		 "t:1: service: \"services: [[]]\": not a mapping: write \"KEY: VALUE\" with the "
-		 "keys name, listen, scheduler, maglev-size, backends"},
-		{"limits: []",
-		 "t:1: limits: \"limits: []\": not a mapping: write \"KEY: VALUE\" with the keys "
-		 "connections, connections6, services, backends, ring-slots"},
-		{"limits: 5",
-		 "t:1: limits: \"limits: 5\": not a mapping: write \"KEY: VALUE\" with the keys "
-		 "connections, connections6, services, backends, ring-slots"},
-		{"? [a]\n: b\n", "t:1: key of config: \"? [a]\": not one value: write its name"},
-		{"\"\": b\n", "t:1: key of config: \"\": is empty: write its name"},
-		{"\"services\\0\": []\n",
-		 "t:1: key of config: \"services\": has a NUL character: write its name"},
-		{"services:\n  - name: a\n    port: 80\n",
-		 "t:3: key of service: \"port\": unknown: write one of name, listen, scheduler, "
-		 "maglev-size, backends"},
-		{"services:\n  - name: a\n    listen: ['*:80'\n    backends: []\n",
-		 "t:4: syntax: \"backends: []\": while parsing a flow sequence: did not find "
-		 "expected ',' or ']'"},
-		{"services:\n  - name: a\n    listen: *:80\n",
-		 "t:3: syntax: \"listen: *:80\": while scanning an alias: did not find expected "
-		 "alphabetic or numeric character; what begins with * needs quotes: \"*:80\""},
-		{"services:\n  - name: a\n    listen: [::1]:80\n",
-		 "t:3: syntax: \"listen: [::1]:80\": while parsing a flow node: did not find "
-		 "expected node content; an IPv6 address needs quotes: \"[::1]:80\""},
-		{"services:\n\t- name: a\n",
-		 "t:2: syntax: \"- name: a\": while scanning for the next token: found character "
-		 "that cannot start any token; indent by spaces, not tabs"},
-		{"datapath: auto\nservices\n",
-		 "t:2: syntax: \"services\": while scanning a simple key: could not find expected "
-		 "':'"},
-		{"services: []\ninterfaces: [eth0\n\n",
-		 "t:2: syntax: \"interfaces: [eth0\": while parsing a flow sequence: did not find "
-		 "expected ',' or ']'"},
-		{"services: []\ndatapath: \"auto\n\n\n",
-		 "t:2: syntax: \"datapath: \"auto\": while scanning a quoted scalar: found "
-		 "unexpected end of stream"},
-		{"services: &a []\n", "t:1: anchor: \"a\": anchors are not supported: remove it"},
-		{"services: *a\n",
-		 "t:1: alias: \"a\": aliases are not supported: write the value itself"},
-		{"services: !!seq []\n",
-		 "t:1: tag: \"tag:yaml.org,2002:seq\": tags are not supported: remove it"},
-		{"datapath: !x auto\n", "t:1: tag: \"!x\": tags are not supported: remove it"},
-	};
-
 	(void)state;
-	CHECK_WRONG(cases);
+	CHECK_WRONG(wrong_shape);
 }
+
+static const struct wrong wrong_values[] = {
+	{"datapath: nft", "t:1: datapath: \"nft\": unknown datapath: write one of auto, ebpf"},
+	{"datapath:", "t:1: datapath: \"\": is empty: write one of auto, ebpf"},
+	{"datapath: [auto]",
+	 "t:1: datapath: \"datapath: [auto]\": not one value: write one of auto, ebpf"},
+	{"interfaces: [{hook: tc}]", "t:1: interface: has no name: add \"name: NAME\""},
+	{"interfaces: [{name: eth0, hook: xpd}]",
+	 "t:1: hook: \"xpd\": unknown hook: write one of auto, xdp, xdp-generic, tc"},
+	{"interfaces: [{name: eth0, mode: tc}]",
+	 "t:1: key of interface: \"mode\": unknown: write one of name, hook"},
+	{"interfaces:\n- a234567890123456\n",
+	 "t:2: interface: \"a234567890123456\": not a name: up to 15 characters, no space, "
+	 "\"/\" or \":\""},
+	{"interfaces:\n- eth0\n- ../x\n", "t:3: interface: \"../x\": not a name: up to 15 "
+					  "characters, no space, \"/\" or \":\""},
+	{"interfaces: ['a b']", "t:1: interface: \"a b\": not a name: up to 15 characters, "
+				"no space, \"/\" or \":\""},
+	{"interfaces: ['..']", "t:1: interface: \"..\": not a name: up to 15 characters, "
+			       "no space, \"/\" or \":\""},
+	{"interfaces: [\"a\\x07\"]", "t:1: interface: \"a\\x07\": not a name: up to 15 "
+				     "characters, no space, \"/\" or \":\""},
+	{"interfaces: ['']", "t:1: interface: \"\": is empty: write its name"},
+	{"interfaces: [eth0,\n eth1,\n {name: eth0, hook: tc}]",
+	 "t:3: interface: \"eth0\": already in line 1: write it once"},
+	{"limits: {connections: 1023}", "t:1: limits.connections: \"1023\": out of range: "
+					"write a number from 1024 to 500000000"},
+	{"limits: {connections: 500000001}",
+	 "t:1: limits.connections: \"500000001\": out of range: write a number from 1024 "
+	 "to 500000000"},
+	{"limits: {connections6: 0}", "t:1: limits.connections6: \"0\": out of range: "
+				      "write a number from 1024 to 500000000"},
+	{"limits: {services: 0}",
+	 "t:1: limits.services: \"0\": out of range: write a number from 1 to 1000000"},
+	{"limits: {services: 1000001}", "t:1: limits.services: \"1000001\": out of range: "
+					"write a number from 1 to 1000000"},
+	{"limits: {backends: 1048576}", "t:1: limits.backends: \"1048576\": out of range: "
+					"write a number from 1 to 1048575"},
+	{"limits: {ring-slots: 1073741825}",
+	 "t:1: limits.ring-slots: \"1073741825\": out of range: write a number from 1024 "
+	 "to 1073741824"},
+	{"limits: {ring-slots: 99999999999999999999}",
+	 "t:1: limits.ring-slots: \"99999999999999999999\": not a plain decimal number: "
+	 "write a number from 1024 to 1073741824"},
+	{"limits: {services: -1}", "t:1: limits.services: \"-1\": not a plain decimal "
+				   "number: write a number from 1 to 1000000"},
+	{"limits: {services: 1e3}", "t:1: limits.services: \"1e3\": not a plain decimal "
+				    "number: write a number from 1 to 1000000"},
+	{"limits: {services: 0x10}", "t:1: limits.services: \"0x10\": not a plain decimal "
+				     "number: write a number from 1 to 1000000"},
+	{"limits: {services: 010}", "t:1: limits.services: \"010\": not a plain decimal "
+				    "number: write a number from 1 to 1000000"},
+	{"limits: {services: many}", "t:1: limits.services: \"many\": not a plain decimal "
+				     "number: write a number from 1 to 1000000"},
+	{"limits: {services: }",
+	 "t:1: limits.services: \"\": is empty: write a number from 1 to 1000000"},
+	{"limits: {service: 5}",
+	 "t:1: key of limits: \"service\": unknown: write one of connections, "
+	 "connections6, services, backends, ring-slots"},
+	{"limits: {services: 5, services: 6}",
+	 "t:1: key of limits: \"services\": is there twice: write it once"},
+	{"defaults: {scheduler: lc}", "t:1: scheduler: \"lc\": unknown scheduler: write "
+				      "one of rr, wrr, random, sh, maglev"},
+	{"defaults: {scheduler: ''}",
+	 "t:1: scheduler: \"\": is empty: write one of rr, wrr, random, sh, maglev"},
+	{"defaults: {maglev-size: 65536}",
+	 "t:1: maglev-size: \"65536\": not a prime number: the next one is 65537"},
+	{"defaults: {maglev-size: 1}",
+	 "t:1: maglev-size: \"1\": out of range: write a number from 2 to 655373"},
+	{"defaults: {maglev-size: 655374}",
+	 "t:1: maglev-size: \"655374\": out of range: write a number from 2 to 655373"},
+	{"defaults: {weight: 1}",
+	 "t:1: key of defaults: \"weight\": unknown: write one of scheduler, maglev-size"},
+};
 
 static void test_wrong_values(void **state)
 {
-	static const struct wrong cases[] = {
-		{"datapath: nft",
-		 "t:1: datapath: \"nft\": unknown datapath: write one of auto, ebpf"},
-		{"datapath:", "t:1: datapath: \"\": is empty: write one of auto, ebpf"},
-		{"datapath: [auto]",
-		 "t:1: datapath: \"datapath: [auto]\": not one value: write one of auto, ebpf"},
-		{"interfaces: [{hook: tc}]", "t:1: interface: has no name: add \"name: NAME\""},
-		{"interfaces: [{name: eth0, hook: xpd}]",
-		 "t:1: hook: \"xpd\": unknown hook: write one of auto, xdp, xdp-generic, tc"},
-		{"interfaces: [{name: eth0, mode: tc}]",
-		 "t:1: key of interface: \"mode\": unknown: write one of name, hook"},
-		{"interfaces:\n- a234567890123456\n",
-		 "t:2: interface: \"a234567890123456\": not a name: up to 15 characters, no space, "
-		 "\"/\" or \":\""},
-		{"interfaces:\n- eth0\n- ../x\n", "t:3: interface: \"../x\": not a name: up to 15 "
-						  "characters, no space, \"/\" or \":\""},
-		{"interfaces: ['a b']", "t:1: interface: \"a b\": not a name: up to 15 characters, "
-					"no space, \"/\" or \":\""},
-		{"interfaces: ['..']", "t:1: interface: \"..\": not a name: up to 15 characters, "
-				       "no space, \"/\" or \":\""},
-		{"interfaces: [\"a\\x07\"]", "t:1: interface: \"a\\x07\": not a name: up to 15 "
-					     "characters, no space, \"/\" or \":\""},
-		{"interfaces: ['']", "t:1: interface: \"\": is empty: write its name"},
-		{"interfaces: [eth0,\n eth1,\n {name: eth0, hook: tc}]",
-		 "t:3: interface: \"eth0\": already in line 1: write it once"},
-		{"limits: {connections: 1023}", "t:1: limits.connections: \"1023\": out of range: "
-						"write a number from 1024 to 500000000"},
-		{"limits: {connections: 500000001}",
-		 "t:1: limits.connections: \"500000001\": out of range: write a number from 1024 "
-		 "to 500000000"},
-		{"limits: {connections6: 0}", "t:1: limits.connections6: \"0\": out of range: "
-					      "write a number from 1024 to 500000000"},
-		{"limits: {services: 0}",
-		 "t:1: limits.services: \"0\": out of range: write a number from 1 to 1000000"},
-		{"limits: {services: 1000001}", "t:1: limits.services: \"1000001\": out of range: "
-						"write a number from 1 to 1000000"},
-		{"limits: {backends: 1048576}", "t:1: limits.backends: \"1048576\": out of range: "
-						"write a number from 1 to 1048575"},
-		{"limits: {ring-slots: 1073741825}",
-		 "t:1: limits.ring-slots: \"1073741825\": out of range: write a number from 1024 "
-		 "to 1073741824"},
-		{"limits: {ring-slots: 99999999999999999999}",
-		 "t:1: limits.ring-slots: \"99999999999999999999\": not a plain decimal number: "
-		 "write a number from 1024 to 1073741824"},
-		{"limits: {services: -1}", "t:1: limits.services: \"-1\": not a plain decimal "
-					   "number: write a number from 1 to 1000000"},
-		{"limits: {services: 1e3}", "t:1: limits.services: \"1e3\": not a plain decimal "
-					    "number: write a number from 1 to 1000000"},
-		{"limits: {services: 0x10}", "t:1: limits.services: \"0x10\": not a plain decimal "
-					     "number: write a number from 1 to 1000000"},
-		{"limits: {services: 010}", "t:1: limits.services: \"010\": not a plain decimal "
-					    "number: write a number from 1 to 1000000"},
-		{"limits: {services: many}", "t:1: limits.services: \"many\": not a plain decimal "
-					     "number: write a number from 1 to 1000000"},
-		{"limits: {services: }",
-		 "t:1: limits.services: \"\": is empty: write a number from 1 to 1000000"},
-		{"limits: {service: 5}",
-		 "t:1: key of limits: \"service\": unknown: write one of connections, "
-		 "connections6, services, backends, ring-slots"},
-		{"limits: {services: 5, services: 6}",
-		 "t:1: key of limits: \"services\": is there twice: write it once"},
-		{"defaults: {scheduler: lc}", "t:1: scheduler: \"lc\": unknown scheduler: write "
-					      "one of rr, wrr, random, sh, maglev"},
-		{"defaults: {scheduler: ''}",
-		 "t:1: scheduler: \"\": is empty: write one of rr, wrr, random, sh, maglev"},
-		{"defaults: {maglev-size: 65536}",
-		 "t:1: maglev-size: \"65536\": not a prime number: the next one is 65537"},
-		{"defaults: {maglev-size: 1}",
-		 "t:1: maglev-size: \"1\": out of range: write a number from 2 to 655373"},
-		{"defaults: {maglev-size: 655374}",
-		 "t:1: maglev-size: \"655374\": out of range: write a number from 2 to 655373"},
-		{"defaults: {weight: 1}",
-		 "t:1: key of defaults: \"weight\": unknown: write one of scheduler, maglev-size"},
-	};
-
 	(void)state;
-	CHECK_WRONG(cases);
+	CHECK_WRONG(wrong_values);
 }
 
 #define SERVICE "services:\n- name: a\n  listen: ['*:80']\n"
 #define BACKEND SERVICE "  backends:\n  - 10.0.0.1:80\n  - "
 
+static const struct wrong wrong_services[] = {
+	{"services:\n- listen: '*:80'\n", "t:2: service: has no name: add \"name: NAME\""},
+	{"services:\n- {}\n", "t:2: service: has no name: add \"name: NAME\""},
+	{"services:\n- name: a\n",
+	 "t:2: service: \"a\": has no listen: add \"listen: ['*:PORT']\""},
+	{"services:\n- name: a\n  listen: []\n",
+	 "t:2: service: \"a\": has no listen: add \"listen: ['*:PORT']\""},
+	{"services:\n- name: ''\n",
+	 "t:2: service name: \"\": is empty: write letters, digits and \"_.-\""},
+	{"services:\n- name: .a\n", "t:2: service name: \".a\": write a letter or digit, "
+				    "then up to 62 more or \"_.-\""},
+	{"services:\n- name: a b\n", "t:2: service name: \"a b\": write a letter or digit, "
+				     "then up to 62 more or \"_.-\""},
+	{"services:\n- name: 'a/b'\n", "t:2: service name: \"a/b\": write a letter or "
+				       "digit, then up to 62 more or \"_.-\""},
+	{"services:\n- name: m\xc3\xbcller\n",
+	 "t:2: service name: \"m\\xc3\\xbcller\": write a letter or digit, then up to 62 "
+	 "more or \"_.-\""},
+	{"services:\n- name: "
+	 "a234567890123456789012345678901234567890123456789012345678901234\n",
+	 "t:2: service name: "
+	 "\"a234567890123456789012345678901234567890123456789012345678901234\": write a "
+	 "letter or digit, then up to 62 more or \"_.-\""},
+	{SERVICE "  name: b\n", "t:4: key of service: \"name\": is there twice: write it once"},
+	{SERVICE "  scheduler: lc\n", "t:4: scheduler: \"lc\": unknown scheduler: write "
+				      "one of rr, wrr, random, sh, maglev"},
+	{SERVICE "  maglev-size: 100\n",
+	 "t:4: maglev-size: \"100\": not a prime number: the next one is 101"},
+	{SERVICE "- name: b\n  listen: '*:81'\n- name: a\n  listen: '*:82'\n",
+	 "t:6: service: \"a\": already in line 2: give each its own name"},
+	{"services:\n- name: a\n  listen:\n  - '*:80'\n  - '*:0'\n",
+	 "t:5: listen: \"*:0\": a port is a number from 1 to 65535"},
+	{"services:\n- name: a\n  listen: '*:80/sctp'\n",
+	 "t:3: listen: \"*:80/sctp\": a protocol is /tcp or /udp"},
+	{"services:\n- name: a\n  listen: 10.0.0.300:80\n",
+	 "t:3: listen: \"10.0.0.300:80\": not an IP address: write A.B.C.D:PORT or "
+	 "[IPV6]:PORT"},
+	{"services:\n- name: a\n  listen: 80\n",
+	 "t:3: listen: \"80\": no port: write A.B.C.D:PORT or [IPV6]:PORT"},
+	{"services:\n- name: a\n  listen: 224.0.0.1:80\n",
+	 "t:3: listen: \"224.0.0.1:80\": a group address: a service listens on an address "
+	 "of one host"},
+	{"services:\n- name: a\n  listen: ['[::ffff:10.0.0.1]:80']\n",
+	 "t:3: listen: \"[::ffff:10.0.0.1]:80\": an IPv4-mapped IPv6 address: write the "
+	 "IPv4 address itself"},
+	{"services:\n- name: a\n  listen: [[::1]:80]\n",
+	 "t:3: listen: \"listen: [[::1]:80]\": not one value: write *:PORT, A.B.C.D:PORT "
+	 "or [IPV6]:PORT; an IPv6 address needs quotes: \"[::1]:80\""},
+	{"services:\n- name: a\n  listen: {port: 80}\n",
+	 "t:3: listen: \"listen: {port: 80}\": not a list: begin each of its lines with "
+	 "\"- \""},
+	{BACKEND "10.0.0.300:80\n", "t:6: backend: \"10.0.0.300:80\": not an IP address: "
+				    "write A.B.C.D:PORT or [IPV6]:PORT"},
+	{BACKEND "10.0.0.2:0\n",
+	 "t:6: backend: \"10.0.0.2:0\": a port is a number from 1 to 65535"},
+	{BACKEND "10.0.0.2\n",
+	 "t:6: backend: \"10.0.0.2\": no port: write A.B.C.D:PORT or [IPV6]:PORT"},
+	{BACKEND "node2:80\n", "t:6: backend: \"node2:80\": not an IP address: write "
+			       "A.B.C.D:PORT or [IPV6]:PORT"},
+	{BACKEND "0.0.0.0:80\n",
+	 "t:6: backend: \"0.0.0.0:80\": the unspecified address: write the backend's own"},
+	{BACKEND "'[::]:80'\n",
+	 "t:6: backend: \"[::]:80\": the unspecified address: write the backend's own"},
+	{BACKEND "224.0.0.1:80\n",
+	 "t:6: backend: \"224.0.0.1:80\": a group address: write that of one host"},
+	{BACKEND "'[ff02::1]:80'\n",
+	 "t:6: backend: \"[ff02::1]:80\": a group address: write that of one host"},
+	{BACKEND "'[::ffff:10.0.0.1]:80'\n",
+	 "t:6: backend: \"[::ffff:10.0.0.1]:80\": an IPv4-mapped IPv6 address: write the "
+	 "IPv4 address itself"},
+	{BACKEND "[fd00::1]:80\n",
+	 "t:6: backend: \"- [fd00::1]:80\": not a mapping: write \"KEY: VALUE\" with the "
+	 "keys address, weight; an IPv6 address needs quotes: \"[::1]:80\""},
+	{BACKEND "{weight: 5}\n", "t:6: backend: has no address: add \"address: A.B.C.D:PORT\""},
+	{BACKEND "{address: [fd00::1]:80}\n",
+	 "t:6: backend: \"- {address: [fd00::1]:80}\": not one value: write A.B.C.D:PORT "
+	 "or [IPV6]:PORT; an IPv6 address needs quotes: \"[::1]:80\""},
+	{BACKEND "{address: 10.0.0.2:80, weight: 65536}\n",
+	 "t:6: weight: \"65536\": out of range: write a number from 0 to 65535"},
+	{BACKEND "{address: 10.0.0.2:80, weight: -1}\n",
+	 "t:6: weight: \"-1\": not a plain decimal number: write a number from 0 to 65535"},
+	{BACKEND "{address: 10.0.0.2:80, weight: 1.5}\n",
+	 "t:6: weight: \"1.5\": not a plain decimal number: write a number from 0 to "
+	 "65535"},
+	{BACKEND "{address: 10.0.0.2:80, weigth: 1}\n",
+	 "t:6: key of backend: \"weigth\": unknown: write one of address, weight"},
+	{BACKEND "{address: 10.0.0.2:80}\n  - {address: '10.0.0.1:80', weight: 3}\n",
+	 "t:7: backend: \"10.0.0.1:80\": already in line 5 of service a: write it once"},
+	{SERVICE "  backends: 10.0.0.1:80\n",
+	 "t:4: backends: \"backends: 10.0.0.1:80\": not a list: begin each of its lines "
+	 "with \"- \""},
+};
+
 static void test_wrong_services(void **state)
 {
-	static const struct wrong cases[] = {
-		{"services:\n- listen: '*:80'\n", "t:2: service: has no name: add \"name: NAME\""},
-		{"services:\n- {}\n", "t:2: service: has no name: add \"name: NAME\""},
-		{"services:\n- name: a\n",
-		 "t:2: service: \"a\": has no listen: add \"listen: ['*:PORT']\""},
-		{"services:\n- name: a\n  listen: []\n",
-		 "t:2: service: \"a\": has no listen: add \"listen: ['*:PORT']\""},
-		{"services:\n- name: ''\n",
-		 "t:2: service name: \"\": is empty: write letters, digits and \"_.-\""},
-		{"services:\n- name: .a\n", "t:2: service name: \".a\": write a letter or digit, "
-					    "then up to 62 more or \"_.-\""},
-		{"services:\n- name: a b\n", "t:2: service name: \"a b\": write a letter or digit, "
-					     "then up to 62 more or \"_.-\""},
-		{"services:\n- name: 'a/b'\n", "t:2: service name: \"a/b\": write a letter or "
-					       "digit, then up to 62 more or \"_.-\""},
-		{"services:\n- name: m\xc3\xbcller\n",
-		 "t:2: service name: \"m\\xc3\\xbcller\": write a letter or digit, then up to 62 "
-		 "more or \"_.-\""},
-		{"services:\n- name: "
-		 "a234567890123456789012345678901234567890123456789012345678901234\n",
-		 "t:2: service name: "
-		 "\"a234567890123456789012345678901234567890123456789012345678901234\": write a "
-		 "letter or digit, then up to 62 more or \"_.-\""},
-		{SERVICE "  name: b\n",
-		 "t:4: key of service: \"name\": is there twice: write it once"},
-		{SERVICE "  scheduler: lc\n", "t:4: scheduler: \"lc\": unknown scheduler: write "
-					      "one of rr, wrr, random, sh, maglev"},
-		{SERVICE "  maglev-size: 100\n",
-		 "t:4: maglev-size: \"100\": not a prime number: the next one is 101"},
-		{SERVICE "- name: b\n  listen: '*:81'\n- name: a\n  listen: '*:82'\n",
-		 "t:6: service: \"a\": already in line 2: give each its own name"},
-		{"services:\n- name: a\n  listen:\n  - '*:80'\n  - '*:0'\n",
-		 "t:5: listen: \"*:0\": a port is a number from 1 to 65535"},
-		{"services:\n- name: a\n  listen: '*:80/sctp'\n",
-		 "t:3: listen: \"*:80/sctp\": a protocol is /tcp or /udp"},
-		{"services:\n- name: a\n  listen: 10.0.0.300:80\n",
-		 "t:3: listen: \"10.0.0.300:80\": not an IP address: write A.B.C.D:PORT or "
-		 "[IPV6]:PORT"},
-		{"services:\n- name: a\n  listen: 80\n",
-		 "t:3: listen: \"80\": no port: write A.B.C.D:PORT or [IPV6]:PORT"},
-		{"services:\n- name: a\n  listen: 224.0.0.1:80\n",
-		 "t:3: listen: \"224.0.0.1:80\": a group address: a service listens on an address "
-		 "of one host"},
-		{"services:\n- name: a\n  listen: ['[::ffff:10.0.0.1]:80']\n",
-		 "t:3: listen: \"[::ffff:10.0.0.1]:80\": an IPv4-mapped IPv6 address: write the "
-		 "IPv4 address itself"},
-		{"services:\n- name: a\n  listen: [[::1]:80]\n",
-		 "t:3: listen: \"listen: [[::1]:80]\": not one value: write *:PORT, A.B.C.D:PORT "
-		 "or [IPV6]:PORT; an IPv6 address needs quotes: \"[::1]:80\""},
-		{"services:\n- name: a\n  listen: {port: 80}\n",
-		 "t:3: listen: \"listen: {port: 80}\": not a list: begin each of its lines with "
-		 "\"- \""},
-		{BACKEND "10.0.0.300:80\n", "t:6: backend: \"10.0.0.300:80\": not an IP address: "
-					    "write A.B.C.D:PORT or [IPV6]:PORT"},
-		{BACKEND "10.0.0.2:0\n",
-		 "t:6: backend: \"10.0.0.2:0\": a port is a number from 1 to 65535"},
-		{BACKEND "10.0.0.2\n",
-		 "t:6: backend: \"10.0.0.2\": no port: write A.B.C.D:PORT or [IPV6]:PORT"},
-		{BACKEND "node2:80\n", "t:6: backend: \"node2:80\": not an IP address: write "
-				       "A.B.C.D:PORT or [IPV6]:PORT"},
-		{BACKEND "0.0.0.0:80\n",
-		 "t:6: backend: \"0.0.0.0:80\": the unspecified address: write the backend's own"},
-		{BACKEND "'[::]:80'\n",
-		 "t:6: backend: \"[::]:80\": the unspecified address: write the backend's own"},
-		{BACKEND "224.0.0.1:80\n",
-		 "t:6: backend: \"224.0.0.1:80\": a group address: write that of one host"},
-		{BACKEND "'[ff02::1]:80'\n",
-		 "t:6: backend: \"[ff02::1]:80\": a group address: write that of one host"},
-		{BACKEND "'[::ffff:10.0.0.1]:80'\n",
-		 "t:6: backend: \"[::ffff:10.0.0.1]:80\": an IPv4-mapped IPv6 address: write the "
-		 "IPv4 address itself"},
-		{BACKEND "[fd00::1]:80\n",
-		 "t:6: backend: \"- [fd00::1]:80\": not a mapping: write \"KEY: VALUE\" with the "
-		 "keys address, weight; an IPv6 address needs quotes: \"[::1]:80\""},
-		{BACKEND "{weight: 5}\n",
-		 "t:6: backend: has no address: add \"address: A.B.C.D:PORT\""},
-		{BACKEND "{address: [fd00::1]:80}\n",
-		 "t:6: backend: \"- {address: [fd00::1]:80}\": not one value: write A.B.C.D:PORT "
-		 "or [IPV6]:PORT; an IPv6 address needs quotes: \"[::1]:80\""},
-		{BACKEND "{address: 10.0.0.2:80, weight: 65536}\n",
-		 "t:6: weight: \"65536\": out of range: write a number from 0 to 65535"},
-		{BACKEND "{address: 10.0.0.2:80, weight: -1}\n",
-		 "t:6: weight: \"-1\": not a plain decimal number: write a number from 0 to 65535"},
-		{BACKEND "{address: 10.0.0.2:80, weight: 1.5}\n",
-		 "t:6: weight: \"1.5\": not a plain decimal number: write a number from 0 to "
-		 "65535"},
-		{BACKEND "{address: 10.0.0.2:80, weigth: 1}\n",
-		 "t:6: key of backend: \"weigth\": unknown: write one of address, weight"},
-		{BACKEND "{address: 10.0.0.2:80}\n  - {address: '10.0.0.1:80', weight: 3}\n",
-		 "t:7: backend: \"10.0.0.1:80\": already in line 5 of service a: write it once"},
-		{SERVICE "  backends: 10.0.0.1:80\n",
-		 "t:4: backends: \"backends: 10.0.0.1:80\": not a list: begin each of its lines "
-		 "with \"- \""},
-	};
-
 	(void)state;
-	CHECK_WRONG(cases);
+	CHECK_WRONG(wrong_services);
 }
 
 /* Each of the second and third listen takes what the one before has. */

@@ -50,7 +50,7 @@ static struct lb_service_conf *add_service(struct lb_model *m, const char *name)
 	struct lb_service_conf *s = lb_model_add_service(m);
 
 	assert_non_null(s);
-	strcpy(s->name, name);
+	snprintf(s->name, sizeof(s->name), "%s", name);
 	return s;
 }
 

@@ -134,7 +134,7 @@ static int read_name(struct lb_yaml *y, void *into)
 		return lb_yaml_refuse(y, "service name", v,
 				      "write a letter or digit, then up to %d more or \"_.-\"",
 				      LB_NAME_MAX - 2);
-	strcpy(s->name, v);
+	memcpy(s->name, v, len + 1);
 	return 0;
 }
 
@@ -186,7 +186,7 @@ static bool is_interface_name(const char *v)
 	for (size_t i = 0; v[i]; i++)
 		if (v[i] <= ' ' || v[i] > '~' || v[i] == '/' || v[i] == ':')
 			return false;
-	return strlen(v) < LB_IFNAME_MAX && strcmp(v, ".") && strcmp(v, "..");
+	return strlen(v) < LB_IFNAME_MAX && strcmp(v, ".") != 0 && strcmp(v, "..") != 0;
 }
 
 static int read_interface_name(struct lb_yaml *y, void *into)
@@ -201,7 +201,7 @@ static int read_interface_name(struct lb_yaml *y, void *into)
 		return lb_yaml_refuse(y, "interface", v,
 				      "not a name: up to %d characters, no space, \"/\" or \":\"",
 				      LB_IFNAME_MAX - 1);
-	strcpy(i->name, v);
+	memcpy(i->name, v, strlen(v) + 1);
 	return 0;
 }
 

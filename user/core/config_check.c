@@ -23,20 +23,19 @@ int lb_config_refuse(struct lb_err *err, const char *file, int line, const char 
 	va_start(ap, fmt);
 	vsnprintf(right, sizeof(right), fmt, ap);
 	va_end(ap);
-	if (value)
-		quoted[len++] = '"';
-	for (const char *p = value; p && *p; p++) {
+	if (!value)
+		return lb_err_set(err, EINVAL, "%.128s:%d: %s: %s", file, line, what, right);
+	for (const char *p = value; *p; p++) {
 		bool plain = *p >= ' ' && *p <= '~';
 
 		if (len > sizeof(quoted) - 16) {
-			len += sprintf(quoted + len, "...");
+			sprintf(quoted + len, "...");
 			break;
 		}
 		len += sprintf(quoted + len, plain ? "%c" : "\\x%02x", (unsigned char)*p);
 	}
-	if (value)
-		strcpy(quoted + len, "\": ");
-	return lb_err_set(err, EINVAL, "%.128s:%d: %s: %s%s", file, line, what, quoted, right);
+	return lb_err_set(err, EINVAL, "%.128s:%d: %s: \"%s\": %s", file, line, what, quoted,
+			  right);
 }
 
 /* ---------------------------------------------------------------------------- the text */

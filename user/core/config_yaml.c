@@ -194,7 +194,7 @@ int lb_yaml_mapping(struct lb_yaml *y, const char *what, const struct lb_yaml_ke
 		err = lb_yaml_expect_scalar(y, key, "its name");
 		if (err)
 			return err;
-		for (i = 0; i < n && strcmp(keys[i].name, lb_yaml_value(y)); i++)
+		for (i = 0; i < n && strcmp(keys[i].name, lb_yaml_value(y)) != 0; i++)
 			;
 		if (i == n)
 			return lb_yaml_refuse(y, key, lb_yaml_value(y), "unknown: write one of %s",

@@ -300,7 +300,7 @@ int lb_addr_parse(struct lb_addr *addr, uint8_t *family, const char *text)
 	memcpy(b, v4_prefix, sizeof(v4_prefix));
 	if (inet_pton(AF_INET, text, b + sizeof(v4_prefix)) == 1)
 		*family = LB_V4;
-	else if (inet_pton(AF_INET6, text, b) == 1 && memcmp(b, v4_prefix, sizeof(v4_prefix)))
+	else if (inet_pton(AF_INET6, text, b) == 1 && memcmp(b, v4_prefix, sizeof(v4_prefix)) != 0)
 		*family = LB_V6;
 	else
 		return -EINVAL;
@@ -380,9 +380,8 @@ int lb_endpoint_parse(struct lb_endpoint *at, const char *text, const char **why
 	char copy[LB_ENDPOINT_STRLEN], *addr, *port;
 
 	*why = "not an IP address: write A.B.C.D:PORT or [IPV6]:PORT";
-	if (strlen(text) >= sizeof(copy))
+	if (snprintf(copy, sizeof(copy), "%s", text) >= (int)sizeof(copy))
 		return -EINVAL;
-	strcpy(copy, text);
 	*why = endpoint_split(copy, &addr, &port);
 	if (*why)
 		return -EINVAL;
@@ -419,7 +418,7 @@ int lb_listen_parse(struct lb_listen *l, const char *text, const char **why)
 		*slash = '\0';
 		if (!strcmp(slash + 1, "udp")) {
 			parsed.proto = LB_UDP;
-		} else if (strcmp(slash + 1, "tcp")) {
+		} else if (strcmp(slash + 1, "tcp") != 0) {
 			*why = "a protocol is /tcp or /udp";
 			return -EINVAL;
 		}
