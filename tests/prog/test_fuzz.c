@@ -64,18 +64,18 @@ static void set_table(enum lb_conn_state state)
 		run.conn6[i / LB_CONN6_SLOTS].head[i % LB_CONN6_SLOTS].meta = LB_META(9, state, 0);
 }
 
-/* Members of no backend, as an interrupted apply must never leave them. */
-static void break_members(bool broken)
+/* Rings far beyond the end, and back: what no apply may ever leave. */
+static void break_rings(void)
 {
-	int fd = bpf_map__fd(run.skel->maps.lb_members);
-	struct lb_member m;
+	int fd = bpf_map__fd(run.skel->maps.lb_services);
+	struct lb_service s;
 
-	for (uint32_t i = 0; i < run.next_member; i++) {
-		if (bpf_map_lookup_elem(fd, &i, &m))
+	for (uint32_t id = 1; id < run.services; id++) {
+		if (bpf_map_lookup_elem(fd, &id, &s))
 			continue;
-		m.backend =
-			broken ? m.backend | (LB_BACKENDS_MAX + 1) : m.backend & LB_BACKENDS_MAX;
-		bpf_map_update_elem(fd, &i, &m, BPF_ANY);
+		s.version[0].pool[LB_V4].ring ^= 1 << 30;
+		s.version[0].pool[LB_V6].ring ^= 1 << 30;
+		bpf_map_update_elem(fd, &id, &s, BPF_ANY);
 	}
 }
 
@@ -95,8 +95,8 @@ static void change_world(enum world to)
 	}
 	if (world == TABLE_BUSY || to == TABLE_BUSY)
 		set_table(to == TABLE_BUSY ? LB_CONN_BUSY : LB_CONN_DEAD);
-	if (world == RINGS_BROKEN || to == RINGS_BROKEN)
-		break_members(to == RINGS_BROKEN);
+	if ((world == RINGS_BROKEN) != (to == RINGS_BROKEN))
+		break_rings();
 	world = to;
 }
 
@@ -104,8 +104,8 @@ static void pass_time(uint64_t i)
 {
 	if (world != NORMAL && i % SPELL == SPELL / 4)
 		change_world(NORMAL);
-	if (i % SPELL == 0 && mutate_one_in(&mutate, 4))
-		change_world(mutate_random(&mutate, WORLDS));
+	if (i % SPELL == 0)
+		change_world(i / SPELL % WORLDS);
 	if (mutate_one_in(&mutate, 200))
 		run_clock(&run, run_now(&run) + 1);
 	if (mutate_one_in(&mutate, 20000))
