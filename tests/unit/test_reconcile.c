@@ -263,6 +263,34 @@ static void listens_of_other_sources_are_theirs(void **state)
 	expect_listen("192.0.2.1:80/tcp", "192.0.2.2:80/tcp", false);
 }
 
+/* Each of many is found, whatever the order of their names. */
+static void all_listens_of_other_sources_are_known(void **state)
+{
+	static const char *const listens[] = {"*:83/tcp", "[fd00::1]:7/udp", "10.0.0.1:9/tcp",
+					      "*:81/udp", "[::]:80/tcp",     "*:82/tcp"};
+	struct lb_model a;
+	char name[] = "task0";
+
+	(void)state;
+	lb_model_init(&a);
+	for (size_t i = 0; i < sizeof(listens) / sizeof(*listens); i++, name[4]++)
+		make_listen(make_service(&a, name, LB_SOURCE_SWARM), listens[i]);
+	for (size_t i = 0; i < a.n_services; i++) {
+		struct lb_model b;
+		char text[256];
+
+		lb_model_init(&b);
+		make_listen(make_service(&b, "new", LB_SOURCE_FILE), listens[i]);
+		snprintf(text, sizeof(text),
+			 "service new: listen: \"%s\": taken by service task%zu of source swarm: "
+			 "choose another address or port, or remove it there",
+			 listens[i], i);
+		expect_refusal(&a, &b, EBUSY, text);
+		lb_model_free(&b);
+	}
+	lb_model_free(&a);
+}
+
 static void names_of_other_sources_are_theirs(void **state)
 {
 	struct lb_model a, b;
@@ -364,6 +392,7 @@ int main(void)
 		cmocka_unit_test(whole_objects_are_printed),
 		cmocka_unit_test(limits_are_fixed),
 		cmocka_unit_test(listens_of_other_sources_are_theirs),
+		cmocka_unit_test(all_listens_of_other_sources_are_known),
 		cmocka_unit_test(names_of_other_sources_are_theirs),
 		cmocka_unit_test(other_sources_are_left_alone),
 		cmocka_unit_test(listen_moves_between_own_services),

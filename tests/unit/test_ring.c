@@ -90,7 +90,7 @@ static void weighted_known_orders(void **state)
 /* ngx_http_upstream_get_peer() as it is described, one step at a time. */
 static void reference_fill(const uint32_t *weights, size_t n, uint16_t *slots, uint32_t size)
 {
-	int64_t *current = calloc(n, sizeof(*current));
+	int64_t *current = calloc(n + 1, sizeof(*current));
 
 	assert_non_null(current);
 	for (uint32_t t = 0; t < size; t++) {
@@ -129,21 +129,23 @@ static void weighted_equals_reference(void **state)
 	srand(1);
 	for (int round = 0; round < 400; round++) {
 		size_t n = 1 + (size_t)rand() % ARRAY_SIZE(weights);
-		uint32_t most = (uint32_t[]){2, 5, 100, 65535}[round % 4], factor = 1 + rand() % 3;
+		uint32_t gcd, most = (uint32_t[]){2, 5, 100, 65535}[round % 4],
+			      factor = 1 + rand() % 3;
 		struct lb_ring_member *m;
 		uint16_t *slots, *expected;
 		int size;
 
 		for (size_t i = 0; i < n; i++)
 			weights[i] = (uint32_t)rand() % (most / factor + 1) * factor;
+		gcd = gcd_of(weights, n);
 		m = members_make(weights, n);
 		size = ring_make(weighted[round % 3], m, n, &slots);
 		memcpy(reduced, weights, sizeof(reduced));
 		if (size == (int)LB_RING_SIZE_MAX)
 			assert_int_equal(lb_ring_quotas(m, n, LB_RING_SIZE_MAX, reduced), 0);
 		else
-			for (size_t i = 0; i < n && size; i++)
-				reduced[i] = weights[i] / gcd_of(weights, n);
+			for (size_t i = 0; i < n && gcd; i++)
+				reduced[i] = weights[i] / gcd;
 		expected = calloc((size_t)size + 1, sizeof(*expected));
 		assert_non_null(expected);
 		reference_fill(reduced, n, expected, (uint32_t)size);

@@ -248,32 +248,37 @@ static void service_pair(void *arg, const void *from, const void *to)
 		.verb = verb_of(a, b), .kind = LB_CHANGE_SERVICE, .from = a, .to = b};
 }
 
+static int changes_make(struct lb_diff *d, enum lb_source source)
+{
+	const struct lb_model *a = d->actual, *b = d->desired;
+	struct maker maker = {d, source};
+
+	d->changes = calloc(1 + a->n_interfaces + b->n_interfaces + a->n_services + b->n_services,
+			    sizeof(*d->changes));
+	if (!d->changes)
+		return -ENOMEM;
+	if (!defaults_equal(a, b))
+		d->changes[d->n++] =
+			(struct lb_change){.verb = LB_CHANGED, .kind = LB_CHANGE_DEFAULTS};
+	lists_pair(a->interfaces, a->n_interfaces, b->interfaces, b->n_interfaces,
+		   sizeof(*b->interfaces), interface_order, interface_pair, &maker);
+	lists_pair(a->services, a->n_services, b->services, b->n_services, sizeof(*b->services),
+		   service_order, service_pair, &maker);
+	return 0;
+}
+
 int lb_diff_make(struct lb_diff *d, const struct lb_model *actual, const struct lb_model *desired,
 		 enum lb_source source, struct lb_err *err)
 {
-	struct maker maker = {d, source};
 	int ret;
 
 	*d = (struct lb_diff){.actual = actual, .desired = desired};
 	ret = limits_check(&actual->limits, &desired->limits, err);
 	if (!ret)
 		ret = sources_check(actual, desired, source, err);
-	if (ret)
-		return ret;
-	d->changes = calloc(1 + actual->n_interfaces + desired->n_interfaces + actual->n_services +
-				    desired->n_services,
-			    sizeof(*d->changes));
-	if (!d->changes)
-		return lb_err_sys(err, ENOMEM, "comparing services");
-	if (!defaults_equal(actual, desired))
-		d->changes[d->n++] =
-			(struct lb_change){.verb = LB_CHANGED, .kind = LB_CHANGE_DEFAULTS};
-	lists_pair(actual->interfaces, actual->n_interfaces, desired->interfaces,
-		   desired->n_interfaces, sizeof(*desired->interfaces), interface_order,
-		   interface_pair, &maker);
-	lists_pair(actual->services, actual->n_services, desired->services, desired->n_services,
-		   sizeof(*desired->services), service_order, service_pair, &maker);
-	return 0;
+	if (!ret && changes_make(d, source))
+		ret = lb_err_sys(err, ENOMEM, "comparing services");
+	return ret;
 }
 
 void lb_diff_free(struct lb_diff *d)
@@ -418,13 +423,15 @@ static void print_changed(FILE *out, const struct lb_service_conf *a,
 
 static void print_service(FILE *out, const struct lb_change *c)
 {
-	fprintf(out, "%c service %s", sign[c->verb], c->to ? c->to->name : c->from->name);
-	if (c->verb == LB_ADDED)
-		print_added(out, c->to);
-	else if (c->verb == LB_CHANGED)
+	if (c->from && c->to) {
+		fprintf(out, "~ service %s", c->to->name);
 		print_changed(out, c->from, c->to);
-	else
-		fputc('\n', out);
+	} else if (c->to) {
+		fprintf(out, "+ service %s", c->to->name);
+		print_added(out, c->to);
+	} else if (c->from) {
+		fprintf(out, "- service %s\n", c->from->name);
+	}
 }
 
 static void print_interface(FILE *out, const struct lb_change *c)

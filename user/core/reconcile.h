@@ -16,7 +16,7 @@ enum lb_change_verb { LB_ADDED, LB_CHANGED, LB_REMOVED };
 struct lb_change {
 	enum lb_change_verb verb;
 	enum { LB_CHANGE_INTERFACE, LB_CHANGE_SERVICE, LB_CHANGE_DEFAULTS } kind;
-	const struct lb_service_conf *from, *to;    /* SERVICE: NULL where added, removed */
+	const struct lb_service_conf *from, *to;     /* SERVICE: NULL where added, removed */
 	const struct lb_interface_conf *ifrom, *ito; /* INTERFACE: the same */
 };
 

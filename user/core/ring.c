@@ -15,6 +15,7 @@
 
 struct weights {
 	uint64_t sum;
+	uint64_t reduced; /* the sum, divided by */
 	uint32_t gcd;
 	uint32_t n; /* members with a weight */
 };
@@ -35,6 +36,7 @@ static struct weights weights_of(const struct lb_ring_member *members, size_t n)
 			a = rest;
 		}
 	}
+	w.reduced = w.gcd ? w.sum / w.gcd : 0;
 	return w;
 }
 
@@ -168,12 +170,13 @@ static uint32_t peers_next(const struct smooth *s, const struct peers *p)
 
 static uint32_t smooth_turn(struct smooth *s, uint32_t sum)
 {
-	struct peers *best = NULL;
+	struct peers *best = s->peers;
 	uint32_t member;
 
-	for (struct peers *p = s->peers; p < s->peers + s->n_peers; p++) {
+	best->gain += best->weight;
+	for (struct peers *p = best + 1; p < s->peers + s->n_peers; p++) {
 		p->gain += p->weight;
-		if (!best || p->gain > best->gain ||
+		if (p->gain > best->gain ||
 		    (p->gain == best->gain && peers_next(s, p) < peers_next(s, best)))
 			best = p;
 	}
@@ -192,7 +195,7 @@ static int smooth_weights(struct smooth *s, const struct lb_ring_member *members
 	struct weights w = weights_of(members, n);
 	uint32_t *quotas = NULL;
 
-	if (w.sum / w.gcd > LB_RING_SIZE_MAX) {
+	if (w.reduced > LB_RING_SIZE_MAX) {
 		quotas = malloc(n * sizeof(*quotas));
 		if (!quotas || lb_ring_quotas(members, n, size, quotas)) {
 			free(quotas);
@@ -215,7 +218,7 @@ static int smooth_fill(const struct lb_ring_member *members, size_t n, uint16_t 
 	int err = -ENOMEM;
 
 	s.members = malloc(n * sizeof(*s.members));
-	s.peers = malloc(n * sizeof(*s.peers));
+	s.peers = calloc(n, sizeof(*s.peers));
 	if (s.members && s.peers)
 		err = smooth_weights(&s, members, n, size);
 	if (!err) {
@@ -244,9 +247,9 @@ int lb_ring_size(enum lb_scheduler scheduler, const struct lb_ring_member *membe
 			return -EINVAL;
 		return w.n ? (int)maglev_size : 0;
 	}
-	if (scheduler == LB_SCHED_RR || !w.n)
+	if (scheduler == LB_SCHED_RR)
 		return (int)w.n;
-	return w.sum / w.gcd > LB_RING_SIZE_MAX ? (int)LB_RING_SIZE_MAX : (int)(w.sum / w.gcd);
+	return w.reduced > LB_RING_SIZE_MAX ? (int)LB_RING_SIZE_MAX : (int)w.reduced;
 }
 
 int lb_ring_fill(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,

@@ -11,7 +11,7 @@
 
 #include "model.h"
 
-#define LB_RING_SIZE_MAX 65536u	   /* of wrr, random and sh: heavier weights are scaled to fit */
+#define LB_RING_SIZE_MAX    65536u /* of wrr, random and sh: heavier weights are scaled to fit */
 #define LB_RING_MEMBERS_MAX 65535u /* positions are 16 bits wide */
 
 struct lb_ring_member {
