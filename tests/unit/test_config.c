@@ -132,6 +132,11 @@ static void test_same(void **state)
 		{"services: [{name: a, listen: '*:1'}]\ndefaults: {scheduler: sh, maglev-size: 7}",
 		 "services: [{name: a, listen: ['*:1'], scheduler: sh, maglev-size: 7}]\n"
 		 "defaults: {maglev-size: 7, scheduler: sh}"},
+		/* As many backends as the Maglev table has slots. */
+		{"services: [{name: a, listen: '*:1', scheduler: maglev, maglev-size: 3"
+		 ", backends: [10.0.0.1:1, 10.0.0.1:2, 10.0.0.1:3, '[fd00::1]:1']}]",
+		 "services: [{name: a, listen: '*:1', scheduler: maglev, maglev-size: 3"
+		 ", backends: [10.0.0.1:3, 10.0.0.1:2, 10.0.0.1:1, '[fd00::1]:1']}]"},
 		/* One address, several ports and protocols. */
 		{"services: [{name: a, listen: ['*:1', '*:1/udp', '*:2', '10.0.0.1:1']"
 		 ", backends: [10.0.0.2:1]}]",

@@ -413,6 +413,10 @@ static void test_bytes(void **state)
 		 "t:1: text: \"\\xc0\": not a printable character in UTF-8"}, /* overlong */
 		{"# \xe0\x80\xaf\n", 6,
 		 "t:1: text: \"\\xe0\": not a printable character in UTF-8"}, /* overlong */
+		{"# \xe0\x82\xa9\n", 6,
+		 "t:1: text: \"\\xe0\": not a printable character in UTF-8"}, /* U+A9, overlong */
+		{"# \xf0\x82\x82\xac\n", 7,
+		 "t:1: text: \"\\xf0\": not a printable character in UTF-8"}, /* U+20AC, overlong */
 		{"# \xed\xa0\x80\n", 6,
 		 "t:1: text: \"\\xed\": not a printable character in UTF-8"}, /* surrogate */
 		{"# \xf4\x90\x80\x80\n", 7,
