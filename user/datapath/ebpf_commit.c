@@ -10,9 +10,9 @@
 
 #include "ebpf_internal.h"
 
-/* Slots of rings that an apply with other things to do checks: some 10 ms. One without checks all,
+/* Slots of rings that an apply with other things to do checks: some 3 ms. One without checks all,
  * as `verify` does. */
-#define RING_BUDGET 500000
+#define RING_BUDGET 100000
 
 struct apply {
 	struct lb_dp *dp;
@@ -22,6 +22,7 @@ struct apply {
 	bool *damaged;         /* by index in actual: needs new members and rings */
 	struct lb_progs fresh; /* of this binary, where it is another build */
 	struct lb_hook_plan plan;
+	struct lb_grace grace;
 	struct lb_tx tx;
 };
 
@@ -98,7 +99,7 @@ static int prepare(struct apply *a, struct lb_err *err)
 		ret = lb_settle(a->dp, err);
 	if (ret)
 		return ret;
-	ret = lb_tx_begin(&a->tx, a->dp, &a->actual.limits, err);
+	ret = lb_tx_begin(&a->tx, a->dp, &a->actual.limits, &a->grace, err);
 	if (!ret)
 		ret = services_prepare(a, err);
 	if (!ret)
@@ -150,8 +151,11 @@ int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, const struct lb_mod
 		  size_t *repaired, struct lb_err *err)
 {
 	struct apply a = {.dp = dp, .diff = d, .desired = desired, .fresh = LB_PROGS_NONE};
-	int ret = look(&a, repaired, err);
+	int ret;
 
+	if (d->n) /* packets that were on their way at the last commit may look at what it left */
+		lb_grace_begin(&a.grace);
+	ret = look(&a, repaired, err);
 	/* Also without anything to do: an interrupted apply may have left things that no packet
 	 * sees, and new interfaces want to be recorded. */
 	if (!ret)
@@ -163,6 +167,8 @@ int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, const struct lb_mod
 		commit(&a);
 		clean_up(&a);
 	}
+	if (a.grace.running)
+		lb_grace_end(&a.grace);
 	lb_tx_end(&a.tx);
 	lb_hooks_plan_free(&a.plan);
 	lb_progs_close(&a.fresh);

@@ -9,6 +9,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <net/if.h>
+#include <pthread.h>
 
 #include "datapath.h"
 #include "net/link.h"
@@ -146,8 +147,8 @@ int lb_slow_pin(const struct lb_dp *dp, const struct lb_bpf *skel, const struct 
 void lb_slow_trim(const struct lb_dp *dp);
 
 /* ebpf_clock.c - the programs' clock, in ticks */
-__u32 lb_clock_shift(void); /* a tick is 2^shift jiffies */
-__u32 lb_clock_now(void);   /* modulo 2^LB_META_TICK_BITS */
+__u32 lb_clock_shift(void);          /* a tick is 2^shift jiffies */
+__u32 lb_clock_now(void);            /* modulo 2^LB_META_TICK_BITS */
 __u32 lb_clock_ticks(__u32 seconds); /* rounded up */
 __u32 lb_clock_seconds(__u32 ticks);
 
@@ -241,6 +242,15 @@ static inline __u16 *lb_ring_slots(const struct lb_dp *dp, __u32 ring)
 	return &dp->rings[0].member[0] + ring;
 }
 
+/* A grace period: after it no BPF program runs that began before it. It takes 10 to 20 ms, so it is
+ * waited for in a thread while there is other work. (ebpf_settle.c) */
+struct lb_grace {
+	pthread_t thread;
+	bool running, over;
+};
+void lb_grace_begin(struct lb_grace *g);
+void lb_grace_end(struct lb_grace *g); /* waits, also where it was not begun */
+
 /* ebpf_tx.c, ebpf_pool.c - preparing the next generation where nobody looks */
 struct lb_tx_listen {
 	struct lb_listen_key key;
@@ -252,7 +262,7 @@ struct lb_tx {
 	const struct lb_limits *limits;
 	__u32 generation; /* the one in force, and the next one */
 	__u32 next;
-	bool waited;                    /* for a grace period */
+	struct lb_grace *grace;         /* since the last commit */
 	struct lb_space members, rings; /* rings: in lines */
 	struct lb_ring_table table;     /* by key; made when the first ring is */
 	__u8 *named;                    /* by backend id: how many members in force have it */
@@ -262,7 +272,8 @@ struct lb_tx {
 	struct lb_tx_listen *wants, *olds;
 	size_t n_wants, n_olds, max_wants, max_olds;
 };
-int lb_tx_begin(struct lb_tx *tx, struct lb_dp *dp, const struct lb_limits *l, struct lb_err *err);
+int lb_tx_begin(struct lb_tx *tx, struct lb_dp *dp, const struct lb_limits *l,
+		struct lb_grace *grace, struct lb_err *err);
 int lb_tx_service(struct lb_tx *tx, const struct lb_service_conf *from,
 		  const struct lb_service_conf *to, bool rebuild, struct lb_err *err);
 int lb_tx_listens(struct lb_tx *tx, struct lb_err *err); /* of all services given so far */
@@ -275,7 +286,6 @@ int lb_pool_make(struct lb_tx *tx, const struct lb_service_conf *from,
 		 struct lb_pool *pool, struct lb_err *err);
 
 /* ebpf_settle.c - putting right what an interrupted or failed apply left, and cleaning up */
-void lb_grace_period(void);
 int lb_settle(struct lb_dp *dp, struct lb_err *err);
 void lb_backends_named(const struct lb_dp *dp, __u8 *named); /* by id: counted, to 255 */
 /* Bits in lb_ports that the service needs: raised, or where `a` is given only looked for. */

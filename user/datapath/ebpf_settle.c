@@ -15,12 +15,27 @@
 
 #define NO_MEMBARRIER_US 50000
 
-/* After it no BPF program runs that began before it: the kernel's synchronize_rcu(). It is refused
- * on kernels with nohz_full. */
-void lb_grace_period(void)
+/* The kernel's synchronize_rcu(). It is refused on kernels with nohz_full. */
+static void *grace_wait(void *arg)
 {
 	if (syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
 		usleep(NO_MEMBARRIER_US);
+	return arg;
+}
+
+void lb_grace_begin(struct lb_grace *g)
+{
+	g->running = !pthread_create(&g->thread, NULL, grace_wait, NULL);
+}
+
+void lb_grace_end(struct lb_grace *g)
+{
+	if (g->running)
+		pthread_join(g->thread, NULL);
+	else if (!g->over)
+		grace_wait(NULL);
+	g->running = false;
+	g->over = true;
 }
 
 size_t lb_listen_keys(const struct lb_listen *l, struct lb_listen_key keys[2])

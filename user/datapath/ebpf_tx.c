@@ -69,12 +69,14 @@ static int ids_make(struct lb_tx *tx)
 	return 0;
 }
 
-int lb_tx_begin(struct lb_tx *tx, struct lb_dp *dp, const struct lb_limits *l, struct lb_err *err)
+int lb_tx_begin(struct lb_tx *tx, struct lb_dp *dp, const struct lb_limits *l,
+		struct lb_grace *grace, struct lb_err *err)
 {
 	int ret;
 
 	*tx = (struct lb_tx){.dp = dp,
 			     .limits = l,
+			     .grace = grace,
 			     .generation = lb_generation(dp),
 			     .next_service = 1,
 			     .next_backend = 1};
@@ -261,9 +263,7 @@ int lb_tx_service(struct lb_tx *tx, const struct lb_service_conf *from,
 	int ret = 0;
 
 	/* Packets that were on their way at the last commit may still look at what it left. */
-	if (!tx->waited)
-		lb_grace_period();
-	tx->waited = true;
+	lb_grace_end(tx->grace);
 	if (!id)
 		return lb_err_set(err, ENOSPC, "limits.services: \"%u\": full; service \"%s\"",
 				  tx->limits->services, to->name);
