@@ -55,11 +55,11 @@ vote() { # 4|6
 	done
 }
 
-# Only the entries of the map that are in use, as bpftool prints them.
+# Of the map's entries only those that are in use: with a name.
 show_services() {
 	prompt node1 "bpftool map dump pinned /sys/fs/bpf/meshlb/$LAB/lb_services"
 	lab_in node1 bpftool map dump pinned "/sys/fs/bpf/meshlb/$LAB/lb_services" |
-		awk '/^ *"name": ""/ { exit } { print }' | head -n 60
+		awk -v RS='    },\\{\n' '/"name": "[^"]/ { printf "%s", $0 }'
 }
 
 title "Linux $(uname -r): a client node2, a balancer node1, replicas r1 and r2 (hook: $HOOK)"

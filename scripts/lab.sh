@@ -108,7 +108,7 @@ lab_until() { # SECONDS COMMAND...: tries until it succeeds
 
 lab_listening() { # NS PORT [tcp|udp]
 	local proto=${3:-tcp}
-	lab_in "$1" ss -Hln "--$proto" "sport = :$2" | grep -q .
+	[[ -n $(lab_in "$1" ss -Hln "--$proto" "sport = :$2") ]]
 }
 
 # ------------------------------------------------------------------------------ networks
@@ -328,7 +328,7 @@ lab_config() {
 		[[ $iface != br* || $hook == auto ]] || hook=tc
 		echo "  - { name: $iface, hook: $hook }"
 	done
-	echo 'limits: { connections: 65536, services: 16, backends: 256 }'
+	echo 'limits: { connections: 65536, services: 16, backends: 256, ring-slots: 524288 }'
 	echo 'services:'
 	cat
 }

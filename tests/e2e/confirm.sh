@@ -16,7 +16,7 @@ lab_meshlb apply -f "$LAB_DIR/a.yaml"
 A=$(lab_meshlb export)
 
 is_a() { [[ $(lab_meshlb export) == "$A" ]]; }
-is_b() { lab_meshlb export | grep -q 'name: more'; }
+is_b() { [[ $(lab_meshlb service ls) == *more* ]]; }
 
 step 'nobody confirms: back after the time, not before'
 begin_traffic 8080

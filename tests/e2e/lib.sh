@@ -30,7 +30,6 @@ lab_on_failure() {
 	lab_meshlb verify
 	lab_meshlb stats
 	lab_meshlb conn ls | head -n 20
-	lab_in node1 ip -s link | tail -n 40
 } 2>&1
 
 equal() { # WHAT ACTUAL EXPECTED
@@ -112,8 +111,9 @@ hold_open() { # NAME 4|6
 	local to=$VIP4
 	[[ $2 == 4 ]] || to=$VIP6
 	mkfifo "$LAB_DIR/$1.in"
+	: >"$LAB_DIR/$1.out"
 	nsenter --net="/run/netns/$LAB-node2" -- "$E2E/hold.py" "$to" 8080 \
-		<>"$LAB_DIR/$1.in" >"$LAB_DIR/$1.out" 2>&1 &
+		<>"$LAB_DIR/$1.in" >>"$LAB_DIR/$1.out" 2>&1 &
 	LAB_PIDS+=($!)
 	ask_held "$1"
 }

@@ -28,10 +28,10 @@ snapshot() {
 	for map in "$PINS"/lb_*; do
 		[[ $map == */lb_conn* ]] || echo "$map $(bpftool -j map show pinned "$map" | jq .id)"
 	done
-	for map in lb_services lb_listens lb_rings lb_members lb_config; do
-		bpftool -j map dump pinned "$PINS/$map" |
-			jq -c '.[].formatted | del(.value.next, .value.applied, .value.retired)'
-	done | sha256sum
+	for map in lb_services lb_listens lb_rings lb_members; do
+		echo "$map $(bpftool -j map dump pinned "$PINS/$map" |
+			jq -c '.[].formatted | del(.value.next)' | sha256sum)"
+	done
 	lab_meshlb -j status | jq -c '[.. | .prog_id? // empty]'
 }
 

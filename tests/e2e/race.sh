@@ -31,7 +31,7 @@ for ((round = 0; round < ROUNDS; round++)); do
 		wait "${pids[i - 1]}" || fail "apply $i of round $round: $(<"$LAB_DIR/apply-$i")"
 	done
 	expect 0 lab_meshlb verify
-	equal 'services after a round' "$(lab_meshlb export | grep -c 'name: only')" 1
+	equal 'services after a round' "$(lab_meshlb export | grep -cE 'name: "?only')" 1
 done
 end_traffic
 echo "$ROUNDS rounds of four applies at once"

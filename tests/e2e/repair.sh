@@ -46,11 +46,13 @@ service_field() { # NAME FILTER: of the version in force
 }
 
 step 'map values'
-backend=$(bpftool -j map dump pinned "$PINS/lb_members" |
-	jq "[.[].formatted][$(service_field vote '.pool[0].members')].value.backend")
-flip lb_backends "$backend" 13
+first_backend() { # of vote: its id
+	bpftool -j map dump pinned "$PINS/lb_members" |
+		jq "[.[].formatted][$(service_field vote '.pool[0].members')].value.backend"
+}
+flip lb_backends "$(first_backend)" 13
 expect_found_and_repaired 'a backend'"'"'s address' 'backend'
-flip lb_backends "$backend" 17
+flip lb_backends "$(first_backend)" 17
 expect_found_and_repaired 'a backend'"'"'s port' 'backend'
 ring=$(service_field table '.pool[0].ring')
 flip lb_rings $((ring / 32 + 3)) 4

@@ -15,7 +15,7 @@ variant() { # NAME FILE SED_SCRIPT
 	cp -r Makefile bpf include user scripts "$tree/"
 	sed -i "$3" "$tree/$2"
 	! cmp -s "$2" "$tree/$2" || fail "the variant $1 changes nothing in $2"
-	make -s -C "$tree" build >"$LAB_DIR/make.log" 2>&1 || fail "$(tail "$LAB_DIR/make.log")"
+	make -s -C "$tree" BUILD=build build >"$LAB_DIR/make.log" 2>&1 || fail "$(tail "$LAB_DIR/make.log")"
 }
 
 old=$MESHLB
