@@ -13,8 +13,10 @@
 
 #include "common.h"
 
+/* The candidate buckets. An entry is in the first one that had room. */
+#define LB_CONN_CHOICES 3
 struct lb_conn_hash {
-	__u32 first, second; /* the two candidate buckets */
+	__u32 bucket[LB_CONN_CHOICES];
 };
 
 struct lb_conn_found {
@@ -68,10 +70,11 @@ static __always_inline struct lb_conn_hash lb_conn_hash(const int family, const 
 		h += (k[7] + f->daddr[0]) * (k[8] + f->daddr[1]);
 		h += (k[9] + f->daddr[2]) * (k[10] + f->daddr[3]);
 	}
-	return (struct lb_conn_hash){
-		.first = lb_conn_reduce(h >> 32, buckets),
-		.second = lb_conn_reduce(((h ^ h >> 31) * (k[11] | 1)) >> 32, buckets),
-	};
+	return (struct lb_conn_hash){ {
+		lb_conn_reduce(h >> 32, buckets),
+		lb_conn_reduce(((h ^ h >> 31) * (k[11] | 1)) >> 32, buckets),
+		lb_conn_reduce(((h ^ h >> 33) * (k[10] | 1)) >> 32, buckets),
+	} };
 }
 
 /* The bucket's heads; its addresses follow. NULL only for an index beyond the table. */
@@ -169,36 +172,95 @@ static __always_inline bool lb_conn_match(const int family, const bool reverse,
 	return true;
 }
 
-/* Looks the flow up as a forward or a reverse one. The second bucket is asked only where the first
- * has no FREE slot: a used slot never becomes FREE again. */
+/* Looks the flow up as a forward or a reverse one. A bucket is asked only where those before it have
+ * no FREE slot: a used slot never becomes FREE again. */
 static __always_inline bool lb_conn_find(const int family, const bool reverse,
 					 const struct lb_flow *f, __u32 udp,
 					 const struct lb_conn_hash *hash, __u32 now,
 					 struct lb_conn_found *out)
 {
 	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	struct lb_conn_head *heads = lb_conn_bucket(family, hash->first);
-	int i;
+	int choice, i;
 
-	if (!heads)
-		return false;
+	for (choice = 0; choice < LB_CONN_CHOICES; choice++) {
+		__u32 bucket = hash->bucket[choice];
+		struct lb_conn_head *heads = lb_conn_bucket(family, bucket);
+
+		if (!heads)
+			return false;
 #pragma unroll
-	for (i = 0; i < slots; i++) {
-		if (lb_conn_match(family, reverse, heads, i, f, udp, now, out)) {
-			out->pos = hash->first << 2 | i;
-			return true;
+		for (i = 0; i < slots; i++) {
+			if (lb_conn_match(family, reverse, heads, i, f, udp, now, out)) {
+				out->pos = bucket << 2 | i;
+				return true;
+			}
 		}
+		if (LB_META_STATE(READ_ONCE(heads[slots - 1].meta)) == LB_CONN_FREE)
+			return false;
 	}
-	if (LB_META_STATE(READ_ONCE(heads[slots - 1].meta)) == LB_CONN_FREE)
-		return false;
-	heads = lb_conn_bucket(family, hash->second);
-	if (!heads)
-		return false;
+	return false;
+}
+
+/* 0 where a slot may hold the flow: its key's differences, with the fields that are cheap to get. */
+static __always_inline __u32 lb_conn_differs(const int family, const bool reverse,
+					     struct lb_conn_head *heads, int i,
+					     const struct lb_flow *f, __u32 kind)
+{
+	struct lb_conn_head *h = &heads[i];
+	__u32 d = (h->ref ^ kind) & (LB_REF_REVERSE | LB_REF_UDP);
+	const __be32 *client = reverse ? f->daddr : f->saddr;
+
+	d |= reverse ? (__u32)(h->cport ^ f->dport) : *(__u32 *)&h->cport ^ f->ports;
+	if (family == LB_V4) {
+		d |= lb_conn4_of(heads)->addr[i].client ^ client[0];
+		if (!reverse)
+			d |= lb_conn4_of(heads)->addr[i].service ^ f->daddr[0];
+	} else {
+		/* One word of the address: the rest is compared with the one slot that is left. */
+		d |= lb_conn6_of(heads)->addr[i].client[3] ^ client[3];
+	}
+	barrier_var(d); /* keep it a number: a branch per slot is mispredicted, and waits for memory */
+	return d;
+}
+
+/*
+ * The same for the fast way, which may miss what the slow way finds. Which slot it is nobody can
+ * predict, and a mispredicted branch that hangs on a line from memory keeps the CPU from running ahead
+ * into the next packet; so the slot is computed, and only "is it in this bucket" is a branch.
+ */
+static __always_inline bool lb_conn_find_fast(const int family, const bool reverse,
+					      const struct lb_flow *f, __u32 udp,
+					      const struct lb_conn_hash *hash, __u32 now,
+					      struct lb_conn_found *out)
+{
+	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	const __u32 kind = (reverse ? LB_REF_REVERSE : 0) | (udp ? LB_REF_UDP : 0);
+	__u32 choice, i, found;
+	__u64 slot; /* 64 bits: Linux 6.1 forgets the bounds of a shorter spilled number */
+
 #pragma unroll
-	for (i = 0; i < slots; i++) {
-		if (lb_conn_match(family, reverse, heads, i, f, udp, now, out)) {
-			out->pos = hash->second << 2 | i;
-			return true;
+	for (choice = 0; choice < 2; choice++) {
+		struct lb_conn_head *heads = lb_conn_bucket(family, hash->bucket[choice]);
+
+		if (!heads)
+			return false;
+		slot = 0;
+		found = 0;
+#pragma unroll
+		for (i = 0; i < slots; i++) {
+			__u64 d = lb_conn_differs(family, reverse, heads, i, f, kind);
+			__u32 zero = (d - 1) >> 63;
+
+			found |= zero;
+			slot += zero * i;
+		}
+		if (found) {
+			slot &= 3;
+			barrier_var(slot);
+			if (slot >= slots)
+				return false;
+			out->pos = hash->bucket[choice] << 2 | slot;
+			return lb_conn_match(family, reverse, heads, slot, f, udp, now, out);
 		}
 	}
 	return false;
@@ -270,22 +332,34 @@ __noinline int lb_conn_remove(__u32 family, __u32 pos, __u32 meta)
 	return 0;
 }
 
-/* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. */
-#define LB_CONN_TAKEN 0xffffffff
-static __always_inline __u32 lb_conn_rank(__u32 meta, __u32 now)
-{
-	__u32 state = LB_META_STATE(meta), age = (now - LB_META_TICK(meta)) & LB_META_TICK_MASK;
-	__u32 kind = LB_EVICT_OLDEST;
+/* Kinds of entries by how readily they give way; 0: nothing to lose. */
+#define LB_CONN_TAKEN_KIND 15
+const volatile __u8 lb_conn_kinds[16] = {
+	[LB_CONN_BUSY] = LB_CONN_TAKEN_KIND,
+	[LB_CONN_SYN_SENT] = 1 + LB_EVICT_HALF_OPEN,
+	[LB_CONN_SYN_RECV] = 1 + LB_EVICT_HALF_OPEN,
+	[LB_CONN_UDP_NEW] = 1 + LB_EVICT_HALF_OPEN,
+	[LB_CONN_CLOSING] = 1 + LB_EVICT_CLOSING,
+	[LB_CONN_CLOSED] = 1 + LB_EVICT_CLOSING,
+	[LB_CONN_ESTABLISHED] = 1 + LB_EVICT_OLDEST,
+	[LB_CONN_FIN_CLIENT] = 1 + LB_EVICT_OLDEST,
+	[LB_CONN_FIN_BACKEND] = 1 + LB_EVICT_OLDEST,
+	[LB_CONN_UDP] = 1 + LB_EVICT_OLDEST,
+};
 
-	if (state == LB_CONN_BUSY)
-		return LB_CONN_TAKEN;
-	if (state < LB_CONN_BUSY || age > lb_timeouts[state])
-		return 0;
-	if (state <= LB_CONN_SYN_RECV || state == LB_CONN_UDP_NEW)
-		kind = LB_EVICT_HALF_OPEN;
-	else if (state == LB_CONN_CLOSING || state == LB_CONN_CLOSED)
-		kind = LB_EVICT_CLOSING;
-	return (kind + 1) << LB_META_TICK_BITS | (LB_META_TICK_MASK - age);
+/* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. Without branches,
+ * of which a dozen slots would give the verifier (and the CPU) too many ways. */
+#define LB_CONN_TAKEN ((__u64)LB_CONN_TAKEN_KIND << LB_META_TICK_BITS)
+static __always_inline __u64 lb_conn_rank(__u32 meta, __u32 now)
+{
+	__u64 age = (now - LB_META_TICK(meta)) & LB_META_TICK_MASK, state = LB_META_STATE(meta);
+	__u64 kind = lb_conn_kinds[state], alive, some;
+
+	alive = (age - lb_timeouts[state] - 1) >> 63;
+	some = -kind >> 63;
+	barrier_var(alive);
+	barrier_var(some);
+	return (kind << LB_META_TICK_BITS | (LB_META_TICK_MASK - age)) & -(alive & some);
 }
 
 static __always_inline void lb_conn_evicted(__u32 rank)
@@ -323,37 +397,44 @@ static __always_inline int lb_conn_insert_family(const int family, const struct 
 	__u32 try, which, i;
 
 	for (try = 0; try < 3; try++) {
-		__u32 best = LB_CONN_TAKEN, best_meta = 0, best_bucket = 0, best_slot = 0;
+		/* rank, and where: rank << 32 | choice << 2 | slot orders both at once */
+		__u64 best = LB_CONN_TAKEN << 32;
+		__u32 best_meta, best_slot, bucket;
 		struct lb_conn_head *heads;
 		__u32 version;
 
-		for (which = 0; which < 2 && best; which++) {
-			__u32 bucket = which ? hash->second : hash->first;
-
-			heads = lb_conn_bucket(family, bucket);
+		for (which = 0; which < LB_CONN_CHOICES && best >> 32; which++) {
+			heads = lb_conn_bucket(family, hash->bucket[which]);
 			if (!heads)
 				return LB_CONN_NONE;
 #pragma unroll
 			for (i = 0; i < slots; i++) {
-				__u32 meta = READ_ONCE(heads[i].meta);
-				__u32 rank = lb_conn_rank(meta, now);
+				__u64 rank = lb_conn_rank(READ_ONCE(heads[i].meta), now) << 32 |
+					     which << 2 | i;
+				__u64 less = (__s64)(rank - best) >> 63;
 
-				if (rank < best) {
-					best = rank;
-					best_meta = meta;
-					best_bucket = bucket;
-					best_slot = i;
-				}
+				barrier_var(less);
+				best ^= (best ^ rank) & less;
 			}
 		}
-		if (best == LB_CONN_TAKEN)
+		if (best >> 32 >= LB_CONN_TAKEN)
 			continue;
-		heads = lb_conn_bucket(family, best_bucket);
+		which = best >> 2 & 3;
+		best_slot = best & 3;
+		bucket = hash->bucket[0];
+		if (which == 1)
+			bucket = hash->bucket[1];
+		else if (which == 2)
+			bucket = hash->bucket[2];
+		heads = lb_conn_bucket(family, bucket);
 		if (!heads)
 			return LB_CONN_NONE;
 		barrier_var(best_slot);
 		if (best_slot >= slots)
 			return LB_CONN_NONE;
+		best_meta = READ_ONCE(heads[best_slot].meta);
+		if (lb_conn_rank(best_meta, now) > best >> 32)
+			continue;
 		version = (LB_META_VERSION(best_meta) + 1) & 0xff;
 		if (!lb_meta_change(&heads[best_slot].meta, best_meta,
 				    LB_META(version, LB_CONN_BUSY, now)))
@@ -361,14 +442,14 @@ static __always_inline int lb_conn_insert_family(const int family, const struct 
 		lb_conn_write(family, heads, best_slot, p, ref);
 		/* An exchange is a full barrier: nobody sees the state before the key. */
 		__sync_lock_test_and_set(&heads[best_slot].meta, LB_META(version, state, now));
-		if (best)
-			lb_conn_evicted(best);
-		return (int)(best_bucket << 2 | best_slot);
+		if (best >> 32)
+			lb_conn_evicted(best >> 32);
+		return (int)(bucket << 2 | best_slot);
 	}
 	return LB_CONN_NONE;
 }
 
-/* Claims the best slot of the two buckets and fills it with an entry of forward packet p's
+/* Claims the best slot of the candidate buckets and fills it with an entry of forward packet p's
  * connection. Returns its position, or LB_CONN_NONE. */
 __noinline int lb_conn_insert(const struct lb_packet *p, const struct lb_conn_hash *hash, __u32 ref,
 			      __u32 state, __u32 now)

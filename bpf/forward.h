@@ -139,31 +139,27 @@ static __always_inline bool lb_conn_settled(const struct lb_packet *p, __u32 met
 	       !(p->tcp_flags & (LB_TCP_FIN | LB_TCP_SYN | LB_TCP_RST));
 }
 
-/* What lb_ports says of the packet's destination (services) and source (backends). */
-struct lb_port_flags {
-	__u8 to, from;
-};
-
-static __always_inline __u8 lb_port_flag(const struct lb_ports *ports, __u32 proto, __be16 port)
+/* lb_ports' flags of one port (network order). */
+static __always_inline __u8 lb_port_flags(__u32 proto, __be16 port)
 {
-	__u32 at = bpf_ntohs(port);
+	__u32 zero = 0, at = bpf_ntohs(port);
+	struct lb_ports *ports = bpf_map_lookup_elem(&lb_ports, &zero);
 
+	if (!ports)
+		return 0;
 	barrier_var(at); /* Linux 6.1 does not know that a byte swap of 16 bits leaves 16 */
 	return ports->flags[proto & 1][at & 0xffff];
 }
 
-static __always_inline struct lb_port_flags lb_port_flags(const struct lb_packet *p)
+/* May it be for a service, or from a backend? */
+static __always_inline __u8 lb_port_to(const struct lb_packet *p)
 {
-	struct lb_port_flags f = {};
-	struct lb_ports *ports;
-	__u32 zero = 0;
+	return lb_port_flags(p->udp, p->flow.dport) & (LB_PORT_EXACT | LB_PORT_ANY);
+}
 
-	ports = bpf_map_lookup_elem(&lb_ports, &zero);
-	if (ports) {
-		f.to = lb_port_flag(ports, p->udp, p->flow.dport) & (LB_PORT_EXACT | LB_PORT_ANY);
-		f.from = lb_port_flag(ports, p->udp, p->flow.sport) & LB_PORT_BACKEND;
-	}
-	return f;
+static __always_inline __u8 lb_port_from(const struct lb_packet *p)
+{
+	return lb_port_flags(p->udp, p->flow.sport) & LB_PORT_BACKEND;
 }
 
 /*
@@ -173,20 +169,20 @@ static __always_inline struct lb_port_flags lb_port_flags(const struct lb_packet
 static __always_inline int lb_fast(const int hook, const int family, void *ctx,
 				   struct lb_packet *p, __u8 ttl)
 {
-	struct lb_port_flags ports = lb_port_flags(p);
 	struct lb_conn_found e;
 	struct lb_conn_hash hash;
 	struct lb_backend *b;
 	struct lb_rewrite r;
 	__u32 now, nexthop, id;
+	__u8 to = lb_port_to(p);
 
-	if (!(ports.to | ports.from))
+	if (!to && !lb_port_from(p))
 		return lb_stop(hook, LB_REASON_NO_SERVICE);
 	if (unlikely(ttl <= 1))
 		return LB_AGAIN;
 	hash = lb_conn_hash(family, &p->flow, p->udp);
 	now = lb_now();
-	if (ports.to && lb_conn_find(family, false, &p->flow, p->udp, &hash, now, &e)) {
+	if (to && lb_conn_find_fast(family, false, &p->flow, p->udp, &hash, now, &e)) {
 		id = LB_REF_BACKEND(e.ref);
 		b = lb_backend_get(id);
 		if (unlikely(!b || !lb_backend_holds(b, e.ref) || !lb_conn_settled(p, e.meta, now)))
@@ -198,7 +194,8 @@ static __always_inline int lb_fast(const int hook, const int family, void *ctx,
 		return lb_emit(hook, family, false, true, ctx, p, &r, nexthop & (LB_NEXTHOPS - 1),
 			       id);
 	}
-	if (ports.from && lb_conn_find(family, true, &p->flow, p->udp, &hash, now, &e)) {
+	if ((!to || lb_port_from(p)) &&
+	    lb_conn_find_fast(family, true, &p->flow, p->udp, &hash, now, &e)) {
 		if (unlikely(!lb_conn_settled(p, e.meta, now)))
 			return LB_AGAIN;
 		lb_rewrite_reverse(family, p, &e, &r);
@@ -253,22 +250,22 @@ static __always_inline int lb_slow_reverse(const int hook, const int family, voi
 static __always_inline int lb_slow(const int hook, const int family, void *ctx,
 				   struct lb_packet *p, __u8 ttl)
 {
-	struct lb_port_flags ports = lb_port_flags(p);
+	__u8 ports = lb_port_to(p);
 	struct lb_conn_found e = {};
-	struct lb_conn_hash hash = lb_conn_hash(family, &p->flow, p->udp);
+	struct lb_conn_hash hash = {};
 	__u32 now = lb_now();
 	bool to, from = false;
 
-	to = ports.to && lb_conn_find(family, false, &p->flow, p->udp, &hash, now, &e);
-	if (!to)
-		from = ports.from && lb_conn_find(family, true, &p->flow, p->udp, &hash, now, &e);
-	if (!to && !from && !ports.to)
+	to = ports && lb_find(&p->flow, lb_find_kind(p, false), now, &hash, &e);
+	if (!to && lb_port_from(p))
+		from = lb_find(&p->flow, lb_find_kind(p, true), now, &hash, &e);
+	if (!to && !from && !ports)
 		return lb_stop(hook, LB_REASON_NO_SERVICE);
 	if (ttl <= 1)
 		return lb_stop(hook, LB_REASON_TTL_EXPIRED);
 	if (from)
 		return lb_slow_reverse(hook, family, ctx, p, &e, now);
-	return lb_slow_forward(hook, family, ctx, p, to ? &e : NULL, ports.to, now);
+	return lb_slow_forward(hook, family, ctx, p, to ? &e : NULL, ports, now);
 }
 
 #endif

@@ -45,31 +45,38 @@ static __always_inline __u32 lb_conn_later(__u32 a, __u32 b)
 	return a >= LB_CONN_ESTABLISHED && a != LB_CONN_UDP_NEW && b > a ? b : a;
 }
 
-/* Family at run time, for the slow path: one copy of each. Fills *hash also where nothing is found. */
-static __always_inline int lb_conn_find_any(__u32 family, const bool reverse,
-					    const struct lb_flow *f, __u32 udp, __u32 now,
-					    struct lb_conn_hash *hash, struct lb_conn_found *out)
+/* What lb_find() looks for: its arguments that are not the flow. */
+#define LB_FIND_V6	1
+#define LB_FIND_UDP	2
+#define LB_FIND_REVERSE 4
+
+static __always_inline __u32 lb_find_kind(const struct lb_packet *p, bool reverse)
 {
-	if (family == LB_V4) {
-		*hash = lb_conn_hash(LB_V4, f, udp);
-		return lb_conn_find(LB_V4, reverse, f, udp, hash, now, out);
-	}
-	*hash = lb_conn_hash(LB_V6, f, udp);
-	return lb_conn_find(LB_V6, reverse, f, udp, hash, now, out);
+	return (p->family == LB_V6 ? LB_FIND_V6 : 0) | (p->udp ? LB_FIND_UDP : 0) |
+	       (reverse ? LB_FIND_REVERSE : 0);
 }
 
-/* Forward packet p's own entry. */
-__noinline int lb_forward_find(const struct lb_packet *p, __u32 now, struct lb_conn_hash *hash,
-			       struct lb_conn_found *out)
+/* Looks up a flow as a forward or a reverse one. Fills *hash also where there is none. */
+__noinline int lb_find(const struct lb_flow *f, __u32 kind, __u32 now, struct lb_conn_hash *hash,
+		       struct lb_conn_found *out)
 {
-	if (!p || !hash || !out)
+	__u32 udp = !!(kind & LB_FIND_UDP);
+
+	if (!f || !hash || !out)
 		return 0;
-	return lb_conn_find_any(p->family, false, &p->flow, p->udp, now, hash, out);
+	if (kind & LB_FIND_V6) {
+		*hash = lb_conn_hash(LB_V6, f, udp);
+		return kind & LB_FIND_REVERSE ? lb_conn_find(LB_V6, true, f, udp, hash, now, out) :
+						lb_conn_find(LB_V6, false, f, udp, hash, now, out);
+	}
+	*hash = lb_conn_hash(LB_V4, f, udp);
+	return kind & LB_FIND_REVERSE ? lb_conn_find(LB_V4, true, f, udp, hash, now, out) :
+					lb_conn_find(LB_V4, false, f, udp, hash, now, out);
 }
 
 /* The reverse entry of forward packet p towards backend `id`. */
-__noinline int lb_reverse_find(const struct lb_packet *p, __u32 id, __u32 now,
-			       struct lb_conn_hash *hash, struct lb_conn_found *out)
+static __noinline int lb_reverse_find(const struct lb_packet *p, __u32 id, __u32 now,
+				      struct lb_conn_hash *hash, struct lb_conn_found *out)
 {
 	struct lb_backend *b = lb_backend_get(id);
 	struct lb_flow f = {};
@@ -88,14 +95,15 @@ __noinline int lb_reverse_find(const struct lb_packet *p, __u32 id, __u32 now,
 	}
 	f.sport = b->port;
 	f.dport = p->flow.sport;
-	return lb_conn_find_any(p->family, true, &f, p->udp, now, hash, out);
+	return lb_find(&f, lb_find_kind(p, true), now, hash, out);
 }
 
 /* The forward entry of reverse packet p, whose own entry is `e`. */
-__noinline int lb_reverse_find_forward(const struct lb_packet *p, const struct lb_conn_found *e,
-				       __u32 now, struct lb_conn_found *out)
+static __noinline int lb_reverse_find_forward(const struct lb_packet *p,
+					      const struct lb_conn_found *e, __u32 now,
+					      struct lb_conn_found *out)
 {
-	struct lb_conn_hash hash;
+	struct lb_conn_hash hash = {};
 	struct lb_flow f;
 
 	if (!p || !e || !out)
@@ -104,7 +112,7 @@ __noinline int lb_reverse_find_forward(const struct lb_packet *p, const struct l
 	__builtin_memcpy(f.daddr, e->service, 16);
 	f.sport = p->flow.dport;
 	f.dport = e->sport;
-	return lb_conn_find_any(p->family, false, &f, p->udp, now, &hash, out);
+	return lb_find(&f, lb_find_kind(p, false), now, &hash, out);
 }
 
 /* Same service side in a found reverse entry as in the forward packet? */
@@ -157,14 +165,14 @@ __noinline int lb_forward_put(const struct lb_packet *p, __u32 id, __u32 state, 
 
 	if (!p || !b)
 		return LB_STOP(LB_REASON_BAD_STATE);
-	if (lb_forward_find(p, now, &hash, &e))
+	if (lb_find(&p->flow, lb_find_kind(p, false), now, &hash, &e))
 		return LB_REF_BACKEND(e.ref);
 	ref = id | (b->reuse & ((1u << LB_REF_AUX_BITS) - 1)) << LB_REF_BACKEND_BITS |
 	      (p->udp ? LB_REF_UDP : 0);
 	pos = lb_conn_insert(p, &hash, ref, state, now);
 	if (pos < 0)
 		return LB_STOP(LB_REASON_TABLE_FULL);
-	if (lb_forward_find(p, now, &hash, &e) && e.pos != (__u32)pos) {
+	if (lb_find(&p->flow, lb_find_kind(p, false), now, &hash, &e) && e.pos != (__u32)pos) {
 		struct lb_conn_head *h = lb_conn_at(p->family, pos);
 
 		if (h && h->ref == ref)
