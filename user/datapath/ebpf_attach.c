@@ -13,7 +13,8 @@
 
 #define PROG_MAPS 64
 
-/* A link lives on at the pin when its interface is gone or it was detached; ifindex is 0 then. */
+/* A link lives on at the pin when its interface is gone or it was detached; ifindex is 0 then. An
+ * XDP link's and a tcx link's info begin alike, with the ifindex. */
 int lb_link_open(const struct lb_dp *dp, const char *pin, struct bpf_link_info *info)
 {
 	__u32 len = sizeof(*info);
@@ -27,17 +28,21 @@ int lb_link_open(const struct lb_dp *dp, const char *pin, struct bpf_link_info *
 	return fd;
 }
 
-/* Detached, not only unpinned: a program that looks at the link must not keep it alive. */
-void lb_link_remove(const struct lb_dp *dp, const char *pin)
+/* Detached, not only unpinned: a program that looks at the link must not keep it alive. A link to
+ * another interface than `ifindex` (0: any) stays: names move from one interface to another. */
+void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex)
 {
+	struct bpf_link_info info = {};
 	char path[LB_PIN_MAX];
-	int fd = bpf_obj_get(lb_pin_path(dp, path, pin));
+	int fd = lb_link_open(dp, pin, &info);
 
 	if (fd < 0)
 		return;
-	bpf_link_detach(fd);
+	if (!ifindex || !info.xdp.ifindex || info.xdp.ifindex == ifindex) {
+		bpf_link_detach(fd);
+		unlink(lb_pin_path(dp, path, pin));
+	}
 	close(fd);
-	unlink(path);
 }
 
 void lb_links_unpin(const struct lb_dp *dp)
@@ -48,7 +53,7 @@ void lb_links_unpin(const struct lb_dp *dp)
 
 	while (dir && (e = readdir(dir))) {
 		snprintf(path, sizeof(path), "links/%.32s", e->d_name);
-		lb_link_remove(dp, path);
+		lb_link_remove(dp, path, 0);
 	}
 	if (dir)
 		closedir(dir);

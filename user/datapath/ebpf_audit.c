@@ -131,7 +131,9 @@ static int pool_check(struct walk *w, const struct lb_service_version *v, enum l
 	for (__u32 i = 0; i < pool->n_members; i++)
 		member_check(w, pool, i, family, members);
 	size = lb_ring_size(v->scheduler, members, pool->n_members, v->maglev_size);
-	if (size != (int)pool->ring_size)
+	if (size < 0 && pool->n_members)
+		damage(w, "no ring can have maglev size %u", v->maglev_size);
+	else if (size >= 0 && size != (int)pool->ring_size)
 		damage(w, "its ring has %u slots, should have %d", pool->ring_size, size);
 	else if (size > 0)
 		ret = ring_check(w, pool, v->scheduler, members);

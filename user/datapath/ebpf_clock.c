@@ -39,7 +39,8 @@ __u32 lb_clock_now(void)
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
 	return ((__u32)(-300 * (__s64)hz) + (t.tv_sec * NSEC + t.tv_nsec) / ns) >>
-		       lb_clock_shift() & LB_META_TICK_MASK;
+		       lb_clock_shift() &
+	       LB_META_TICK_MASK;
 }
 
 __u32 lb_clock_ticks(__u32 seconds)

@@ -143,6 +143,7 @@ static void clean_up(struct apply *a)
 	if (lb_settle(a->dp, &err))
 		lb_warn("%s", err.text);
 	lb_hooks_settle(a->dp);
+	lb_hooks_flags(a->dp, &a->plan);
 	lb_displaced_forget(a->dp);
 	lb_slow_trim(a->dp);
 }

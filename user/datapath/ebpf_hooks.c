@@ -25,7 +25,7 @@ static int iface_put(const struct lb_dp *dp, __u32 ifindex, const struct lb_ifac
 
 static void hooks_take_off(const struct lb_dp *dp, const char *name, __u32 ifindex)
 {
-	lb_xdp_remove(dp, name);
+	lb_xdp_remove(dp, name, ifindex);
 	lb_tc_remove(dp, name, ifindex);
 }
 
@@ -53,6 +53,8 @@ static int xdp_make(struct lb_dp *dp, struct lb_hook_want *want, const struct lb
 	}
 	if (want->actual == LB_KIND_TC)
 		return 0;
+	/* Where only tc was ours, another's XDP program was there by right. */
+	ours &= record->actual != LB_KIND_TC;
 	ret = lb_xdp_ensure(dp, want->name, want->ifindex, want->actual == LB_KIND_XDP_GENERIC,
 			    ours, progs, err);
 	if (ret < 0 && ret != -EBUSY && want->wanted == LB_KIND_AUTO) {
@@ -101,9 +103,6 @@ int lb_hooks_make(struct lb_dp *dp, const struct lb_model *m, const struct lb_pr
 
 	if (ret)
 		return lb_err_sys(err, -ret, "reading the interfaces");
-	ret = lb_xdp_features_read(&plan->features);
-	if (ret)
-		return lb_err_sys(err, -ret, "reading what the interfaces can do with XDP");
 	plan->wants = calloc(m->n_interfaces + 1, sizeof(*plan->wants));
 	if (!plan->wants)
 		return lb_err_sys(err, ENOMEM, "attaching to interfaces");
@@ -130,7 +129,6 @@ void lb_hooks_plan_free(struct lb_hook_plan *plan)
 {
 	free(plan->wants);
 	lb_links_free(&plan->links);
-	lb_xdp_features_free(&plan->features);
 	*plan = (struct lb_hook_plan){};
 }
 
@@ -148,39 +146,15 @@ __u8 lb_iface_flags(const struct lb_xdp_features *features, const struct lb_link
 	return (xmit ? LB_IFACE_XMIT : 0) | (tx ? LB_IFACE_TX : 0);
 }
 
-static void iface_record(struct lb_dp *dp, const struct lb_hook_plan *plan,
-			 const struct lb_link *link)
+static const struct lb_hook_want *want_find(const struct lb_hook_plan *plan, __u32 ifindex)
 {
-	const struct lb_hook_want *want = NULL;
-	struct lb_iface was = {}, now = {};
-	int ret;
-
-	for (size_t i = 0; i < plan->n && !want; i++)
-		if (plan->wants[i].ifindex == link->ifindex)
-			want = &plan->wants[i];
-	iface_get(dp, link->ifindex, &was);
-	snprintf(now.name, sizeof(now.name), "%s", link->name);
-	now.flags = lb_iface_flags(&plan->features, link, want && want->actual == LB_KIND_XDP);
-	if (want) {
-		now.flags |= LB_IFACE_ATTACHED;
-		now.wanted = want->wanted;
-		now.actual = want->actual;
-		now.attached = want->attached;
-	} else if (was.actual) { /* until it is taken off, under the name of its pins */
-		snprintf(now.name, sizeof(now.name), "%s", was.name);
-		now.wanted = was.wanted;
-		now.actual = was.actual;
-	}
-	if (!memcmp(&was, &now, sizeof(was)))
-		return;
-	ret = iface_put(dp, link->ifindex, &now);
-	/* A full map: XDP then leaves this interface's packets to tc, which is slower, not wrong.
-	 */
-	if (ret && want)
-		lb_warn("interface \"%s\": recording it: %s", link->name, strerror(-ret));
+	for (size_t i = 0; i < plan->n; i++)
+		if (plan->wants[i].ifindex == ifindex)
+			return &plan->wants[i];
+	return NULL;
 }
 
-/* All interfaces: XDP may send through one on which we are not. */
+/* What is wanted is ours from now on; what is not stays named until it is taken off. */
 void lb_hooks_record(struct lb_dp *dp, const struct lb_hook_plan *plan)
 {
 	struct lb_iface *ifaces;
@@ -188,20 +162,60 @@ void lb_hooks_record(struct lb_dp *dp, const struct lb_hook_plan *plan)
 	__u32 *ifindexes;
 	size_t n;
 
-	for (size_t i = 0; i < plan->links.n; i++)
-		iface_record(dp, plan, &plan->links.list[i]);
+	for (size_t i = 0; i < plan->n; i++) {
+		const struct lb_hook_want *want = &plan->wants[i];
+		struct lb_iface was = {}, now;
+
+		iface_get(dp, want->ifindex, &was);
+		now = was;
+		memcpy(now.name, want->name, sizeof(now.name));
+		now.flags |= LB_IFACE_ATTACHED;
+		now.wanted = want->wanted;
+		now.actual = want->actual;
+		now.attached = want->attached;
+		if (memcmp(&was, &now, sizeof(was)) && iface_put(dp, want->ifindex, &now))
+			lb_warn("interface \"%s\": cannot be recorded", want->name);
+	}
 	if (lb_ifaces_read(dp, &ifindexes, &ifaces, &n, &err)) {
 		lb_warn("%s", err.text);
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
-		if (lb_links_at(&plan->links, ifindexes[i]))
+		if (!ifaces[i].actual && !lb_links_at(&plan->links, ifindexes[i]))
+			bpf_map_delete_elem(dp->map_fd[LB_MAP_IFACES], &ifindexes[i]);
+		if (!(ifaces[i].flags & LB_IFACE_ATTACHED) || want_find(plan, ifindexes[i]))
 			continue;
-		hooks_take_off(dp, ifaces[i].name, ifindexes[i]); /* the pins of a lost interface */
-		bpf_map_delete_elem(dp->map_fd[LB_MAP_IFACES], &ifindexes[i]);
+		ifaces[i].flags &= ~LB_IFACE_ATTACHED;
+		iface_put(dp, ifindexes[i], &ifaces[i]);
 	}
 	free(ifindexes);
 	free(ifaces);
+}
+
+/* All interfaces, for XDP may send by one on which we are not; and when all is in place, for what
+ * a driver can do depends on the programs that are there. */
+void lb_hooks_flags(struct lb_dp *dp, const struct lb_hook_plan *plan)
+{
+	struct lb_xdp_features features;
+	int ret = lb_xdp_features_read(&features);
+
+	if (ret)
+		lb_warn("reading what the interfaces can do with XDP: %s", strerror(-ret));
+	for (size_t i = 0; i < plan->links.n && !ret; i++) {
+		const struct lb_link *link = &plan->links.list[i];
+		struct lb_iface was = {}, now;
+
+		iface_get(dp, link->ifindex, &was);
+		now = was;
+		snprintf(now.name, sizeof(now.name), "%s", link->name);
+		now.flags &= ~(LB_IFACE_XMIT | LB_IFACE_TX);
+		now.flags |= lb_iface_flags(&features, link, was.actual == LB_KIND_XDP);
+		/* Refused by a full map, XDP leaves the interface's packets to tc: slower, not
+		 * wrong. */
+		if (memcmp(&was, &now, sizeof(was)))
+			iface_put(dp, link->ifindex, &now);
+	}
+	lb_xdp_features_free(&features);
 }
 
 static void hook_settle(struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface)
@@ -212,7 +226,10 @@ static void hook_settle(struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface)
 	if (!(iface->flags & LB_IFACE_ATTACHED)) {
 		hooks_take_off(dp, name, ifindex);
 		iface->actual = iface->wanted = 0;
-		iface_put(dp, ifindex, iface);
+		if (if_nametoindex(name) == ifindex)
+			iface_put(dp, ifindex, iface);
+		else
+			bpf_map_delete_elem(dp->map_fd[LB_MAP_IFACES], &ifindex);
 		return;
 	}
 	if (dp->progs.fd[LB_HOOK_TC] < 0 || dp->progs.fd[LB_HOOK_XDP] < 0 ||
@@ -221,7 +238,7 @@ static void hook_settle(struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface)
 	if (lb_tc_ensure(dp, name, ifindex, true, &dp->progs, &err) < 0)
 		lb_warn("%s", err.text);
 	if (iface->actual == LB_KIND_TC)
-		lb_xdp_remove(dp, name);
+		lb_xdp_remove(dp, name, ifindex);
 	else if (lb_xdp_ensure(dp, name, ifindex, iface->actual == LB_KIND_XDP_GENERIC, true,
 			       &dp->progs, &err) < 0)
 		lb_warn("%s", err.text);

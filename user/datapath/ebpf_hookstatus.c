@@ -116,7 +116,8 @@ int lb_hooks_audit(struct lb_dp *dp, struct lb_audit *a, struct lb_err *err)
 	int ret = lb_hooks_status(dp, &hooks, &n, err);
 
 	for (size_t i = 0; i < n; i++)
-		if (hooks[i].trouble[0])
+		if (hooks[i].trouble[0] && !(hooks[i].behind_xdp && hooks[i - 1].trouble[0] &&
+					     !strcmp(hooks[i].trouble, hooks[i - 1].trouble)))
 			lb_finding(a, "interface \"%s\": %s", hooks[i].ifname, hooks[i].trouble);
 	free(hooks);
 	return ret ? ret : flags_audit(dp, a, err);

@@ -166,12 +166,12 @@ struct lb_hook_plan {
 	struct lb_hook_want *wants;
 	size_t n;
 	struct lb_links links;
-	struct lb_xdp_features features;
 };
 int lb_hooks_make(struct lb_dp *dp, const struct lb_model *m, const struct lb_progs *progs,
 		  struct lb_hook_plan *plan, struct lb_err *err);
 void lb_hooks_record(struct lb_dp *dp, const struct lb_hook_plan *plan);
 void lb_hooks_plan_free(struct lb_hook_plan *plan);
+void lb_hooks_flags(struct lb_dp *dp, const struct lb_hook_plan *plan);
 void lb_hooks_settle(struct lb_dp *dp); /* makes the hooks as lb_ifaces records them */
 void lb_hooks_remove(struct lb_dp *dp); /* all of this instance in this namespace */
 __u8 lb_iface_flags(const struct lb_xdp_features *features, const struct lb_link *link,
@@ -183,7 +183,7 @@ int lb_hooks_audit(struct lb_dp *dp, struct lb_audit *a, struct lb_err *err);
 
 /* ebpf_attach.c - what the hooks have in common */
 int lb_link_open(const struct lb_dp *dp, const char *pin, struct bpf_link_info *info);
-void lb_link_remove(const struct lb_dp *dp, const char *pin);
+void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex);
 void lb_links_unpin(const struct lb_dp *dp); /* all of them */
 const char *lb_prog_name(__u32 id, char buf[16]);
 bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id); /* of whatever build: it has our maps */
@@ -199,7 +199,7 @@ struct lb_attachment {
 };
 int lb_xdp_ensure(struct lb_dp *dp, const char *name, int ifindex, bool generic, bool ours,
 		  const struct lb_progs *progs, struct lb_err *err);
-void lb_xdp_remove(const struct lb_dp *dp, const char *name);
+void lb_xdp_remove(const struct lb_dp *dp, const char *name, int ifindex);
 void lb_xdp_restore(int ifindex, int prog_fd, __u32 mode_flag);
 void lb_xdp_query(const struct lb_dp *dp, const char *name, int ifindex, struct lb_attachment *a);
 int lb_tc_ensure(struct lb_dp *dp, const char *name, int ifindex, bool ours,

@@ -69,7 +69,6 @@ static int tcx_ensure(struct lb_dp *dp, const char *name, int ifindex, const str
 	char pin[LB_PIN_MAX];
 	int fd = lb_link_open(dp, pin_name(pin, name), &info), ret;
 
-	/* A tcx link's info begins with the ifindex, as an XDP link's does. */
 	if (fd >= 0 && info.xdp.ifindex == (__u32)ifindex && !tcx_in_front(ifindex, info.prog_id)) {
 		ret = 0;
 		if (info.prog_id != progs->id[LB_HOOK_TC] &&
@@ -81,7 +80,7 @@ static int tcx_ensure(struct lb_dp *dp, const char *name, int ifindex, const str
 	}
 	if (fd >= 0) {
 		close(fd);
-		lb_link_remove(dp, pin);
+		lb_link_remove(dp, pin, 0);
 	}
 	ret = tcx_attach(dp, name, ifindex, progs->fd[LB_HOOK_TC], err);
 	return ret ? ret : 1;
@@ -202,7 +201,7 @@ void lb_tc_remove(const struct lb_dp *dp, const char *name, int ifindex)
 {
 	char pin[LB_PIN_MAX];
 
-	lb_link_remove(dp, pin_name(pin, name));
+	lb_link_remove(dp, pin_name(pin, name), ifindex);
 	if (!tcx_is_there(ifindex))
 		clsact_remove(dp, ifindex);
 }

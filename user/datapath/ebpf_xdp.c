@@ -136,7 +136,7 @@ int lb_xdp_ensure(struct lb_dp *dp, const char *name, int ifindex, bool generic,
 	}
 	if (fd >= 0) {
 		close(fd);
-		lb_link_remove(dp, pin);
+		lb_link_remove(dp, pin, 0);
 	}
 	ret = foreign_displace(dp, name, ifindex, ours, err);
 	if (!ret)
@@ -144,11 +144,11 @@ int lb_xdp_ensure(struct lb_dp *dp, const char *name, int ifindex, bool generic,
 	return ret ? ret : 1;
 }
 
-void lb_xdp_remove(const struct lb_dp *dp, const char *name)
+void lb_xdp_remove(const struct lb_dp *dp, const char *name, int ifindex)
 {
 	char pin[LB_PIN_MAX];
 
-	lb_link_remove(dp, pin_name(pin, name));
+	lb_link_remove(dp, pin_name(pin, name), ifindex);
 }
 
 void lb_xdp_restore(int ifindex, int prog_fd, __u32 mode_flag)
