@@ -167,7 +167,7 @@ static __always_inline __u8 lb_port_from(const struct lb_packet *p)
  * noted. It calls nothing that takes an address, so that the packet stays in registers.
  */
 static __always_inline int lb_fast(const int hook, const int family, void *ctx,
-				   struct lb_packet *p, __u8 ttl)
+				   struct lb_packet *p)
 {
 	struct lb_conn_found e;
 	struct lb_conn_hash hash;
@@ -178,8 +178,6 @@ static __always_inline int lb_fast(const int hook, const int family, void *ctx,
 
 	if (!to && !lb_port_from(p))
 		return lb_stop(hook, LB_REASON_NO_SERVICE);
-	if (unlikely(ttl <= 1))
-		return LB_AGAIN;
 	hash = lb_conn_hash(family, &p->flow, p->udp);
 	now = lb_now();
 	if (to && lb_conn_find_fast(family, false, &p->flow, p->udp, &hash, now, &e)) {

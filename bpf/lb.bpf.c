@@ -22,40 +22,55 @@ static __always_inline int lb_parse_eth(const struct ethhdr *eth)
 }
 
 /* A frame whose family is known, by the fast or the slow way. */
-static __always_inline int lb_run(const int hook, const int family, const bool fast, void *ctx,
-				  struct lb_packet *p, void *data, void *end, __u32 frame)
+static __always_inline int lb_run_fast(const int hook, const int family, void *ctx,
+				       struct lb_packet *p, void *data, void *end, __u32 frame)
+{
+	p->family = family;
+	if (unlikely(!lb_parse_fast(family, p, data, end, frame)))
+		return LB_AGAIN;
+	/* A GSO packet leaves in segments that fitted the sender's MTU. */
+	p->segment_len = p->segments == 1 ? p->ip_len : 0;
+	return lb_fast(hook, family, ctx, p);
+}
+
+static __always_inline int lb_run_slow(const int hook, const int family, void *ctx,
+				       struct lb_packet *p, void *data, void *end, __u32 frame)
 {
 	__u8 ttl;
 	int rc;
 
 	p->family = family;
-	rc = family == LB_V4 ? lb_parse_ipv4(p, data, end, frame)
-			     : lb_parse_ipv6(p, data, end, frame);
-	if (unlikely(rc))
+	rc = family == LB_V4 ? lb_parse_ipv4(p, data, end, frame) :
+			       lb_parse_ipv6(p, data, end, frame);
+	if (rc)
 		return lb_stop(hook, LB_STOP_REASON(rc));
-	/* A GSO packet leaves in segments that fitted the sender's MTU. */
 	p->segment_len = p->segments == 1 ? p->ip_len : 0;
-	ttl = family == LB_V4 ? ((struct iphdr *)(data + LB_ETH_LEN))->ttl
-			      : ((struct ipv6hdr *)(data + LB_ETH_LEN))->hop_limit;
-	return fast ? lb_fast(hook, family, ctx, p, ttl) : lb_slow(hook, family, ctx, p, ttl);
+	ttl = family == LB_V4 ? ((struct iphdr *)(data + LB_ETH_LEN))->ttl :
+				((struct ipv6hdr *)(data + LB_ETH_LEN))->hop_limit;
+	return lb_slow(hook, family, ctx, p, ttl);
 }
 
-static __always_inline int lb_xdp(const int family, const bool fast, struct xdp_md *ctx, void *data,
-				  void *end)
+static __always_inline int lb_xdp(const int family, const bool fast, struct xdp_md *ctx,
+				  void *data, void *end)
 {
-	struct lb_packet p = {.segments = 1, .ifindex = ctx->ingress_ifindex};
+	struct lb_packet p = { .segments = 1, .ifindex = ctx->ingress_ifindex };
 
-	return lb_run(LB_HOOK_XDP, family, fast, ctx, &p, data, end, end - data);
+	if (fast)
+		return lb_run_fast(LB_HOOK_XDP, family, ctx, &p, data, end, end - data);
+	/* The whole frame: with xdp.frags the linear part may be but its beginning. */
+	return lb_run_slow(LB_HOOK_XDP, family, ctx, &p, data, end, bpf_xdp_get_buff_len(ctx));
 }
 
 static __always_inline int lb_tc(const int family, const bool fast, struct __sk_buff *skb,
 				 void *data, void *end)
 {
-	struct lb_packet p = {.segments = 1, .ifindex = skb->ifindex};
+	struct lb_packet p = { .segments = 1, .ifindex = skb->ifindex };
 
 	if (skb->gso_segs > 1)
 		p.segments = skb->gso_segs;
-	return lb_run(LB_HOOK_TC, family, fast, skb, &p, data, end, skb->len);
+	if (fast)
+		return lb_run_fast(LB_HOOK_TC, family, skb, &p, data, end, skb->len);
+	return lb_run_slow(LB_HOOK_TC, family, skb, &p, data, end, skb->len);
 }
 
 /*

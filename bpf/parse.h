@@ -140,4 +140,57 @@ static __always_inline int lb_parse_ipv6(struct lb_packet *p, void *data, void *
 	return lb_parse_udp(p, data + at, end, room);
 }
 
+/*
+ * For the fast way: the usual shape only, at constant offsets and with one check of bounds. False for
+ * any other, which the functions above then look at in full.
+ */
+static __always_inline bool lb_parse_fast_l4(struct lb_packet *p, void *l4, __u32 len, __u8 proto)
+{
+	struct tcphdr *tcp = l4;
+	struct udphdr *udp = l4;
+
+	p->flow.ports = *(__u32 *)l4;
+	if (proto == IPPROTO_TCP) {
+		__u32 header = ((__u8 *)tcp)[12] >> 4 << 2;
+
+		p->udp = 0;
+		p->tcp_flags = ((__u8 *)tcp)[13];
+		return header >= sizeof(*tcp) && header <= len;
+	}
+	p->udp = 1;
+	p->tcp_flags = 0;
+	return proto == IPPROTO_UDP && len >= sizeof(*udp) && bpf_ntohs(udp->len) == len;
+}
+
+static __always_inline bool lb_parse_fast(const int family, struct lb_packet *p, void *data,
+					  void *end, __u32 frame)
+{
+	if (family == LB_V4) {
+		struct iphdr *ip = data + LB_ETH_LEN;
+
+		p->l4 = LB_ETH_LEN + sizeof(*ip);
+		if (data + LB_ETH_LEN + sizeof(*ip) + sizeof(struct tcphdr) > end)
+			return false;
+		if (*(__u8 *)ip != 0x45 || ip->frag_off & (LB_IP_MF | LB_IP_OFFSET) || ip->ttl <= 1)
+			return false;
+		p->ip_len = bpf_ntohs(ip->tot_len);
+		p->flow.saddr[0] = ip->saddr;
+		p->flow.daddr[0] = ip->daddr;
+		return p->ip_len >= sizeof(*ip) && p->ip_len <= frame - LB_ETH_LEN &&
+		       lb_parse_fast_l4(p, ip + 1, p->ip_len - sizeof(*ip), ip->protocol);
+	} else {
+		struct ipv6hdr *ip = data + LB_ETH_LEN;
+
+		p->l4 = LB_ETH_LEN + sizeof(*ip);
+		if (data + LB_ETH_LEN + sizeof(*ip) + sizeof(struct tcphdr) > end)
+			return false;
+		if (*(__u8 *)ip >> 4 != 6 || ip->hop_limit <= 1)
+			return false;
+		p->ip_len = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+		__builtin_memcpy(p->flow.saddr, &ip->saddr, 32);
+		return p->ip_len <= frame - LB_ETH_LEN &&
+		       lb_parse_fast_l4(p, ip + 1, p->ip_len - sizeof(*ip), ip->nexthdr);
+	}
+}
+
 #endif
