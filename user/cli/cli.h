@@ -32,6 +32,7 @@ struct lb_cli {
 	uint32_t confirm_timeout;               /* seconds, 0: none */
 	uint32_t interval;                      /* of --watch, seconds */
 	const char *service, *backend, *client; /* filters, or NULL */
+	bool changed;                           /* the kernel, by the command */
 	int argc;                               /* operands of the command */
 	char **argv;
 };

@@ -180,6 +180,7 @@ static void print_text(const struct apply *a)
 		printf("no difference\n");
 	if (!a->findings.n && a->repaired)
 		printf("repaired beside it: %zu\n", a->repaired);
+	fflush(stdout); /* what follows goes to stderr */
 	if (a->armed)
 		lb_info("`meshlb confirm --instance %s` within %" PRIu32
 			" s keeps it, else it is undone",
@@ -225,6 +226,7 @@ int lb_cmd_apply(struct lb_cli *cli)
 		lb_error("%s", err.text);
 		code = LB_EXIT_FAILED;
 	} else {
+		cli->changed = !cli->dry_run;
 		print(&a);
 		if (cli->dry_run && (a.diff.n || a.findings.n))
 			code = LB_EXIT_DIFFERENT;

@@ -59,7 +59,7 @@ static int print(const struct lb_cli *cli, const struct lb_service_conf *s,
 	return LB_EXIT_DONE;
 }
 
-static int set_override(const struct lb_cli *cli, uint32_t weight)
+static int set_override(struct lb_cli *cli, uint32_t weight)
 {
 	struct lb_service_conf *s;
 	struct lb_backend_conf *b;
@@ -82,6 +82,7 @@ static int set_override(const struct lb_cli *cli, uint32_t weight)
 			 err.text);
 	else
 		code = print(cli, s, b, weight);
+	cli->changed = !ret;
 out:
 	lb_session_close(&session);
 	return code;

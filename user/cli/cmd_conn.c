@@ -113,7 +113,7 @@ static void ignore(void *arg, const struct lb_conn *c)
 	(void)c;
 }
 
-static int count(struct lb_session *s, const struct lb_cli *cli, const struct lb_conn_filter *f,
+static int count(struct lb_session *s, struct lb_cli *cli, const struct lb_conn_filter *f,
 		 bool flush)
 {
 	struct lb_err err;
@@ -129,6 +129,7 @@ static int count(struct lb_session *s, const struct lb_cli *cli, const struct lb
 		lb_error("%s", err.text);
 		return flush && n ? LB_EXIT_PARTLY : LB_EXIT_FAILED;
 	}
+	cli->changed = flush;
 	if (!cli->json) {
 		if (!flush || !lb_log_quiet)
 			printf("%" PRIu64 "%s\n", n, flush ? " forgotten" : "");
@@ -141,7 +142,7 @@ static int count(struct lb_session *s, const struct lb_cli *cli, const struct lb
 
 enum what { LIST, COUNT, FLUSH };
 
-static int run(const struct lb_cli *cli, enum what what)
+static int run(struct lb_cli *cli, enum what what)
 {
 	struct lb_conn_filter filter;
 	int code = parse_filter(cli, &filter);

@@ -30,6 +30,7 @@ int lb_cmd_down(struct lb_cli *cli)
 		lb_error("%s", err.text);
 		return LB_EXIT_FAILED;
 	}
+	cli->changed = true;
 	/* After it, without its lock: the process that waits never makes an instance anew. */
 	if (!lb_rollback_cancel(cli->instance, &ignored))
 		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",

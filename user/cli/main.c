@@ -259,7 +259,7 @@ int main(int argc, char **argv)
 	ret = run(&cli, argc, argv);
 	if (fflush(stdout) || ferror(stdout)) {
 		lb_error("writing the output: %s", strerror(errno));
-		return ret ? ret : LB_EXIT_FAILED;
+		return ret ? ret : cli.changed ? LB_EXIT_PARTLY : LB_EXIT_FAILED;
 	}
 	return ret;
 }

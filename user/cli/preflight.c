@@ -97,6 +97,7 @@ static void added_free(struct added *a)
 static int check_ports(const struct added *a, const char *file, struct lb_err *err)
 {
 	struct lb_listeners listeners = {};
+	bool have_read = false;
 	int ret = 0;
 
 	for (size_t i = 0; !ret && i < a->n_listens; i++) {
@@ -107,8 +108,9 @@ static int check_ports(const struct added *a, const char *file, struct lb_err *e
 
 		if (l->any == LB_ANY_NOT)
 			continue;
-		if (!listeners.list) /* most applies add no `*` port: read at the first */
+		if (!have_read) /* most applies add no `*` port, and some hosts have many sockets */
 			ret = lb_listeners_read(&listeners);
+		have_read = true;
 		if (ret)
 			return lb_err_sys(err, -ret, "reading the listening sockets (/proc/net)");
 		taken = lb_listeners_find(&listeners, l);

@@ -32,11 +32,12 @@ static const char *run_path(char buf[PATH_MAX], const char *instance, const char
 	return buf;
 }
 
-/* When the process began, in clock ticks since boot: a pid alone may be another's by now. */
+/* When the process began, in clock ticks since boot: a pid alone may be another's by now. 0: it is
+ * gone, or a zombie, which a container's init may leave for ever. */
 static unsigned long long process_start(pid_t pid)
 {
 	unsigned long long start = 0;
-	char path[64], line[1024];
+	char path[64], line[1024], state = 'X';
 	char *after;
 	FILE *f;
 
@@ -47,11 +48,12 @@ static unsigned long long process_start(pid_t pid)
 	/* The second field, the name, may hold anything: count from its closing bracket. */
 	if (fgets(line, sizeof(line), f) && (after = strrchr(line, ')')))
 		sscanf(after + 1,
-		       " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
-		       "%*d %*d %*d %llu",
-		       &start);
+		       " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+		       "%*d "
+		       "%llu",
+		       &state, &start);
 	fclose(f);
-	return start;
+	return state == 'Z' || state == 'X' ? 0 : start;
 }
 
 static int pending_parse(int fd, struct lb_pending *p)
