@@ -59,7 +59,8 @@ vote() { # 4|6
 show_services() {
 	prompt node1 "bpftool map dump pinned /sys/fs/bpf/meshlb/$LAB/lb_services"
 	lab_in node1 bpftool map dump pinned "/sys/fs/bpf/meshlb/$LAB/lb_services" |
-		awk -v RS='    },\\{\n' '/"name": "[^"]/ { printf "%s", $0 }'
+		awk '{ entry = entry $0 "\n"; used = used || /"name": "[^"]/ }
+			/^    }/ { if (used) printf "%s", entry; entry = ""; used = 0 }'
 }
 
 title "Linux $(uname -r): a client node2, a balancer node1, replicas r1 and r2 (hook: $HOOK)"

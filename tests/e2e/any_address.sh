@@ -7,6 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 lab_topology direct 2
+lab_default node1 $CLIENT4 $CLIENT6
 lab_nginx r1 r2
 {
 	lab_service any '*:8080' 80
