@@ -28,6 +28,21 @@ int lb_link_open(const struct lb_dp *dp, const char *pin, struct bpf_link_info *
 	return fd;
 }
 
+/* Keeps a new link: pins it and closes fd. At once, not under another name first: killed in
+ * between, nobody would find it. */
+int lb_link_keep(const struct lb_dp *dp, const char *pin, int fd)
+{
+	char path[LB_PIN_MAX];
+	int ret;
+
+	unlink(lb_pin_path(dp, path, pin));
+	ret = bpf_obj_pin(fd, path) ? -errno : 0;
+	if (ret)
+		bpf_link_detach(fd);
+	close(fd);
+	return ret;
+}
+
 /* Detached, not only unpinned: a program that looks at the link must not keep it alive. A link to
  * another interface than `ifindex` (0: any) stays: names move from one interface to another. */
 void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex)
@@ -79,17 +94,28 @@ const char *lb_prog_name(__u32 id, char buf[16])
 	return buf;
 }
 
+static bool map_is_ours(const struct lb_dp *dp, __u32 id)
+{
+	for (int i = 0; i < LB_MAPS; i++) {
+		struct bpf_map_info info = {};
+		__u32 len = sizeof(info);
+
+		if (dp->map_fd[i] >= 0 && !bpf_obj_get_info_by_fd(dp->map_fd[i], &info, &len) &&
+		    info.id == id)
+			return true;
+	}
+	return false;
+}
+
 bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id)
 {
-	__u32 maps[PROG_MAPS], len = sizeof(struct bpf_map_info);
+	__u32 maps[PROG_MAPS];
 	struct bpf_prog_info info = {.nr_map_ids = PROG_MAPS, .map_ids = (__u64)(uintptr_t)maps};
-	struct bpf_map_info config = {};
 
-	if (prog_info(id, &info) ||
-	    bpf_obj_get_info_by_fd(dp->map_fd[LB_MAP_CONFIG], &config, &len))
+	if (prog_info(id, &info))
 		return false;
 	for (__u32 i = 0; i < info.nr_map_ids && i < PROG_MAPS; i++)
-		if (maps[i] == config.id)
+		if (map_is_ours(dp, maps[i]))
 			return true;
 	return false;
 }

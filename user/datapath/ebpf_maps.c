@@ -166,29 +166,27 @@ static int config_check(struct lb_dp *dp, struct lb_err *err)
 	return ret;
 }
 
+/* Opens all that is there, so that an instance that cannot be used can still be taken down. */
 int lb_maps_open(struct lb_dp *dp, struct lb_err *err)
 {
 	char path[LB_PIN_MAX];
+	int ret;
 
 	for (int i = 0; i < LB_MAPS; i++) {
-		int ret;
-
 		dp->map_fd[i] = bpf_obj_get(lb_pin_path(dp, path, specs[i].name));
-		if (dp->map_fd[i] < 0 && errno == ENOENT && i == LB_MAP_CONFIG)
-			return lb_err_set(err, ENOENT, "instance \"%s\": it is half made",
-					  dp->instance);
-		if (dp->map_fd[i] < 0 && errno == ENOENT)
-			return lb_err_set(err, ESTALE,
-					  "instance \"%s\": its pin \"%s\" is missing: run "
-					  "`meshlb down`, then `meshlb apply`",
-					  dp->instance, path);
-		if (dp->map_fd[i] < 0)
+		if (dp->map_fd[i] < 0 && errno != ENOENT)
 			return lb_err_sys(err, errno, "opening \"%s\"", path);
-		ret = i == LB_MAP_CONFIG ? config_check(dp, err) : 0;
-		if (ret)
-			return ret;
 	}
-	return lb_maps_adopt(dp, err);
+	if (dp->map_fd[LB_MAP_CONFIG] < 0)
+		return lb_err_set(err, ENOENT, "instance \"%s\": it is half made", dp->instance);
+	ret = config_check(dp, err);
+	for (int i = 0; i < LB_MAPS && !ret; i++)
+		if (dp->map_fd[i] < 0)
+			ret = lb_err_set(err, ESTALE,
+					 "instance \"%s\": its pin \"%s\" is missing: run "
+					 "`meshlb down`, then `meshlb apply`",
+					 dp->instance, specs[i].name);
+	return ret ? ret : lb_maps_adopt(dp, err);
 }
 
 void lb_maps_close(struct lb_dp *dp)

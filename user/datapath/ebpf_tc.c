@@ -53,13 +53,8 @@ static int tcx_attach(struct lb_dp *dp, const char *name, int ifindex, int prog_
 
 	if (fd < 0)
 		return lb_err_sys(err, errno, "interface \"%s\": attaching to tcx", name);
-	ret = lb_pin_replace(dp, pin_name(pin, name), fd);
-	if (ret) {
-		bpf_link_detach(fd);
-		lb_err_sys(err, -ret, "interface \"%s\": pinning its tcx link", name);
-	}
-	close(fd);
-	return ret;
+	ret = lb_link_keep(dp, pin_name(pin, name), fd);
+	return ret ? lb_err_sys(err, -ret, "interface \"%s\": pinning its tcx link", name) : 0;
 }
 
 static int tcx_ensure(struct lb_dp *dp, const char *name, int ifindex, const struct lb_progs *progs,

@@ -106,13 +106,8 @@ static int xdp_attach(struct lb_dp *dp, const char *name, int ifindex, bool gene
 	if (fd < 0)
 		return lb_err_sys(err, errno, "interface \"%s\": attaching XDP in %s mode", name,
 				  generic ? "generic" : "native");
-	ret = lb_pin_replace(dp, pin_name(pin, name), fd);
-	if (ret) {
-		bpf_link_detach(fd);
-		lb_err_sys(err, -ret, "interface \"%s\": pinning its XDP link", name);
-	}
-	close(fd);
-	return ret;
+	ret = lb_link_keep(dp, pin_name(pin, name), fd);
+	return ret ? lb_err_sys(err, -ret, "interface \"%s\": pinning its XDP link", name) : 0;
 }
 
 /* Returns 1 where it had to attach, 0 where our link stood, or -errno. */
