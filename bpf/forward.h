@@ -131,11 +131,18 @@ static __always_inline void lb_rewrite_reverse(const int family, const struct lb
 	r->udp = p->udp;
 }
 
-/* Nothing to note about a packet of this connection but that it was there, in this tick already? */
-static __always_inline bool lb_conn_settled(const struct lb_packet *p, __u32 meta, __u32 now)
+/* Nothing to note about a packet of this connection but that it was there, in this tick already? A UDP
+ * flow that nobody answers (syslog, RTP) stays new: only an answer would be news. */
+static __always_inline bool lb_conn_settled(const bool reverse, const struct lb_packet *p,
+					    __u32 meta, __u32 now)
 {
-	return LB_META_TICK(meta) == now &&
-	       LB_META_STATE(meta) == (p->udp ? LB_CONN_UDP : LB_CONN_ESTABLISHED) &&
+	__u32 state = LB_META_STATE(meta);
+
+	if (LB_META_TICK(meta) != now)
+		return false;
+	if (p->udp)
+		return state == LB_CONN_UDP || (!reverse && state == LB_CONN_UDP_NEW);
+	return state == LB_CONN_ESTABLISHED &&
 	       !(p->tcp_flags & (LB_TCP_FIN | LB_TCP_SYN | LB_TCP_RST));
 }
 
@@ -183,7 +190,8 @@ static __always_inline int lb_fast(const int hook, const int family, void *ctx,
 	if (to && lb_conn_find_fast(family, false, &p->flow, p->udp, &hash, now, &e)) {
 		id = LB_REF_BACKEND(e.ref);
 		b = lb_backend_get(id);
-		if (unlikely(!b || !lb_backend_holds(b, e.ref) || !lb_conn_settled(p, e.meta, now)))
+		if (unlikely(!b || !lb_backend_holds(b, e.ref) ||
+			     !lb_conn_settled(false, p, e.meta, now)))
 			return LB_AGAIN;
 		nexthop = READ_ONCE(b->nexthop);
 		if (unlikely(nexthop >> LB_NEXTHOP_BITS != now))
@@ -194,7 +202,7 @@ static __always_inline int lb_fast(const int hook, const int family, void *ctx,
 	}
 	if ((!to || lb_port_from(p)) &&
 	    lb_conn_find_fast(family, true, &p->flow, p->udp, &hash, now, &e)) {
-		if (unlikely(!lb_conn_settled(p, e.meta, now)))
+		if (unlikely(!lb_conn_settled(true, p, e.meta, now)))
 			return LB_AGAIN;
 		lb_rewrite_reverse(family, p, &e, &r);
 		return lb_emit(hook, family, true, true, ctx, p, &r, LB_REF_AUX(e.ref),
