@@ -79,8 +79,8 @@ bool lb_help_noun(const char *noun, FILE *out);                  /* false: no su
 const char *lb_help_nearest(const char *noun, const char *verb); /* NULL: nothing is near */
 
 /* Prints what is wrong with the command line and where help is. Returns LB_EXIT_USAGE. */
-int lb_usage_error(const struct lb_cli *cli, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+#define lb_usage_error(cli, ...) (lb_error(__VA_ARGS__), lb_usage_hint(cli))
+int lb_usage_hint(const struct lb_cli *cli);
 
 int lb_cmd_check(struct lb_cli *cli);
 int lb_cmd_apply(struct lb_cli *cli);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* help.c - help out of the tables of commands and options. */
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -74,7 +73,7 @@ bool lb_help_noun(const char *noun, FILE *out)
 	bool found = false;
 
 	for (const struct lb_command *c = lb_commands; c->noun; c++) {
-		if (strcmp(c->noun, noun))
+		if (strcmp(c->noun, noun) != 0)
 			continue;
 		if (!c->verb)
 			lb_help_command(c, out);
@@ -101,18 +100,11 @@ const char *lb_help_nearest(const char *noun, const char *verb)
 	return lb_nearest(verb ? verb : noun, words);
 }
 
-int lb_usage_error(const struct lb_cli *cli, const char *fmt, ...)
+int lb_usage_hint(const struct lb_cli *cli)
 {
 	const struct lb_command *c = cli->command;
-	char text[512], name[LB_TEXT_MAX];
-	va_list args;
+	char name[LB_TEXT_MAX];
 
-	if (fmt) { /* else getopt_long() has said it */
-		va_start(args, fmt);
-		vsnprintf(text, sizeof(text), fmt, args);
-		va_end(args);
-		lb_error("%s", text);
-	}
 	fprintf(stderr, "`meshlb help%s%s` tells how.\n", c ? " " : "",
 		c ? lb_command_name(name, c) : "");
 	return LB_EXIT_USAGE;
@@ -129,7 +121,7 @@ int lb_cmd_help(struct lb_cli *cli)
 		return LB_EXIT_DONE;
 	}
 	for (const struct lb_command *c = lb_commands; c->noun && verb; c++) {
-		if (strcmp(c->noun, noun) || !c->verb || strcmp(c->verb, verb))
+		if (!c->verb || strcmp(c->noun, noun) != 0 || strcmp(c->verb, verb) != 0)
 			continue;
 		lb_help_command(c, stdout);
 		return LB_EXIT_DONE;

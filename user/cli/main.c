@@ -153,7 +153,7 @@ static int options_parse(struct lb_cli *cli, int argc, char **argv, unsigned int
 		int ret;
 
 		if (c == '?')
-			return lb_usage_error(cli, NULL);
+			return lb_usage_hint(cli);
 		if (c < 256)
 			for (i = 0; lb_options[i].letter != c; i++)
 				;
@@ -175,10 +175,10 @@ static int command_find(struct lb_cli *cli)
 	const char *near;
 
 	for (c = lb_commands; c->noun; c++) {
-		if (strcmp(c->noun, noun))
+		if (strcmp(c->noun, noun) != 0)
 			continue;
 		known = true;
-		if (c->verb && (!verb || strcmp(c->verb, verb)))
+		if (c->verb && (!verb || strcmp(c->verb, verb) != 0))
 			continue;
 		cli->command = c;
 		cli->argc -= c->verb ? 2 : 1;
@@ -217,8 +217,8 @@ static bool instance_name_ok(const char *name)
 				      "0123456789_.-";
 	size_t len = strlen(name);
 
-	return len >= 1 && len <= 64 && strspn(name, letters) == len && strcmp(name, ".") &&
-	       strcmp(name, "..");
+	return len >= 1 && len <= 64 && strspn(name, letters) == len && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0;
 }
 
 static int run(struct lb_cli *cli, int argc, char **argv)

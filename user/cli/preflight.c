@@ -73,8 +73,8 @@ static int added_init(struct added *a, const struct lb_model *m, const struct lb
 		backends += m->services[i].n_backends;
 	}
 	*a = (struct added){
-		.listens = malloc((listens + 1) * sizeof(*a->listens)),
-		.backends = malloc((backends + 1) * sizeof(*a->backends)),
+		.listens = malloc((listens + 1) * sizeof(struct lb_listen *)),
+		.backends = malloc((backends + 1) * sizeof(struct lb_backend_conf *)),
 	};
 	if (!a->listens || !a->backends)
 		return -ENOMEM;
@@ -211,7 +211,7 @@ static int check_routes(const struct added *a, const struct lb_model *m, const c
 		return lb_err_sys(err, -ret, "asking for routes (netlink)");
 	}
 	/* An address with many ports is asked for once. */
-	qsort(a->backends, a->n_backends, sizeof(*a->backends), by_address);
+	qsort(a->backends, a->n_backends, sizeof(struct lb_backend_conf *), by_address);
 	for (size_t i = 0; i < a->n_backends; i++) {
 		const struct lb_backend_conf *b = a->backends[i];
 		struct lb_route route;

@@ -37,8 +37,8 @@ static const char *run_path(char buf[PATH_MAX], const char *instance, const char
 static unsigned long long process_start(pid_t pid)
 {
 	unsigned long long start = 0;
-	char path[64], line[1024], state = 'X';
-	char *after;
+	char path[64], line[1024];
+	char *field = NULL;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
@@ -46,28 +46,33 @@ static unsigned long long process_start(pid_t pid)
 	if (!f)
 		return 0;
 	/* The second field, the name, may hold anything: count from its closing bracket. */
-	if (fgets(line, sizeof(line), f) && (after = strrchr(line, ')')))
-		sscanf(after + 1,
-		       " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
-		       "%*d "
-		       "%llu",
-		       &state, &start);
+	if (fgets(line, sizeof(line), f))
+		field = strrchr(line, ')');
 	fclose(f);
-	return state == 'Z' || state == 'X' ? 0 : start;
+	if (!field || !strncmp(field, ") Z", 3))
+		return 0;
+	for (int i = 2; field && i < 22; i++)
+		field = strchr(field + 1, ' ');
+	if (field)
+		start = strtoull(field, NULL, 10);
+	return start;
 }
 
 static int pending_parse(int fd, struct lb_pending *p)
 {
-	char buf[256];
+	char buf[256], *next;
 	ssize_t len = pread(fd, buf, sizeof(buf) - 1, 0);
 
 	*p = (struct lb_pending){};
 	if (len < 0)
 		return -errno;
 	buf[len] = '\0';
-	if (sscanf(buf, "pid %d start %llu deadline %llu", &p->pid, &p->start, &p->deadline) != 3)
+	p->pid = strtol(buf, &next, 10);
+	p->start = strtoull(next, &next, 10);
+	p->deadline = strtoull(next, &next, 10);
+	if (p->pid <= 0 || !p->start || !p->deadline || *next != '\n')
 		return -EINVAL;
-	p->alive = p->start && process_start(p->pid) == p->start;
+	p->alive = process_start(p->pid) == p->start;
 	return 0;
 }
 
@@ -79,6 +84,7 @@ static int pending_lock(const char *instance, struct lb_pending *p)
 	int fd, err;
 
 	fd = open(run_path(path, instance, "confirm"), O_RDONLY | O_CLOEXEC);
+	*p = (struct lb_pending){};
 	if (fd < 0)
 		return -errno;
 	while ((err = flock(fd, LOCK_EX)) && errno == EINTR)
@@ -224,7 +230,7 @@ static int write_pending(const struct rollback *r)
 
 	if (!f)
 		return -errno;
-	fprintf(f, "pid %d start %llu deadline %llu\n", getpid(), process_start(getpid()),
+	fprintf(f, "%d %llu %llu\n", getpid(), process_start(getpid()),
 		(unsigned long long)time(NULL) + r->seconds);
 	if (fclose(f) || rename(fresh, run_path(path, r->instance, "confirm"))) {
 		err = -errno;

@@ -63,7 +63,7 @@ static void services_subtract(struct lb_dp_stats *delta, const struct lb_model *
 
 		while (j < old->n_services && strcmp(old->services[j].name, s->name) < 0)
 			old_first += old->services[j++].n_backends;
-		if (j == old->n_services || strcmp(old->services[j].name, s->name))
+		if (j == old->n_services || strcmp(old->services[j].name, s->name) != 0)
 			continue;
 		o = &old->services[j];
 		counters_subtract(&delta->services[i], &before->stats.services[j]);

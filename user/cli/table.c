@@ -42,6 +42,8 @@ void lb_table_print(const struct lb_table *t, FILE *out)
 
 		width[columns] = strlen(heading) - (*heading == '>');
 	}
+	if (!columns)
+		return;
 	for (size_t i = 0; i < t->n; i++)
 		if (strlen(t->cells[i]) > width[i % columns])
 			width[i % columns] = strlen(t->cells[i]);

@@ -78,7 +78,7 @@ const char *lb_age_str(char *buf, uint64_t since)
 	uint64_t now = time(NULL);
 
 	if (!since)
-		return strcpy(buf, "-");
+		return memcpy(buf, "-", sizeof("-"));
 	return lb_duration_str(buf, now > since ? now - since : 0);
 }
 
@@ -88,7 +88,7 @@ const char *lb_time_str(char *buf, uint64_t at)
 	struct tm tm;
 
 	if (!localtime_r(&t, &tm) || !strftime(buf, LB_TEXT_MAX, "%Y-%m-%d %H:%M:%S", &tm))
-		strcpy(buf, "?");
+		memcpy(buf, "?", sizeof("?"));
 	return buf;
 }
 

@@ -4,6 +4,7 @@
  *
  * Not by sock_diag: that needs modules (tcp_diag, udp_diag) which a host may lack.
  */
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -18,20 +19,24 @@
 #define LB_TCP_CLOSE  7 /* enum in the kernel's net/tcp_states.h; of an unconnected UDP socket */
 #define LB_TCP_LISTEN 10
 
-/* "0100007F" or 32 digits: words in the host's byte order that hold the address's bytes. */
-static int addr_from_hex(struct lb_endpoint *at, const char *hex)
+/* "0100007F:1F90", or 32 digits: words in the host's byte order that hold the address's bytes. */
+static int endpoint_from_hex(struct lb_endpoint *at, const char *text)
 {
 	uint32_t word[4] = {0, 0, htonl(0xffff), 0};
-	size_t n = strlen(hex) / 8;
+	size_t n = strcspn(text, ":") / 8;
 
-	if (n != 1 && n != 4)
+	if ((n != 1 && n != 4) || text[8 * n] != ':')
 		return -EINVAL;
-	for (size_t i = 0; i < n; i++)
-		if (sscanf(hex + 8 * i, "%8" SCNx32, &word[4 - n + i]) != 1)
-			return -EINVAL;
+	for (size_t i = 0; i < n; i++) {
+		char digits[9] = "";
+
+		memcpy(digits, text + 8 * i, 8);
+		word[4 - n + i] = strtoul(digits, NULL, 16);
+	}
 	memcpy(&at->addr, word, sizeof(at->addr));
 	/* An IPv6 socket bound to an IPv4 address is an IPv4 one in all but name. */
 	at->family = n == 1 || IN6_IS_ADDR_V4MAPPED((struct in6_addr *)word) ? LB_V4 : LB_V6;
+	at->port = strtoul(text + 8 * n + 1, NULL, 16);
 	return 0;
 }
 
@@ -63,28 +68,41 @@ static int listener_add(struct lb_listeners *l, const struct lb_listener *one)
 	return 0;
 }
 
+enum { FIELD_LOCAL = 1, FIELD_STATE = 3, FIELD_INODE = 9, FIELDS };
+
+static int line_split(char *line, char *fields[FIELDS])
+{
+	char *rest = line;
+
+	for (int i = 0; i < FIELDS; i++) {
+		fields[i] = strtok_r(i ? NULL : line, " ", &rest);
+		if (!fields[i])
+			return -EINVAL;
+	}
+	return 0;
+}
+
 static int listeners_read_file(struct lb_listeners *l, const char *path, enum lb_proto proto)
 {
-	unsigned int want = proto == LB_TCP ? LB_TCP_LISTEN : LB_TCP_CLOSE;
+	unsigned long want = proto == LB_TCP ? LB_TCP_LISTEN : LB_TCP_CLOSE;
 	FILE *f = fopen(path, "re");
-	char line[512];
+	char line[512], *fields[FIELDS];
 	int err = 0;
 
 	if (!f)
 		return errno == ENOENT ? 0 : -errno; /* IPv6 switched off at boot */
 	while (!err && fgets(line, sizeof(line), f)) {
 		struct lb_listener one = {.proto = proto};
-		unsigned int port, state;
-		char hex[33];
 
-		if (sscanf(line,
-			   " %*u: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*s %*s %*s %*u %*u %" SCNu64,
-			   hex, &port, &state, &one.inode) != 4)
+		if (line_split(line, fields) || endpoint_from_hex(&one.at, fields[FIELD_LOCAL]))
 			continue; /* the heading */
-		if (state != want && proto == LB_TCP)
-			break; /* the kernel prints the listening ones first: spare the rest */
-		one.at.port = port;
-		if (state == want && !addr_from_hex(&one.at, hex) && !is_loopback(&one.at))
+		if (strtoul(fields[FIELD_STATE], NULL, 16) != want) {
+			if (proto == LB_TCP)
+				break; /* the listening ones come first: spare the rest */
+			continue;
+		}
+		one.inode = strtoull(fields[FIELD_INODE], NULL, 10);
+		if (!is_loopback(&one.at))
 			err = listener_add(l, &one);
 	}
 	fclose(f);
@@ -178,9 +196,10 @@ pid_t lb_listener_owner(const struct lb_listener *l, char *name, size_t size)
 		return 0;
 	snprintf(socket, sizeof(socket), "socket:[%" PRIu64 "]", l->inode);
 	while (!pid && (entry = readdir(proc))) {
-		if (atoi(entry->d_name) <= 0 || !process_holds(entry->d_name, socket))
+		if (!isdigit((unsigned char)*entry->d_name) ||
+		    !process_holds(entry->d_name, socket))
 			continue;
-		pid = atoi(entry->d_name);
+		pid = (pid_t)strtol(entry->d_name, NULL, 10);
 		process_name(entry->d_name, name, size);
 	}
 	closedir(proc);

@@ -35,7 +35,7 @@ int lb_sysctl_get(const char *path)
 	if (len < 0)
 		return err;
 	buf[len] = '\0';
-	return atoi(buf);
+	return (int)strtol(buf, NULL, 10);
 }
 
 int lb_sysctl_set(const char *path, int value)
