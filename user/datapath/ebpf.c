@@ -58,12 +58,16 @@ static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb
 	return 0;
 }
 
+static void instance_remove(struct lb_dp *dp)
+{
+	lb_hooks_remove(dp);
+	lb_instance_unlink(dp);
+}
+
 static void ebpf_close(struct lb_dp *dp)
 {
-	if (dp->fresh) {
-		lb_hooks_remove(dp);
-		lb_instance_unlink(dp);
-	}
+	if (dp->fresh)
+		instance_remove(dp);
 	lb_displaced_forget(dp);
 	lb_progs_close(&dp->progs);
 	lb_maps_close(dp);
@@ -97,8 +101,11 @@ static int ebpf_open(struct lb_dp **dp, const struct lb_dp_options *opt, struct 
 	if (ret)
 		return ret;
 	ret = lb_instance_lock(*dp, false, err);
-	if (!ret)
+	if (!ret) {
 		ret = instance_open(*dp, err);
+		if (ret == -ENOENT && opt->write)
+			instance_remove(*dp); /* what a killed first apply left */
+	}
 	if (ret && !(*dp)->dead) {
 		ebpf_close(*dp);
 		*dp = NULL;
@@ -117,7 +124,7 @@ static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 	ret = lb_instance_lock(*dp, true, err);
 	if (!ret)
 		ret = instance_open(*dp, err);
-	if (ret == -ENOENT) { /* nothing, or what a killed apply left of its first attempt */
+	if (ret == -ENOENT) { /* nothing, or what a killed first apply left */
 		lb_hooks_remove(*dp);
 		lb_maps_close(*dp);
 		lb_instance_clear(*dp);
@@ -141,8 +148,7 @@ static int ebpf_down(struct lb_dp *dp, struct lb_err *err)
 				 "down from there, or use --force where that is gone",
 				 dp->instance);
 	if (!ret) {
-		lb_hooks_remove(dp);
-		lb_instance_unlink(dp);
+		instance_remove(dp);
 		dp->fresh = false;
 	}
 	ebpf_close(dp);

@@ -10,6 +10,8 @@
 
 #include "ebpf_internal.h"
 
+#define CHOICES 3 /* LB_CONN_CHOICES of bpf/conn.h */
+
 struct table {
 	struct lb_dp *dp;
 	enum lb_family family;
@@ -109,9 +111,9 @@ static __u32 reduce(__u64 hash, __u32 buckets)
 	return (hash >> 32) * buckets >> 32;
 }
 
-/* lb_conn_hash() of bpf/conn.h: the two buckets where the flow may lie. */
+/* lb_conn_hash() of bpf/conn.h: the buckets where the flow may lie. */
 static void flow_buckets(const struct table *t, const __be32 *saddr, const __be32 *daddr,
-			 __be16 sport, __be16 dport, bool udp, __u32 buckets[2])
+			 __be16 sport, __be16 dport, bool udp, __u32 buckets[CHOICES])
 {
 	const __u64 *k = t->dp->config->secret;
 	const __be16 pair[2] = {sport, dport};
@@ -130,10 +132,11 @@ static void flow_buckets(const struct table *t, const __be32 *saddr, const __be3
 	}
 	buckets[0] = reduce(h, t->n);
 	buckets[1] = reduce((h ^ h >> 31) * (k[11] | 1), t->n);
+	buckets[2] = reduce((h ^ h >> 33) * (k[10] | 1), t->n);
 }
 
 static void entry_buckets(const struct table *t, const struct entry *e, bool reverse,
-			  __u32 buckets[2])
+			  __u32 buckets[CHOICES])
 {
 	const struct lb_backend *b = entry_backend(t, e);
 	bool udp = e->ref & LB_REF_UDP;
@@ -151,24 +154,27 @@ static void entry_buckets(const struct table *t, const struct entry *e, bool rev
 static bool entry_is_stale(const struct table *t, const struct entry *e)
 {
 	const struct lb_backend *b = entry_backend(t, e);
-	__u32 buckets[2];
+	__u32 buckets[CHOICES];
 
 	if (b->state == LB_BACKEND_FREE || b->family != t->family)
 		return true;
 	if (!(e->ref & LB_REF_REVERSE))
 		return LB_REF_AUX(e->ref) != (b->reuse & ((1u << LB_REF_AUX_BITS) - 1));
 	entry_buckets(t, e, true, buckets);
-	return e->bucket != buckets[0] && e->bucket != buckets[1];
+	for (int i = 0; i < CHOICES; i++)
+		if (e->bucket == buckets[i])
+			return false;
+	return true;
 }
 
 /* The entry of the same connection's other direction. */
 static bool partner_find(const struct table *t, const struct entry *e, struct entry *partner)
 {
 	const __u32 aux = ((1u << LB_REF_AUX_BITS) - 1) << LB_REF_BACKEND_BITS;
-	__u32 buckets[2];
+	__u32 buckets[CHOICES];
 
 	entry_buckets(t, e, !(e->ref & LB_REF_REVERSE), buckets);
-	for (int which = 0; which < 2; which++)
+	for (int which = 0; which < CHOICES; which++)
 		for (int slot = 0; slot < t->slots; slot++)
 			if (entry_read(t, buckets[which], slot, partner) &&
 			    ((partner->ref ^ e->ref) & ~aux) == LB_REF_REVERSE &&

@@ -66,20 +66,30 @@ static __u32 at_least(__u64 n, __u32 min)
 	return n < min ? min : n;
 }
 
+/* Old and new ones stand side by side during a change: a limit is what may be in force. */
+static __u32 with_spare(__u32 limit)
+{
+	return limit + limit / 8 + 64;
+}
+
 __u32 lb_map_entries(enum lb_map map, const struct lb_limits *l)
 {
+	__u32 backends = with_spare(l->backends);
+
+	if (backends > LB_BACKENDS_MAX)
+		backends = LB_BACKENDS_MAX;
 	switch (map) {
 	case LB_MAP_LISTENS:
 		return at_least((__u64)l->services * LISTENS_PER_SERVICE, LISTENS_MIN);
 	case LB_MAP_SERVICES:
-		return l->services + 1;
-	case LB_MAP_MEMBERS: /* an apply that changes all has the old and the new ones */
-		return at_least((__u64)l->backends * 2, 1);
+		return with_spare(l->services) + 1;
+	case LB_MAP_MEMBERS:
+		return backends * 2;
 	case LB_MAP_RINGS:
 		return at_least(((__u64)l->ring_slots + LB_RING_LINE - 1) / LB_RING_LINE, 1);
 	case LB_MAP_BACKENDS:
 	case LB_MAP_BACKEND_STATS:
-		return l->backends + 1;
+		return backends + 1;
 	case LB_MAP_CONN4:
 		return at_least(LB_CONN4_BUCKETS(l->connections), 1);
 	case LB_MAP_CONN6:

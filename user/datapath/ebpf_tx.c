@@ -131,10 +131,12 @@ int lb_tx_backend(struct lb_tx *tx, const struct lb_service_conf *s, const struc
 
 	*id = backend_id(tx);
 	if (!*id)
-		return lb_err_set(err, ENOSPC,
-				  "limits.backends: \"%u\": full; service \"%s\" has more "
-				  "(old and new ones stand side by side during a change)",
-				  tx->limits->backends, s->name);
+		return lb_err_set(
+			err, ENOSPC,
+			"limits.backends: \"%u\": full; service \"%s\" has more "
+			"(old and new ones stand side by side: raise it, or change fewer at "
+			"a time)",
+			tx->limits->backends, s->name);
 	b = &tx->dp->backends[*id];
 	ret = b->state == LB_BACKEND_GONE ? backend_recycle(tx, *id, err) : 0;
 	if (ret)
@@ -265,8 +267,12 @@ int lb_tx_service(struct lb_tx *tx, const struct lb_service_conf *from,
 	/* Packets that were on their way at the last commit may still look at what it left. */
 	lb_grace_end(tx->grace);
 	if (!id)
-		return lb_err_set(err, ENOSPC, "limits.services: \"%u\": full; service \"%s\"",
-				  tx->limits->services, to->name);
+		return lb_err_set(
+			err, ENOSPC,
+			"limits.services: \"%u\": full; service \"%s\" is one more "
+			"(old and new ones stand side by side: raise it, or change fewer at "
+			"a time)",
+			tx->limits->services, to->name);
 	if (!from)
 		service_begin(s, to->name);
 	if (to)
