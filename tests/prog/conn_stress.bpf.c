@@ -161,6 +161,34 @@ __noinline int flow_whole(__u32 family, __u32 n, __u32 reverse, const struct lb_
 	return 1;
 }
 
+static __always_inline bool hash_spreads(const struct lb_conn_hash *h)
+{
+	int i, j;
+
+	for (i = 0; i < LB_CONN_CHOICES; i++) {
+		for (j = 0; j < i; j++) {
+			if (h->bucket[i] == h->bucket[j])
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Has flow n as many slots to lie in as a flow can have, in both directions? So many that those of
+ * established connections never fill them all, see STRESS_HELD. */
+__noinline int flow_spreads(__u32 family, __u32 n)
+{
+	struct lb_conn_hash forward, reverse;
+	struct lb_packet p;
+	struct lb_flow f;
+
+	flow_make(&p, family, n);
+	flow_answer(&p, n, &f);
+	forward = flow_hash(&p, &p.flow);
+	reverse = flow_hash(&p, &f);
+	return hash_spreads(&forward) && hash_spreads(&reverse);
+}
+
 /* ------------------------------------------------------------------------- two threads */
 
 static __always_inline __u32 stress_random(struct stress_thread *t)
@@ -226,6 +254,8 @@ static __always_inline void stress_noise(struct stress_thread *t, __u32 family, 
 	__u32 n = STRESS_NOISE_FIRST + r % STRESS_NOISE;
 	struct lb_conn_found e = {};
 
+	if (!flow_spreads(family, n))
+		return;
 	if (r >> 20 & 1)
 		stress_find(t, family, n, 1, &e);
 	if (!stress_find(t, family, n, 0, &e)) {
@@ -293,6 +323,9 @@ static __always_inline void stress_held(struct stress_thread *t, __u32 thread, _
 	struct lb_conn_found e = {};
 	__u8 *held = &t->held[family & 1][k & (STRESS_HELD - 1)];
 
+	if (!flow_spreads(family, n))
+		return;
+	t->uses++;
 	if (!*held) {
 		*held = stress_open(t, family, n);
 	} else if ((r >> 12 & 15) == 0) {
@@ -302,6 +335,8 @@ static __always_inline void stress_held(struct stress_thread *t, __u32 thread, _
 			t->undead++;
 	} else {
 		*held = stress_use(t, family, n, r >> 8);
+		if (!*held)
+			stress_remove(t, family, n);
 	}
 }
 

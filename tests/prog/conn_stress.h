@@ -3,16 +3,19 @@
 #ifndef CONN_STRESS_H
 #define CONN_STRESS_H
 
-#define STRESS_THREADS     2
-#define STRESS_STEPS       20000 /* of one run of the program */
-#define STRESS_BACKENDS    64    /* of each family */
-#define STRESS_HELD        8     /* established connections of one thread and family, at most */
+#define STRESS_THREADS  2
+#define STRESS_STEPS    20000 /* of one run of the program */
+#define STRESS_BACKENDS 64    /* of each family */
+/* Established connections of one thread and family at a time: 8 entries in all, so that of the 9 or
+ * more slots where a flow may lie one is always another's. */
+#define STRESS_HELD        2
 #define STRESS_NOISE_FIRST 1000
-#define STRESS_NOISE       4096
+#define STRESS_NOISE       1024
 
 struct stress_thread {
 	__u64 ops; /* calls of conn.h */
 	__u64 hits, fast_hits, inserts;
+	__u64 uses;      /* of established connections */
 	__u64 refused;   /* inserts that found every slot being written */
 	__u64 torn;      /* entries with parts of two */
 	__u64 lost;      /* established connections that were not there */

@@ -24,7 +24,7 @@
 #include "conn_stress.h"
 #include "conn_stress.skel.h"
 
-#define STRESS_BUCKETS 128
+#define STRESS_BUCKETS 16
 #define MODEL_BUCKETS  48
 #define MODEL_FLOWS    160 /* of each family; each has two entries */
 #define MODEL_TOKENS   16
@@ -168,6 +168,7 @@ static void test_two_threads(void **state)
 		assert_int_equal(workers[i].rc, 0);
 		assert_true(t->ops >= ops / STRESS_THREADS);
 		assert_true(t->hits > t->ops / 20 && t->fast_hits > t->ops / 20);
+		assert_true(t->uses > t->ops / 100);
 		assert_true(t->refused * 1000 < t->inserts);
 		assert_int_equal(t->torn, 0);
 		assert_int_equal(t->lost, 0);
@@ -446,10 +447,72 @@ static void test_model(void **state)
 	conn_stress_bpf__destroy(model.skel);
 }
 
+/* A slot that somebody is writing is nobody else's, however long the writer is held up. */
+static void test_interrupted_writer(void **state)
+{
+	struct conn_stress_bpf *s = load(1, 1);
+	struct lb_conn4_bucket b4 = {0};
+	struct lb_conn6_bucket b6 = {0};
+	struct conn_op *op = &s->bss->conn_op;
+	uint32_t zero = 0, slot;
+
+	(void)state;
+	s->bss->lb_clock = 1000;
+	for (slot = 0; slot < LB_CONN4_SLOTS; slot++)
+		b4.head[slot].meta = LB_META(1, LB_CONN_BUSY, 1000);
+	for (slot = 0; slot < LB_CONN6_SLOTS; slot++)
+		b6.head[slot].meta = LB_META(1, LB_CONN_BUSY, 1000);
+	bpf_map_update_elem(bpf_map__fd(s->maps.lb_conn4), &zero, &b4, BPF_ANY);
+	bpf_map_update_elem(bpf_map__fd(s->maps.lb_conn6), &zero, &b6, BPF_ANY);
+	for (uint32_t late = 0; late < 100000; late = late * 3 + 1) {
+		s->bss->lb_clock = 1000 + late;
+		op->kind = CONN_INSERT;
+		op->state = LB_CONN_SYN_SENT;
+		for (op->family = 0; op->family < LB_FAMILIES; op->family++) {
+			assert_int_equal(run_program(s->progs.conn_one, 0), 0);
+			assert_int_equal(op->result, -1);
+		}
+	}
+	conn_stress_bpf__destroy(s);
+}
+
+/* A processor reads the clock, is held up, and meets an entry that another one touched in the tick
+ * after: that entry is as fresh as can be. */
+static void test_late_reader(void **state)
+{
+	struct conn_stress_bpf *s = load(1, 1);
+	struct conn_op *op = &s->bss->conn_op;
+	uint64_t evicted[LB_EVICT_KINDS];
+	uint32_t full;
+
+	(void)state;
+	for (op->family = 0; op->family < LB_FAMILIES; op->family++) {
+		full = op->family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+		s->bss->lb_clock = 1001;
+		op->state = LB_CONN_SYN_SENT;
+		op->kind = CONN_INSERT;
+		for (op->flow = 0; op->flow < full; op->flow++)
+			assert_int_equal(run_program(s->progs.conn_one, 0), 0);
+		s->bss->lb_clock = 1000;
+		op->kind = CONN_FIND;
+		for (op->flow = 0; op->flow < full; op->flow++) {
+			assert_int_equal(run_program(s->progs.conn_one, 0), 0);
+			assert_true(op->result);
+		}
+		op->kind = CONN_INSERT; /* of one more: it pushes a live one out, and says so */
+		assert_int_equal(run_program(s->progs.conn_one, 0), 0);
+		read_evicted(s, evicted);
+		assert_int_equal(evicted[LB_EVICT_HALF_OPEN], op->family + 1);
+	}
+	conn_stress_bpf__destroy(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_model),
+		cmocka_unit_test(test_interrupted_writer),
+		cmocka_unit_test(test_late_reader),
 		cmocka_unit_test(test_two_threads),
 	};
 
