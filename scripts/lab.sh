@@ -268,7 +268,7 @@ lab_id() { # NS: the 12 hex digits that its nginx answers with
 	printf '%s' "$LAB-$1" | sha256sum | cut -c1-12
 }
 
-# An nginx on port 80 that says by which replica a page was made; / is small, /blob is 8 MiB.
+# An nginx on ports 80 to 83 that says by which replica a page was made; / is small, /blob is 8 MiB.
 lab_nginx() { # NS...
 	local ns dir
 	for ns; do
@@ -304,8 +304,7 @@ lab_nginx_conf() { # DIR ID
 			scgi_temp_path $1/scgi;
 			keepalive_timeout 300;
 			server {
-				listen 80 backlog=8192;
-				listen [::]:80 backlog=8192;
+				$(printf 'listen %s backlog=8192; ' {80..83} '[::]:'{80..83})
 				root $1/html;
 				location = /blob { }
 				location / {

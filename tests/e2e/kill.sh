@@ -14,22 +14,23 @@ readonly CALLS='bpf sendto sendmsg'
 readonly SEED=${SEED:-$RANDOM}
 echo "SEED=$SEED"
 
-# vote stands in both; swap changes its replica, gone is only before, new only after.
+# vote stands in both; swap changes its replica, gone is only before, new only after. Each has a
+# port of its own at the replicas: a client's port in use towards a replica's cannot be used again.
 write_configs() {
 	local v4=("${LAB_V4[@]}") v6=("${LAB_V6[@]}")
 	only() { LAB_V4=("${v4[$1]}") LAB_V6=("${v6[$1]}"); }
 	{
 		lab_service vote '*:8080' 80
 		only 0
-		lab_service swap '*:8090' 80 wrr
-		lab_service gone '*:8091' 80 maglev
+		lab_service swap '*:8090' 81 wrr
+		lab_service gone '*:8091' 82 maglev
 	} | lab_config >"$LAB_DIR/before.yaml"
 	LAB_V4=("${v4[@]}") LAB_V6=("${v6[@]}")
 	{
 		lab_service vote '*:8080' 80
 		only 1
-		lab_service swap '*:8090' 80 wrr
-		lab_service new '*:8092' 80 maglev
+		lab_service swap '*:8090' 81 wrr
+		lab_service new '*:8092' 83 maglev
 	} | lab_config >"$LAB_DIR/after.yaml"
 }
 
