@@ -1,91 +1,64 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* bench.c - early version */
+/* bench.c - what is measured, in which order, on which processor. */
+#include <getopt.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "bench_measure.h"
 
-static struct bench_tuple *fwd, *rev;
+#include "bench_report.h"
+#include "bench_rows.h"
 
-static void row(struct bench_env *e, struct bench_case c, const char *name, double target)
+static void usage(FILE *out)
 {
-	struct bench_figures f = bench_measure(e, &c, name);
-
-	printf("%-46s %7.1f %7.1f %7.1f", name, f.total, f.floor, f.net);
-	if (target)
-		printf("  <= %4.0f %s", target, f.net <= target ? "met" : "NOT MET");
-	if (c.whole_ticks)
-		printf("  (first in tick %.1f, later %.1f)", f.net_first, f.net_later);
-	putchar('\n');
-	fflush(stdout);
+	fputs("Usage: bench [--quick] [--rounds N] [--cpu N] [--json FILE] [rows|live]\n", out);
 }
 
-static void hits(struct bench_env *e, enum lb_family fam, uint32_t n, enum bench_way way, double target)
+static void cpu_pin(int cpu)
 {
-	uint32_t got = bench_connect(e, fam, n, fwd, rev);
-	struct bench_case c = { .family = fam, .way = way, .packets = n < 200000 ? (200000 / n) * n : n,
-		.whole_ticks = n > 500000 };
-	char name[64];
+	cpu_set_t set;
 
-	if (got != n)
-		printf("# %u of %u stand\n", got, n);
-	if (n >= 65536) c.packets = n < 500000 ? 4 * got : got;
-	c.want = BENCH_FORWARD;
-	bench_flows_set(e, fam, fwd, got, 16);
-	snprintf(name, sizeof(name), "%s hit v%d forward %u", way == BENCH_TC ? "tc" : "xdp", fam == LB_V4 ? 4 : 6, n);
-	row(e, c, name, target);
-	c.want = BENCH_REVERSE;
-	bench_flows_set(e, fam, rev, got, 16);
-	snprintf(name, sizeof(name), "%s hit v%d reverse %u", way == BENCH_TC ? "tc" : "xdp", fam == LB_V4 ? 4 : 6, n);
-	row(e, c, name, target);
+	CPU_ZERO(&set);
+	CPU_SET(cpu < 0 ? sysconf(_SC_NPROCESSORS_ONLN) - 1 : cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		bench_die("pinning to processor %d", cpu);
 }
 
 int main(int argc, char **argv)
 {
-	struct bench_services one = { .n = 1, .scheduler = LB_SCHED_RR, .backends = 10 };
-	struct bench_net net;
-	struct bench_env e;
-	cpu_set_t cpus;
+	static const struct option options[] = {
+		{ "quick", no_argument, NULL, 'q' },	   { "rounds", required_argument, NULL, 'r' },
+		{ "cpu", required_argument, NULL, 'c' },   { "json", required_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },	   {},
+	};
+	const char *json = NULL, *only = "";
+	unsigned int rounds = 0;
+	bool quick = false;
+	int opt, cpu = -1;
 
-	if (argc > 1) bench_rounds = atoi(argv[1]);
-	CPU_ZERO(&cpus);
-	CPU_SET(sysconf(_SC_NPROCESSORS_ONLN) - 1, &cpus);
-	sched_setaffinity(0, sizeof(cpus), &cpus);
-	fwd = calloc(BENCH_FLOWS_MAX, sizeof(*fwd));
-	rev = calloc(BENCH_FLOWS_MAX, sizeof(*rev));
-	if (bench_net_open(&net)) bench_die("net");
-	bench_env_open(&e, &net, 1048576);
-	bench_services_set(&e, &one);
-	printf("%-46s %7s %7s %7s\n", "", "total", "floor", "net");
-	hits(&e, LB_V4, 1, BENCH_XDP, 20);
-	hits(&e, LB_V6, 1, BENCH_XDP, 30);
-	hits(&e, LB_V4, 65536, BENCH_XDP, 60);
-	hits(&e, LB_V4, 1048576, BENCH_XDP, 110);
-	hits(&e, LB_V6, 65536, BENCH_XDP, 0);
-	hits(&e, LB_V6, 1048576, BENCH_XDP, 0);
-	hits(&e, LB_V4, 1, BENCH_TC, 0);
-	hits(&e, LB_V6, 1, BENCH_TC, 0);
-	{
-		struct bench_case c = { .family = LB_V4, .way = BENCH_XDP, .want = BENCH_PASS_NO_SERVICE, .packets = 200000 };
-		fwd[0] = bench_client_flow(&e, LB_V4, 0);
-		fwd[0].dport = 0x1234;
-		bench_flows_set(&e, LB_V4, fwd, 1, 16);
-		row(&e, c, "pass: no service's port", 15);
-		fwd[0] = bench_client_flow(&e, LB_V4, 0);
-		fwd[0].daddr[0] ^= 0x01000000;
-		bench_flows_set(&e, LB_V4, fwd, 1, 16);
-		row(&e, c, "pass: service's port, other address", 15);
-		c.way = BENCH_XDP_NEW;
-		c.want = BENCH_CONNECTION;
-		fwd[0] = bench_fresh_flow(&e, LB_V4, 0);
-		bench_flows_set(&e, LB_V4, fwd, 1, 2);
-		bench_table_clear(&e);
-		row(&e, c, "new, filling", 250);
-		bench_run(&e, &c, 1, 6000000);
-		row(&e, c, "new, full", 250);
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == 'q')
+			quick = true;
+		else if (opt == 'r')
+			rounds = atoi(optarg);
+		else if (opt == 'c')
+			cpu = atoi(optarg);
+		else if (opt == 'j')
+			json = optarg;
+		else
+			return usage(opt == 'h' ? stdout : stderr), opt == 'h' ? 0 : 2;
 	}
-	bench_env_close(&e);
+	if (optind < argc)
+		only = argv[optind];
+	bench_rounds = rounds ? rounds : quick ? 11 : 41;
+	cpu_pin(cpu);
+	bench_report_open(quick);
+	bench_memory(quick);
+	if (strcmp(only, "live"))
+		bench_rows(quick);
+	if (strcmp(only, "rows"))
+		bench_live(quick);
+	bench_report_close(json);
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include <bpf/libbpf.h>
 
 #include "core/ring.h"
+#include "datapath/ebpf_internal.h"
 #include "bench_env.h"
 #include "bench.skel.h"
 #include "lb.skel.h"
@@ -74,6 +75,9 @@ static void lb_load(struct bench_env *e)
 	memcpy((void *)lb->rodata->lb_secret, secret, sizeof(secret));
 	lb->rodata->lb_conn4_buckets = LB_CONN4_BUCKETS(e->limit);
 	lb->rodata->lb_conn6_buckets = LB_CONN6_BUCKETS(e->limit);
+	lb->rodata->lb_tick_shift = lb_clock_shift();
+	for (int i = 0; i < LB_CONN_STATES; i++)
+		lb->rodata->lb_timeouts[i] = lb_clock_ticks(lb->rodata->lb_timeouts[i]);
 	if (lb_bpf__load(lb))
 		bench_die("loading the programs: %s", strerror(errno));
 	e->lb = lb;
@@ -198,13 +202,13 @@ static void listen_set(struct bench_env *e, enum lb_family family, uint32_t id,
 		       const struct bench_services *want)
 {
 	struct lb_listen_value value = { .service = { id, id } };
-	struct lb_listen_key key = { .port = htons(FIRST_PORT + id) };
+	struct lb_listen_key key = { .port = htons(FIRST_PORT + id), .proto = want->proto };
 
 	if (want->any)
 		key.addr = addr_make(family, 0, 0, 0, 0);
 	else
 		key.addr = service_addr(family, id, false);
-	e->ports->flags[LB_TCP][FIRST_PORT + id] = want->any ? LB_PORT_ANY : LB_PORT_EXACT;
+	e->ports->flags[want->proto][FIRST_PORT + id] = want->any ? LB_PORT_ANY : LB_PORT_EXACT;
 	if (bpf_map_update_elem(bpf_map__fd(e->lb->maps.lb_listens), &key, &value, 0))
 		bench_die("filling \"lb_listens\": %s", strerror(errno));
 }
@@ -267,7 +271,7 @@ void bench_services_set(struct bench_env *e, const struct bench_services *want)
 	memset(e->ports, 0, sizeof(*e->ports));
 	memset(e->services, 0, (BENCH_SERVICES_MAX + 1) * sizeof(*e->services));
 	memset(e->backends, 0, (BACKENDS_MAX + 1) * sizeof(*e->backends));
-	e->ports->flags[LB_TCP][BACKEND_PORT] = LB_PORT_BACKEND;
+	e->ports->flags[want->proto][BACKEND_PORT] = LB_PORT_BACKEND;
 	e->config->generation = 1;
 	e->n_services = want->n;
 	e->n_backends = 0;

@@ -20,7 +20,8 @@ struct lb_bpf;
 struct bench_net {
 	uint32_t c0, b0; /* ifindex */
 };
-int bench_net_open(struct bench_net *net);
+int bench_net_open(struct bench_net *net); /* 0 or -errno; the process is in it then */
+int bench_pass_attach(uint32_t ifindex);   /* an XDP program that passes everything */
 
 struct bench_env {
 	const struct bench_net *net;
@@ -54,6 +55,7 @@ struct bench_services {
 	uint32_t n;	   /* 1 to BENCH_SERVICES_MAX */
 	int scheduler;	   /* or BENCH_MIXED: each in turn */
 	uint32_t backends; /* of each family; 0: 1 to 19, in turn */
+	uint8_t proto;	   /* enum lb_proto */
 	bool any;	   /* `*` instead of an address each */
 	bool redirect;	   /* the backends are not behind the interface that packets come in by */
 };

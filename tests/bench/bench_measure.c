@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* bench_measure.c - see bench_measure.h. */
 #include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -8,15 +10,20 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "core/model.h"
+#include "datapath/ebpf_internal.h"
 #include "bench_measure.h"
 #include "bench.skel.h"
 
 #define TCP_SYN 2
 #define TCP_ACK 16
-/* Packets that may go to tc, or to the slow path at a tick, in a row of samples. */
-#define ODD_PACKETS 1000
+/* Packets of a sample that XDP may leave to tc, which confirms next hops, and collisions. */
+#define ODD_PACKETS 200
 
-unsigned int bench_rounds = 9;
+/* Samples that last a whole tick are taken less often. */
+#define TICK_ROUNDS(rounds) ((rounds) / 8 + 1)
+
+unsigned int bench_rounds;
 
 static double now_ns(clockid_t clock)
 {
@@ -78,40 +85,31 @@ double bench_median(double *v, unsigned int n)
 	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
-/* The programs' tick, by the same clock. */
-static uint64_t tick(void)
-{
-	return (uint64_t)now_ns(CLOCK_MONOTONIC_COARSE) >> LB_TICK_SHIFT;
-}
-
 /*
  * A sample over a template so large that every flow's entry is in main memory. The first packet of a
  * flow in a tick also refreshes the entry, so the mean depends on how long one measures: here from
  * the beginning of a tick to its end. Returns that mean.
  */
-static double bench_ticks(struct bench_env *e, const struct bench_case *c, double *first,
-			  double *later)
+static double run_tick(struct bench_env *e, const struct bench_case *c, double *first,
+		       double *later)
 {
-	double sum = 0, spent = 0, cost;
-	uint64_t start = tick(), packets = 0;
+	double sum = 0, cost;
+	uint32_t start = lb_clock_now(), runs = 0;
 
-	while (tick() == start)
+	while (lb_clock_now() == start)
 		usleep(1000);
-	start = tick();
-	while (tick() == start) {
+	start = lb_clock_now();
+	while (lb_clock_now() == start) {
 		cost = bench_run(e, c, BENCH_PROGRAM, c->packets);
-		if (!packets)
+		if (!runs++)
 			*first = cost;
-		else
-			spent += cost;
 		sum += cost;
-		packets++;
 	}
-	*later = packets > 1 ? spent / (packets - 1) : *first;
-	return sum / packets;
+	*later = runs > 1 ? (sum - *first) / (runs - 1) : *first;
+	return sum / runs;
 }
 
-static void counts_check(const struct bench_case *c, const char *name, uint64_t packets,
+static void counts_check(const struct bench_case *c, const char *name,
 			 const struct bench_counts *a, const struct bench_counts *b)
 {
 	const int hook = c->way == BENCH_TC ? LB_HOOK_TC : LB_HOOK_XDP;
@@ -135,52 +133,80 @@ static void counts_check(const struct bench_case *c, const char *name, uint64_t 
 		got = b->reasons[hook][LB_REASON_NOT_LOCAL] - a->reasons[hook][LB_REASON_NOT_LOCAL];
 		break;
 	}
-	if (got <= packets && packets - got <= ODD_PACKETS)
+	if (got <= c->packets && c->packets - got <= ODD_PACKETS)
 		return;
-	fprintf(stderr, "bench: \"%s\": of %lu packets only %lu were what is measured\n", name,
-		packets, got);
+	fprintf(stderr, "bench: \"%s\": of %u packets only %lu were what is measured\n", name,
+		c->packets, got);
 	fprintf(stderr, "  to backends %lu, to clients %lu, connections %lu\n",
 		b->forward - a->forward, b->reverse - a->reverse, connections);
 	for (int r = 0; r < LB_REASONS; r++)
 		if (b->reasons[hook][r] != a->reasons[hook][r])
-			fprintf(stderr, "  reason %d: %lu\n", r,
+			fprintf(stderr, "  %s %lu\n", lb_reason_name(r),
 				b->reasons[hook][r] - a->reasons[hook][r]);
 	exit(1);
 }
 
-struct bench_figures bench_measure(struct bench_env *e, const struct bench_case *c,
-				   const char *name)
+/* One round's sample of a job, between two of the floor. */
+static struct bench_figures sample(const struct bench_job *job)
 {
-	double total[bench_rounds], floor[bench_rounds], net[bench_rounds];
-	double first[bench_rounds], later[bench_rounds];
-	struct bench_counts before, after;
 	struct bench_figures f = {};
+	double first = 0, later = 0;
 
-	/* Brings the template, and the flows' entries to this tick, before the clock runs. */
-	bench_run(e, c, BENCH_PROGRAM, c->packets);
-	for (unsigned int i = 0; i < bench_rounds; i++) {
-		floor[i] = bench_run(e, c, BENCH_FLOOR, c->packets);
-		if (c->whole_ticks)
-			total[i] = bench_ticks(e, c, &first[i], &later[i]);
-		else if (c->way == BENCH_XDP_NEW || bench_run(e, c, BENCH_PROGRAM, c->packets) > 0)
-			total[i] = bench_run(e, c, BENCH_PROGRAM, c->packets);
-		floor[i] = (floor[i] + bench_run(e, c, BENCH_FLOOR, c->packets)) / 2;
-		net[i] = total[i] - floor[i];
-		first[i] -= floor[i];
-		later[i] -= floor[i];
+	f.floor = bench_run(job->e, &job->c, BENCH_FLOOR, job->c.packets);
+	if (job->c.whole_ticks) {
+		f.total = run_tick(job->e, &job->c, &first, &later);
+	} else {
+		if (job->c.want != BENCH_CONNECTION) /* bring the entries to this tick */
+			bench_run(job->e, &job->c, BENCH_PROGRAM, job->c.packets);
+		f.total = bench_run(job->e, &job->c, BENCH_PROGRAM, job->c.packets);
 	}
-	bench_counts_read(e, &before);
-	bench_run(e, c, BENCH_PROGRAM, c->packets);
-	bench_counts_read(e, &after);
-	counts_check(c, name, c->packets, &before, &after);
-	f.total = bench_median(total, bench_rounds);
-	f.floor = bench_median(floor, bench_rounds);
-	f.net = bench_median(net, bench_rounds);
-	if (c->whole_ticks) {
-		f.net_first = bench_median(first, bench_rounds);
-		f.net_later = bench_median(later, bench_rounds);
-	}
+	f.floor = (f.floor + bench_run(job->e, &job->c, BENCH_FLOOR, job->c.packets)) / 2;
+	f.net = f.total - f.floor;
+	f.net_first = first > 0 ? first - f.floor : 0;
+	f.net_later = later > 0 ? later - f.floor : 0;
 	return f;
+}
+
+/* The median of one member of `n` figures. */
+static double median_of(const struct bench_figures *f, unsigned int n, size_t member)
+{
+	double v[n];
+
+	for (unsigned int i = 0; i < n; i++)
+		v[i] = *(const double *)((const char *)&f[i] + member);
+	return bench_median(v, n);
+}
+
+#define MEDIAN(f, n, member) median_of(f, n, offsetof(struct bench_figures, member))
+
+static void job_check(const struct bench_job *job, const char *name)
+{
+	struct bench_counts before, after;
+
+	bench_counts_read(job->e, &before);
+	bench_run(job->e, &job->c, BENCH_PROGRAM, job->c.packets);
+	bench_counts_read(job->e, &after);
+	counts_check(&job->c, name, &before, &after);
+}
+
+void bench_measure(struct bench_job *jobs, unsigned int n, const char *name)
+{
+	unsigned int rounds = jobs->c.whole_ticks ? TICK_ROUNDS(bench_rounds) : bench_rounds;
+	struct bench_figures f[n][rounds];
+
+	for (unsigned int i = 0; i < rounds; i++)
+		for (unsigned int j = 0; j < n; j++)
+			f[j][i] = sample(&jobs[j]);
+	for (unsigned int j = 0; j < n; j++) {
+		job_check(&jobs[j], name);
+		jobs[j].f = (struct bench_figures){
+			.total = MEDIAN(f[j], rounds, total),
+			.floor = MEDIAN(f[j], rounds, floor),
+			.net = MEDIAN(f[j], rounds, net),
+			.net_first = MEDIAN(f[j], rounds, net_first),
+			.net_later = MEDIAN(f[j], rounds, net_later),
+		};
+	}
 }
 
 uint32_t bench_connect(struct bench_env *e, enum lb_family family, uint32_t n,

@@ -23,8 +23,8 @@ struct bench_case {
 	enum lb_family family;
 	enum bench_way way;
 	enum bench_want want;
-	uint32_t packets; /* in a sample; a row over a whole template takes a multiple of it */
-	bool whole_ticks; /* a sample lasts a tick, see bench_ticks() */
+	uint32_t packets; /* of a sample; where the template matters, a multiple of it */
+	bool whole_ticks; /* a sample lasts a tick, see run_tick() */
 };
 
 /* ns per packet, medians over the rounds; floor and net of the same rounds. */
@@ -39,9 +39,15 @@ extern unsigned int bench_rounds;
 double bench_run(struct bench_env *e, const struct bench_case *c, enum bench_slot slot,
 		 uint32_t packets);
 
-/* One row. Ends the bench where the counters do not say what c->want does. */
-struct bench_figures bench_measure(struct bench_env *e, const struct bench_case *c,
-				   const char *name);
+/* What is measured together: each round takes a sample of each. */
+struct bench_job {
+	struct bench_env *e;
+	struct bench_case c;
+	struct bench_figures f; /* filled by bench_measure() */
+};
+
+/* Ends the bench where the counters do not say of every packet what c.want does. */
+void bench_measure(struct bench_job *jobs, unsigned int n, const char *name);
 
 /* Opens n connections through the program: SYN, SYN-ACK, ACK. Fills both lists, BENCH_FLOWS_MAX
  * each; returns how many connections stand at the end. */

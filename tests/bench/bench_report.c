@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* bench_report.c - see bench_report.h. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <jansson.h>
+
+#include "bench_report.h"
+
+static json_t *root, *rows;
+static unsigned int n_met, n_targets;
+
+static void cpu_name(char *buf, size_t size)
+{
+	FILE *f = fopen("/proc/cpuinfo", "r");
+	char line[256];
+
+	snprintf(buf, size, "?");
+	while (f && fgets(line, sizeof(line), f)) {
+		char *at = strstr(line, ": ");
+
+		if (strncmp(line, "model name", 10) || !at)
+			continue;
+		line[strcspn(line, "\n")] = 0;
+		snprintf(buf, size, "%s", at + 2);
+		break;
+	}
+	if (f)
+		fclose(f);
+}
+
+void bench_report_open(bool quick)
+{
+	struct utsname os;
+	char cpu[128];
+
+	uname(&os);
+	cpu_name(cpu, sizeof(cpu));
+	rows = json_array();
+	root = json_pack("{s:i, s:s, s:s, s:b, s:i, s:o}", "schema", 1, "kernel", os.release, "cpu",
+			 cpu, "quick", quick, "rounds", (int)bench_rounds, "rows", rows);
+	if (!root)
+		bench_die("out of memory");
+	printf("%s, Linux %s, one core, medians of %u rounds\n", cpu, os.release, bench_rounds);
+}
+
+void bench_report_part(const char *title, const char *columns)
+{
+	printf("\n%-50s %s\n", title, columns);
+	fflush(stdout);
+}
+
+static void target_print(double target, bool at_least, bool met)
+{
+	n_targets++;
+	n_met += met;
+	printf("  %s %-6g %s", at_least ? ">=" : "<=", target, met ? "met" : "NOT MET");
+}
+
+static void row_add(json_t *row, double target, bool met)
+{
+	if (target > 0) {
+		json_object_set_new(row, "target", json_real(target));
+		json_object_set_new(row, "met", json_boolean(met));
+	}
+	if (!row || json_array_append_new(rows, row))
+		bench_die("out of memory");
+	putchar('\n');
+	fflush(stdout);
+}
+
+void bench_report_ns(const char *group, const char *name, const struct bench_figures *f,
+		     double target)
+{
+	json_t *row = json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "group", group, "name", name, "unit",
+				"ns", "total", f->total, "floor", f->floor, "net", f->net);
+
+	printf("  %-48s %7.1f %7.1f %7.1f", name, f->total, f->floor, f->net);
+	if (target > 0)
+		target_print(target, false, f->net <= target);
+	if (f->net_first > 0) {
+		json_object_set_new(row, "net_first_in_tick", json_real(f->net_first));
+		json_object_set_new(row, "net_later_in_tick", json_real(f->net_later));
+		printf("%s  first in a tick %.0f, later %.0f", target > 0 ? "" : "                  ",
+		       f->net_first, f->net_later);
+	}
+	row_add(row, target, f->net <= target);
+}
+
+void bench_report_value(const char *group, const char *name, double value, const char *unit,
+			double target, bool at_least)
+{
+	bool met = at_least ? value >= target : value <= target;
+
+	printf("  %-48s %15.*f %-7s", name, value < 100 ? 2 : 0, value, unit);
+	if (target > 0)
+		target_print(target, at_least, met);
+	row_add(json_pack("{s:s, s:s, s:s, s:f}", "group", group, "name", name, "unit", unit,
+			  "value", value),
+		target, met);
+}
+
+void bench_report_note(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	printf("    ");
+	vprintf(fmt, ap);
+	putchar('\n');
+	va_end(ap);
+	fflush(stdout);
+}
+
+void bench_report_close(const char *json)
+{
+	printf("\n%u of %u targets met\n", n_met, n_targets);
+	json_object_set_new(root, "targets", json_integer(n_targets));
+	json_object_set_new(root, "targets_met", json_integer(n_met));
+	if (json && json_dump_file(root, json, JSON_INDENT(2) | JSON_REAL_PRECISION(6)))
+		bench_die("writing \"%s\": %s", json, strerror(errno));
+	json_decref(root);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* bench_rows.h - the parts of the bench. */
+#ifndef BENCH_ROWS_H
+#define BENCH_ROWS_H
+
+#include <stdbool.h>
+
+void bench_rows(bool quick);   /* ns per packet, by BPF_PROG_TEST_RUN */
+void bench_live(bool quick);   /* packets per second, through interfaces */
+void bench_memory(bool quick); /* how slow this machine's memory is just now */
+
+#endif

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * live.c - packets per second through real interfaces: generator -> veth -> balancer -> veth -> sink,
+ * all on one processor, by meshlb and by what else does the same DNAT.
+ *
+ * Each datapath has three namespaces of its own, so that the rounds can go round all of them. A rate is
+ * packets at the sink by processor time, of this thread and of ksoftirqd: others on the processor do
+ * not count.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/ethtool.h>
+#include <linux/if_link.h>
+#include <linux/sockios.h>
+
+#include "bench_report.h"
+#include "bench_rows.h"
+#include "live.h"
+#include "live.skel.h"
+#include "lb.skel.h"
+
+#define VIP	     "198.18.0.1"
+#define VIP_PORT     1001
+#define BACKEND	     "172.24.0.1"
+#define BACKEND_PORT 80
+
+struct live {
+	const char *name;
+	int (*start)(struct live *l); /* in the balancer's namespace */
+	int client, balancer, backend; /* namespaces */
+	struct bench_net net;
+	uint32_t generator; /* ifindex in `client` */
+	struct bench_env env;
+	struct live_bpf *ends;
+	struct live_flow *flows;
+};
+
+/* ---------------------------------------------------------------------------- namespaces */
+
+static int ns_here(void)
+{
+	int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		bench_die("opening the network namespace: %s", strerror(errno));
+	return fd;
+}
+
+static int ns_make(void)
+{
+	if (unshare(CLONE_NEWNET))
+		bench_die("making a network namespace: %s", strerror(errno));
+	return ns_here();
+}
+
+static void ns_enter(int fd)
+{
+	if (setns(fd, CLONE_NEWNET))
+		bench_die("entering a network namespace: %s", strerror(errno));
+}
+
+static void run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void run(const char *fmt, ...)
+{
+	char command[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(command, sizeof(command), fmt, ap);
+	va_end(ap);
+	if (system(command))
+		bench_die("failed: %s", command);
+}
+
+/* Without an XDP program a veth takes frames from XDP only if GRO is on. */
+static void gro_on(const char *name)
+{
+	struct ethtool_value value = { .cmd = ETHTOOL_SGRO, .data = 1 };
+	struct ifreq req = { .ifr_data = (void *)&value };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", name);
+	if (fd < 0 || ioctl(fd, SIOCETHTOOL, &req))
+		bench_die("switching GRO on: %s", strerror(errno));
+	close(fd);
+}
+
+static void lab_open(struct live *l)
+{
+	l->client = ns_make();
+	l->backend = ns_make();
+	if (bench_net_open(&l->net))
+		bench_die("making the network namespace");
+	l->balancer = ns_here();
+	gro_on("c0");
+	run("ip link set c1 netns /proc/%d/fd/%d", getpid(), l->client);
+	run("ip link set b1 netns /proc/%d/fd/%d", getpid(), l->backend);
+	ns_enter(l->client);
+	run("ip link set c1 up");
+	l->generator = if_nametoindex("c1");
+	if (bench_pass_attach(l->generator))
+		bench_die("attaching to the generator's interface");
+	ns_enter(l->backend);
+	run("ip link set b1 up");
+	if (bpf_xdp_attach(if_nametoindex("b1"), bpf_program__fd(l->ends->progs.live_sink),
+			   XDP_FLAGS_DRV_MODE, NULL))
+		bench_die("attaching the sink: %s", strerror(errno));
+	ns_enter(l->balancer);
+}
+
+/* ---------------------------------------------------------------------------- datapaths */
+
+static int xdp_attach(const struct live *l, const struct bpf_program *prog)
+{
+	return bpf_xdp_attach(l->net.c0, bpf_program__fd(prog), XDP_FLAGS_DRV_MODE, NULL);
+}
+
+static int direct_start(struct live *l)
+{
+	l->ends->bss->live_way_out = l->net.b0;
+	return xdp_attach(l, l->ends->progs.live_direct);
+}
+
+static int tc_start(struct live *l)
+{
+	const struct bench_services one = { .n = 1, .scheduler = LB_SCHED_RR, .backends = 1,
+					    .proto = LB_UDP, .redirect = true };
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = l->net.c0, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1);
+	int rc;
+
+	bench_env_open(&l->env, &l->net, BENCH_FLOWS_MAX);
+	bench_services_set(&l->env, &one);
+	opts.prog_fd = bpf_program__fd(l->env.lb->progs.meshlb_tc);
+	rc = bpf_tc_hook_create(&hook);
+	return rc ? rc : bpf_tc_attach(&hook, &opts);
+}
+
+static int xdp_start(struct live *l)
+{
+	int rc = tc_start(l); /* behind XDP, as always */
+
+	return rc ? rc : xdp_attach(l, l->env.lb->progs.meshlb_xdp);
+}
+
+static int iptables_start(struct live *l)
+{
+	(void)l;
+	run("iptables-legacy -t nat -A PREROUTING -d %s -p udp --dport %d -j DNAT "
+	    "--to-destination %s:%d",
+	    VIP, VIP_PORT, BACKEND, BACKEND_PORT);
+	return 0;
+}
+
+static int nft_start(struct live *l)
+{
+	(void)l;
+	run("nft 'add table ip t; add chain ip t p { type nat hook prerouting priority dstnat; }; "
+	    "add rule ip t p ip daddr %s udp dport %d dnat to %s:%d'",
+	    VIP, VIP_PORT, BACKEND, BACKEND_PORT);
+	return 0;
+}
+
+enum { DIRECT, XDP, TC, NFT, IPTABLES, DATAPATHS };
+
+static struct live lives[DATAPATHS] = {
+	[DIRECT] = { .name = "no balancer: one XDP_REDIRECT", .start = direct_start },
+	[XDP] = { .name = "meshlb XDP", .start = xdp_start },
+	[TC] = { .name = "meshlb tc", .start = tc_start },
+	[NFT] = { .name = "nftables", .start = nft_start },
+	[IPTABLES] = { .name = "iptables", .start = iptables_start },
+};
+
+/* ---------------------------------------------------------------------------- packets */
+
+static uint32_t sum_be(uint32_t sum, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	for (size_t i = 0; i < len; i += 2)
+		sum += p[i] << 8 | p[i + 1];
+	return sum;
+}
+
+static uint16_t sum_end(uint32_t sum)
+{
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return htons(~sum & 0xffff);
+}
+
+static void frame_make(uint8_t f[LIVE_FRAME_WORDS * 8])
+{
+	static const uint8_t head[] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0xfe, 8, 0,
+					0x45, 0, 0, LIVE_FRAME - 14, 0, 0, 0x40, 0, 64, IPPROTO_UDP };
+
+	memset(f, 0, LIVE_FRAME_WORDS * 8);
+	memcpy(f, head, sizeof(head));
+	inet_pton(AF_INET, VIP, f + 30);
+	*(uint16_t *)(f + 36) = htons(VIP_PORT);
+	*(uint16_t *)(f + 38) = htons(LIVE_FRAME - 34);
+}
+
+/* Flow k is client 10.x.y.z, in no order. */
+static void flows_make(struct live *l)
+{
+	uint8_t frame[LIVE_FRAME_WORDS * 8];
+	uint32_t ip_sum, udp_sum;
+
+	frame_make(frame);
+	memcpy(l->ends->bss->live_frame, frame, sizeof(frame));
+	ip_sum = sum_be(0, frame + 14, 20);
+	udp_sum = sum_be(IPPROTO_UDP + LIVE_FRAME - 34, frame + 30, LIVE_FRAME - 30);
+	for (uint32_t k = 0; k < LIVE_FLOWS_MAX; k++) {
+		uint32_t x = k * 0x9e3779b1;
+		struct live_flow f = { .saddr = htonl(10u << 24 | x >> 10),
+				       .sport = htons(0x8000 | (x & 1023)) };
+
+		f.ip_check = sum_end(sum_be(ip_sum, &f.saddr, 4));
+		f.udp_check = sum_end(sum_be(sum_be(udp_sum, &f.saddr, 4), &f.sport, 2));
+		l->flows[k] = f;
+	}
+}
+
+static void ends_load(struct live *l)
+{
+	l->ends = live_bpf__open_and_load();
+	if (!l->ends)
+		bench_die("loading the generator: %s", strerror(errno));
+	l->flows = mmap(NULL, LIVE_FLOWS_MAX * sizeof(*l->flows), PROT_READ | PROT_WRITE, MAP_SHARED,
+			bpf_map__fd(l->ends->maps.live_flows), 0);
+	if (l->flows == MAP_FAILED)
+		bench_die("mapping the flows: %s", strerror(errno));
+	inet_pton(AF_INET, BACKEND, &l->ends->bss->live_backend);
+	l->ends->bss->live_port = htons(BACKEND_PORT);
+	flows_make(l);
+}
+
+static void generate(struct live *l, uint32_t packets)
+{
+	uint8_t frame[LIVE_FRAME_WORDS * 8];
+	struct xdp_md md = { .data_end = LIVE_FRAME, .ingress_ifindex = l->generator };
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = LIVE_FRAME,
+		    .ctx_in = &md, .ctx_size_in = sizeof(md), .repeat = packets,
+		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = 64);
+
+	frame_make(frame);
+	if (bpf_prog_test_run_opts(bpf_program__fd(l->ends->progs.live_generate), &opts))
+		bench_die("generating packets: %s", strerror(errno));
+}
+
+/* ---------------------------------------------------------------------------- rates */
+
+/* ksoftirqd of the processor that this thread is pinned to. */
+static clockid_t softirq_clock(void)
+{
+	char command[64], line[32] = "";
+	clockid_t clock;
+	FILE *f;
+
+	snprintf(command, sizeof(command), "pgrep -x ksoftirqd/%d", sched_getcpu());
+	f = popen(command, "r");
+	if (!f || !fgets(line, sizeof(line), f) || clock_getcpuclockid(atoi(line), &clock))
+		bench_die("finding ksoftirqd/%d", sched_getcpu());
+	pclose(f);
+	return clock;
+}
+
+static double seconds(clockid_t softirq)
+{
+	struct timespec a, b;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
+	clock_gettime(softirq, &b);
+	return a.tv_sec + b.tv_sec + (a.tv_nsec + b.tv_nsec) / 1e9;
+}
+
+/* Packets per second at the sink, as the backend must see them. */
+static double rate(struct live *l, uint32_t flows, double span, clockid_t softirq)
+{
+	struct live_bpf__bss *bss = l->ends->bss;
+	uint64_t before, sent = 0;
+	double start, spent;
+
+	ns_enter(l->client);
+	bss->live_count = flows;
+	bss->live_at = 0;
+	generate(l, flows < 1024 ? 1024 : flows); /* opens the connections */
+	before = bss->live_right;
+	bss->live_other = 0;
+	start = seconds(softirq);
+	do {
+		generate(l, 65536);
+		sent += 65536;
+		spent = seconds(softirq) - start;
+	} while (spent < span);
+	ns_enter(l->balancer);
+	before = bss->live_right - before;
+	if (before < sent / 2 || before > sent)
+		bench_die("%s: of %lu packets %lu came to the sink as they should, %lu otherwise",
+			  l->name, sent, before, (uint64_t)bss->live_other);
+	return before / spent;
+}
+
+static void rates_rows(uint32_t flows, unsigned int rounds, double span, double result[DATAPATHS])
+{
+	double v[DATAPATHS][rounds];
+	clockid_t softirq = softirq_clock();
+	char text[80];
+
+	for (unsigned int i = 0; i < rounds; i++)
+		for (int d = 0; d < DATAPATHS; d++)
+			v[d][i] = rate(&lives[d], flows, span, softirq);
+	for (int d = 0; d < DATAPATHS; d++) {
+		result[d] = bench_median(v[d], rounds);
+		snprintf(text, sizeof(text), "%s, %u flow%s", lives[d].name, flows,
+			 flows > 1 ? "s" : "");
+		bench_report_value("live", text, result[d] / 1000, "kpps", 0, true);
+	}
+}
+
+void bench_live(bool quick)
+{
+	double one[DATAPATHS], thousand[DATAPATHS], many[DATAPATHS], span = quick ? 0.1 : 0.5;
+	unsigned int rounds = quick ? 3 : 7;
+
+	bench_report_part("Live UDP packets through veths, one core", "");
+	for (int d = 0; d < DATAPATHS; d++) {
+		ends_load(&lives[d]);
+		lab_open(&lives[d]);
+		if (lives[d].start(&lives[d]))
+			bench_die("starting \"%s\": %s", lives[d].name, strerror(errno));
+	}
+	rates_rows(1, rounds, span, one);
+	rates_rows(1000, rounds, span, thousand);
+	rates_rows(50000, rounds, span, many);
+	bench_report_value("live", "meshlb XDP / iptables, 1,000 flows",
+			   thousand[XDP] / thousand[IPTABLES], "x", 10, true);
+	bench_report_value("live", "meshlb XDP, 50,000 flows / 1,000 flows",
+			   many[XDP] / thousand[XDP], "x", 0.5, true);
+}
