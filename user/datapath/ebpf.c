@@ -34,20 +34,24 @@ static bool name_is_valid(const char *name)
 	size_t len = strlen(name);
 
 	return len && len < sizeof(((struct lb_dp *)0)->instance) && strspn(name, allowed) == len &&
-	       strcmp(name, ".") && strcmp(name, "..");
+	       strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
 static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
 {
 	*dp = NULL;
 	lb_libbpf_init();
-	if (!name_is_valid(opt->instance))
-		return lb_err_set(err, EINVAL,
-				  "instance \"%s\": should be 1 to 64 of letters, digits, `_.-`",
-				  opt->instance);
+	if (!name_is_valid(opt->instance)) {
+		lb_err_set(err, EINVAL,
+			   "instance \"%s\": should be 1 to 64 of letters, digits, `_.-`",
+			   opt->instance);
+		return -EINVAL;
+	}
 	*dp = calloc(1, sizeof(**dp));
-	if (!*dp)
-		return lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
+	if (!*dp) {
+		lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
+		return -ENOMEM;
+	}
 	snprintf((*dp)->instance, sizeof((*dp)->instance), "%s", opt->instance);
 	(*dp)->write = opt->write;
 	(*dp)->force = opt->force;
@@ -116,11 +120,12 @@ static int ebpf_open(struct lb_dp **dp, const struct lb_dp_options *opt, struct 
 static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 		       const struct lb_model *model, struct lb_err *err)
 {
-	int ret = dp_make(dp, opt, err);
+	const struct lb_dp_options writing = {
+		.instance = opt->instance, .write = true, .force = opt->force};
+	int ret = dp_make(dp, &writing, err);
 
 	if (ret)
 		return ret;
-	(*dp)->write = true;
 	ret = lb_instance_lock(*dp, true, err);
 	if (!ret)
 		ret = instance_open(*dp, err);

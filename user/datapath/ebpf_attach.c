@@ -48,8 +48,8 @@ int lb_link_keep(const struct lb_dp *dp, const char *pin, int fd)
 void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex)
 {
 	struct bpf_link_info info = {};
-	char path[LB_PIN_MAX];
 	int fd = lb_link_open(dp, pin, &info);
+	char path[LB_PIN_MAX];
 
 	if (fd < 0)
 		return;
@@ -109,7 +109,7 @@ static bool map_is_ours(const struct lb_dp *dp, __u32 id)
 
 bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id)
 {
-	__u32 maps[PROG_MAPS];
+	__u32 maps[PROG_MAPS] = {};
 	struct bpf_prog_info info = {.nr_map_ids = PROG_MAPS, .map_ids = (__u64)(uintptr_t)maps};
 
 	if (prog_info(id, &info))

@@ -208,7 +208,7 @@ static void conn_make(const struct table *t, const struct entry *e, const struct
 		age = meta_age(t, partner->meta);
 	if (age > LB_META_TICK_MASK / 2)
 		age = 0;
-	*c = (struct lb_conn){.proto = e->ref & LB_REF_UDP ? LB_UDP : LB_TCP,
+	*c = (struct lb_conn){.proto = (e->ref & LB_REF_UDP) ? LB_UDP : LB_TCP,
 			      .state = LB_META_STATE(e->meta),
 			      .half = !partner,
 			      .age = lb_clock_seconds(age),
@@ -231,7 +231,7 @@ static bool prefix_holds(const struct lb_endpoint *want, unsigned int bits,
 		return false;
 	if (want->family == LB_V4)
 		bits += 96;
-	if (memcmp(a, b, bits / 8))
+	if (memcmp(a, b, bits / 8) != 0)
 		return false;
 	return !(bits % 8) || !((a[bits / 8] ^ b[bits / 8]) >> (8 - bits % 8));
 }
@@ -253,7 +253,7 @@ static int service_find(struct lb_dp *dp, const char *name, __u32 *id, struct lb
 		return 0;
 	for (__u32 i = 1; i < dp->max_entries[LB_MAP_SERVICES]; i++) {
 		if (!lb_service_in_force(dp, i, lb_generation(dp)) ||
-		    strncmp(dp->services[i].name, name, LB_NAME_MAX))
+		    strncmp(dp->services[i].name, name, LB_NAME_MAX) != 0)
 			continue;
 		*id = i;
 		return 0;

@@ -74,7 +74,7 @@ static int hook_make(struct lb_dp *dp, struct lb_hook_want *want, const struct l
 	bool ours = known && record.flags & LB_IFACE_ATTACHED;
 	int tc, xdp;
 
-	if (ours && strcmp(record.name, want->name)) /* renamed: the pins bear the old name */
+	if (ours && strcmp(record.name, want->name) != 0) /* renamed: the pins bear the old name */
 		hooks_take_off(dp, record.name, want->ifindex);
 	if (!ours) {
 		/* Killed from here to the commit, the next apply must find what we did. */
@@ -137,7 +137,7 @@ void lb_hooks_plan_free(struct lb_hook_plan *plan)
 __u8 lb_iface_flags(const struct lb_xdp_features *features, const struct lb_link *link, bool native)
 {
 	static const char *const no[] = {"veth", "bridge", "vlan"};
-	bool xmit = native, tx = native && strcmp(link->kind, "veth");
+	bool xmit = native, tx = native && strcmp(link->kind, "veth") != 0;
 
 	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
 		xmit &= strcmp(link->kind, no[i]) != 0;
@@ -173,7 +173,7 @@ void lb_hooks_record(struct lb_dp *dp, const struct lb_hook_plan *plan)
 		now.wanted = want->wanted;
 		now.actual = want->actual;
 		now.attached = want->attached;
-		if (memcmp(&was, &now, sizeof(was)) && iface_put(dp, want->ifindex, &now))
+		if (memcmp(&was, &now, sizeof(was)) != 0 && iface_put(dp, want->ifindex, &now))
 			lb_warn("interface \"%s\": cannot be recorded", want->name);
 	}
 	if (lb_ifaces_read(dp, &ifindexes, &ifaces, &n, &err)) {
@@ -212,7 +212,7 @@ void lb_hooks_flags(struct lb_dp *dp, const struct lb_hook_plan *plan)
 		now.flags |= lb_iface_flags(&features, link, was.actual == LB_KIND_XDP);
 		/* Refused by a full map, XDP leaves the interface's packets to tc: slower, not
 		 * wrong. */
-		if (memcmp(&was, &now, sizeof(was)))
+		if (memcmp(&was, &now, sizeof(was)) != 0)
 			iface_put(dp, link->ifindex, &now);
 	}
 	lb_xdp_features_free(&features);

@@ -37,7 +37,7 @@ static void hook_fill(const struct lb_dp *dp, struct lb_hook_status *h, __u32 if
 		snprintf(h->trouble, sizeof(h->trouble), "it runs program %u, the instance's is %u",
 			 a.prog_id, dp->progs.id[hook]);
 	else if (!h->trouble[0] && !is_tc &&
-		 strcmp(a.mode, iface->actual == LB_KIND_XDP ? "native" : "generic"))
+		 strcmp(a.mode, iface->actual == LB_KIND_XDP ? "native" : "generic") != 0)
 		snprintf(h->trouble, sizeof(h->trouble), "it is in %s mode, should be \"%s\"",
 			 a.mode, lb_hook_kind_name(iface->actual));
 }

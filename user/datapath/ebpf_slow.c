@@ -46,7 +46,7 @@ void lb_slow_trim(const struct lb_dp *dp)
 	while (dir && (e = readdir(dir))) {
 		__u32 id;
 
-		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)))
+		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) != 0)
 			continue;
 		id = strtoul(e->d_name + strlen(PREFIX), NULL, 10);
 		if (id != dp->progs.id[LB_HOOK_XDP] && id != dp->progs.id[LB_HOOK_TC])

@@ -39,7 +39,7 @@ static __u32 tcx_in_front(int ifindex, __u32 ours)
 	char name[16];
 
 	for (int i = 0; i < n && ids[i] != ours; i++)
-		if (strcmp(lb_prog_name(ids[i], name), "meshlb_tc"))
+		if (strcmp(lb_prog_name(ids[i], name), "meshlb_tc") != 0)
 			return ids[i];
 	return 0;
 }

@@ -313,8 +313,8 @@ static int listen_point(struct lb_tx *tx, struct lb_tx_listen *l, __u32 service,
 		l->fix_flags = v.flags != l->flags;
 		return 0;
 	}
-	v.service[!slot] = service;
-	v.select = tx->next << 1 | !slot;
+	v.service[slot ^ 1] = service;
+	v.select = tx->next << 1 | (slot ^ 1);
 	if (!bpf_map_update_elem(fd, &l->key, &v, BPF_ANY))
 		return 0;
 	if (errno == E2BIG)
@@ -329,11 +329,13 @@ int lb_tx_listens(struct lb_tx *tx, struct lb_err *err)
 {
 	int ret = 0;
 
-	qsort(tx->wants, tx->n_wants, sizeof(*tx->wants), listen_cmp);
+	if (tx->n_wants)
+		qsort(tx->wants, tx->n_wants, sizeof(*tx->wants), listen_cmp);
 	for (size_t i = 0; i < tx->n_wants && !ret; i++)
 		ret = listen_point(tx, &tx->wants[i], tx->wants[i].service, err);
 	for (size_t i = 0; i < tx->n_olds && !ret; i++)
-		if (!bsearch(&tx->olds[i], tx->wants, tx->n_wants, sizeof(*tx->wants), listen_cmp))
+		if (!tx->n_wants ||
+		    !bsearch(&tx->olds[i], tx->wants, tx->n_wants, sizeof(*tx->wants), listen_cmp))
 			ret = listen_point(tx, &tx->olds[i], 0, err);
 	return ret;
 }
