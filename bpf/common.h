@@ -50,6 +50,7 @@ struct lb_packet {
 	__u8 family;	/* enum lb_family */
 	__u8 udp;	/* 0: TCP, 1: UDP, as enum lb_proto */
 	__u8 tcp_flags;
+	__u8 ttl;	/* or hop limit, before we count it down */
 };
 
 /* Slow-path functions return an id >= 0, or LB_STOP(reason). */

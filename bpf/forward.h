@@ -254,7 +254,7 @@ static __always_inline int lb_slow_reverse(const int hook, const int family, voi
 
 /* The slow way settles whatever comes: first packets, changes of state, the first of a tick. */
 static __always_inline int lb_slow(const int hook, const int family, void *ctx,
-				   struct lb_packet *p, __u8 ttl)
+				   struct lb_packet *p)
 {
 	__u8 ports = lb_port_to(p);
 	struct lb_conn_found e = {};
@@ -267,7 +267,7 @@ static __always_inline int lb_slow(const int hook, const int family, void *ctx,
 		from = lb_find(&p->flow, lb_find_kind(p, true), now, &hash, &e);
 	if (!to && !from && !ports)
 		return lb_stop(hook, LB_REASON_NO_SERVICE);
-	if (ttl <= 1)
+	if ((to || from) && p->ttl <= 1)
 		return lb_stop(hook, LB_REASON_TTL_EXPIRED);
 	if (from)
 		return lb_slow_reverse(hook, family, ctx, p, &e, now);

@@ -36,7 +36,6 @@ static __always_inline int lb_run_fast(const int hook, const int family, void *c
 static __always_inline int lb_run_slow(const int hook, const int family, void *ctx,
 				       struct lb_packet *p, void *data, void *end, __u32 frame)
 {
-	__u8 ttl;
 	int rc;
 
 	p->family = family;
@@ -45,9 +44,7 @@ static __always_inline int lb_run_slow(const int hook, const int family, void *c
 	if (rc)
 		return lb_stop(hook, LB_STOP_REASON(rc));
 	p->segment_len = p->segments == 1 ? p->ip_len : 0;
-	ttl = family == LB_V4 ? ((struct iphdr *)(data + LB_ETH_LEN))->ttl :
-				((struct ipv6hdr *)(data + LB_ETH_LEN))->hop_limit;
-	return lb_slow(hook, family, ctx, p, ttl);
+	return lb_slow(hook, family, ctx, p);
 }
 
 static __always_inline int lb_xdp(const int family, const bool fast, struct xdp_md *ctx,
@@ -163,6 +160,22 @@ int meshlb_xdp(struct xdp_md *ctx)
 /* Headers that the parser may need in the linear part. */
 #define LB_PULL (LB_ETH_LEN + 60 + 20)
 
+/* Since Linux 6.9 generic XDP may copy a packet (skb_pp_cow_data()) and forget skb->mac_len: then the
+ * data begins at the IP header here. Puts an Ethernet header in front again. */
+static __always_inline bool lb_tc_lacks_mac(struct __sk_buff *skb, const struct ethhdr *eth)
+{
+	return (skb->protocol == LB_ETH_P_IP || skb->protocol == LB_ETH_P_IPV6) &&
+	       eth->h_proto != skb->protocol;
+}
+
+static __noinline int lb_tc_give_mac(struct __sk_buff *skb)
+{
+	__u16 protocol = skb->protocol;
+
+	return bpf_skb_change_head(skb, LB_ETH_LEN, 0) ||
+	       bpf_skb_store_bytes(skb, LB_ETH_LEN - 2, &protocol, 2, 0);
+}
+
 SEC("tc")
 int meshlb_tc(struct __sk_buff *skb)
 {
@@ -176,6 +189,14 @@ int meshlb_tc(struct __sk_buff *skb)
 	}
 	if (data + LB_ETH_LEN > end)
 		return lb_stop(LB_HOOK_TC, LB_REASON_NOT_IP);
+	if (unlikely(lb_tc_lacks_mac(skb, data))) {
+		if (lb_tc_give_mac(skb))
+			return lb_stop(LB_HOOK_TC, LB_REASON_REWRITE_FAILED);
+		data = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+		if (data + LB_ETH_LEN > end)
+			return lb_stop(LB_HOOK_TC, LB_REASON_NOT_IP);
+	}
 	if (unlikely(skb->pkt_type)) /* not PACKET_HOST */
 		return lb_stop(LB_HOOK_TC, LB_REASON_NOT_UNICAST);
 	if (unlikely(skb->vlan_present))

@@ -128,6 +128,7 @@ const volatile __u32 lb_tick_shift = 8;
 
 /* Ticks that an entry lives without a packet, by state; the loader computes them from seconds. */
 const volatile __u32 lb_timeouts[16] = {
+	[LB_CONN_BUSY] = 0xffffffff, /* never given up: its writer is at work */
 	[LB_CONN_SYN_SENT] = 30,
 	[LB_CONN_SYN_RECV] = 30,
 	[LB_CONN_ESTABLISHED] = 14400,

@@ -62,6 +62,7 @@ static __always_inline int lb_parse_ipv4(struct lb_packet *p, void *data, void *
 		return LB_STOP(LB_REASON_FRAGMENT);
 	p->flow.saddr[0] = ip->saddr;
 	p->flow.daddr[0] = ip->daddr;
+	p->ttl = ip->ttl;
 	p->l4 = LB_ETH_LEN + header;
 	if (likely(ip->protocol == IPPROTO_TCP))
 		return lb_parse_tcp(p, (void *)ip + header, end, p->ip_len - header);
@@ -123,6 +124,7 @@ static __always_inline int lb_parse_ipv6(struct lb_packet *p, void *data, void *
 	if (unlikely(p->ip_len > frame - LB_ETH_LEN))
 		return LB_STOP(LB_REASON_MALFORMED);
 	__builtin_memcpy(p->flow.saddr, &ip->saddr, 32);
+	p->ttl = ip->hop_limit;
 	next = ip->nexthdr;
 	if (unlikely(next != IPPROTO_TCP && next != IPPROTO_UDP)) {
 		next = lb_parse_ext(data, end, next, &at);
