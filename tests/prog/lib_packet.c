@@ -26,6 +26,11 @@ struct pkt_addr pkt_addr(const char *text)
 	return a;
 }
 
+const char *pkt_addr_str(char out[64], const struct pkt_addr *a)
+{
+	return inet_ntop(a->family == 4 ? AF_INET : AF_INET6, a->b, out, 64);
+}
+
 bool pkt_addr_equal(const struct pkt_addr *a, const struct pkt_addr *b)
 {
 	return a->family == b->family && !memcmp(a->b, b->b, a->family == 4 ? 4 : 16);

@@ -50,6 +50,7 @@ struct pkt_addr {
 	uint8_t b[16];
 };
 struct pkt_addr pkt_addr(const char *text); /* aborts on nonsense */
+const char *pkt_addr_str(char out[64], const struct pkt_addr *a);
 bool pkt_addr_equal(const struct pkt_addr *a, const struct pkt_addr *b);
 
 struct pkt_end {

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * lib_flow.c - connections, packet by packet.
+ */
+#include "lib_flow.h"
+
+static struct run_result result;
+
+static int judge(const struct flow *f, uint32_t ifindex, const struct pkt *p,
+		 const struct pkt_end *to, bool reverse)
+{
+	char why[WHY_SIZE];
+
+	if (result.forwarded
+		    ? judge_forwarded(f->run, f->hook, ifindex, p, &result, to, reverse, why)
+		    : judge_accounts(p, &result, why)) {
+		judge_report(reverse ? "an answer" : "a client's packet", f->hook, why, p, &result);
+		return FLOW_WRONG;
+	}
+	return result.reason;
+}
+
+int flow_send(struct flow *f, uint8_t flags)
+{
+	struct pkt_spec s = {.src = f->client,
+			     .dst = f->service,
+			     .sport = f->cport,
+			     .dport = f->sport,
+			     .proto = f->proto,
+			     .flags = flags,
+			     .payload = 11};
+	struct pkt_view v;
+	struct pkt p;
+
+	pkt_build(&p, &s);
+	if (run_packet(f->run, f->hook, f->run->net.c0, &p, &result))
+		return FLOW_WRONG;
+	pkt_parse(result.out.data, result.out.len, &v);
+	if (result.forwarded)
+		f->backend = v.dst;
+	return judge(f, f->run->net.c0, &p, &v.dst, false);
+}
+
+int flow_answer(struct flow *f, uint8_t flags)
+{
+	static const uint8_t b0_mac[6] = NET_B0_MAC;
+	struct pkt_end to = pkt_end(f->service, f->sport);
+	char from[64];
+	struct pkt_spec s = {.src = pkt_addr_str(from, &f->backend.addr),
+			     .dst = f->client,
+			     .sport = f->backend.port,
+			     .dport = f->cport,
+			     .proto = f->proto,
+			     .flags = flags,
+			     .payload = 7,
+			     .dmac = b0_mac};
+	struct pkt p;
+
+	pkt_build(&p, &s);
+	if (run_packet(f->run, f->hook, f->run->net.b0, &p, &result))
+		return FLOW_WRONG;
+	return judge(f, f->run->net.b0, &p, &to, true);
+}
+
+int flow_establish(struct flow *f)
+{
+	int rc = flow_send(f, PKT_SYN);
+
+	if (rc == RUN_FORWARDED)
+		rc = flow_answer(f, PKT_SYN | PKT_ACK);
+	if (rc == RUN_FORWARDED && f->proto != PKT_UDP)
+		rc = flow_send(f, PKT_ACK);
+	return rc;
+}
+
+int flow_state(const struct flow *f, int reverse)
+{
+	struct pkt_end client = pkt_end(f->client, f->cport);
+	struct pkt_end service = pkt_end(f->service, f->sport);
+	struct run_entries e;
+
+	run_entries(f->run, f->proto, &client, &service, &e);
+	return e.n[reverse] == 1 ? e.state[reverse] : -1;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * lib_flow.h - whole connections, packet by packet, for the tests of what lasts longer than one.
+ */
+#ifndef LIB_FLOW_H
+#define LIB_FLOW_H
+
+#include "lib_judge.h"
+
+struct flow {
+	struct run *run;
+	enum lb_hook hook;
+	const char *client, *service;
+	uint16_t cport, sport;
+	uint8_t proto;          /* 0: TCP */
+	struct pkt_end backend; /* that took its last packet */
+};
+
+/* One packet of the client, or of `backend`; TCP's flags. Returns the reason, or RUN_FORWARDED. A
+ * forwarded packet has been judged whole; prints and returns FLOW_WRONG if it was not right. */
+#define FLOW_WRONG (-2)
+int flow_send(struct flow *f, uint8_t flags);
+int flow_answer(struct flow *f, uint8_t flags);
+
+/* A TCP handshake, or a datagram and its answer. RUN_FORWARDED, or the first that was not. */
+int flow_establish(struct flow *f);
+
+/* State of its forward (0) or reverse (1) entry; -1: none or several. */
+int flow_state(const struct flow *f, int reverse);
+
+#endif
