@@ -182,7 +182,8 @@ void run_next_version(struct run *r, uint32_t id, const struct run_service *s, u
 	update(r->skel->maps.lb_services, &id, &service);
 }
 
-void run_remove_listen(struct run *r, const struct run_listen *l, uint32_t generation)
+void run_put_listen(struct run *r, const struct run_listen *l, uint32_t service,
+		    uint32_t generation)
 {
 	struct pkt_addr a = pkt_addr(l->addr);
 	struct lb_listen_key key = {
@@ -192,9 +193,14 @@ void run_remove_listen(struct run *r, const struct run_listen *l, uint32_t gener
 
 	must(bpf_map_lookup_elem(bpf_map__fd(r->skel->maps.lb_listens), &key, &v), "lb_listens");
 	slot = !lb_slot(v.select, r->config->generation);
-	v.service[slot] = 0;
+	v.service[slot] = service;
 	v.select = generation << 1 | slot;
 	update(r->skel->maps.lb_listens, &key, &v);
+}
+
+void run_remove_listen(struct run *r, const struct run_listen *l, uint32_t generation)
+{
+	run_put_listen(r, l, 0, generation);
 }
 
 uint32_t run_backend_id(struct run *r, uint32_t service, const struct pkt_end *at)

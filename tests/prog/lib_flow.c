@@ -6,18 +6,35 @@
 
 static struct run_result result;
 
-static int judge(const struct flow *f, uint32_t ifindex, const struct pkt *p,
-		 const struct pkt_end *to, bool reverse)
+static int run_hook(const struct flow *f, enum lb_hook hook, uint32_t ifindex, const struct pkt *p,
+		    const struct pkt_end *to)
 {
 	char why[WHY_SIZE];
+	struct pkt_view v;
+	int rc;
 
-	if (result.forwarded
-		    ? judge_forwarded(f->run, f->hook, ifindex, p, &result, to, reverse, why)
-		    : judge_accounts(p, &result, why)) {
-		judge_report(reverse ? "an answer" : "a client's packet", f->hook, why, p, &result);
+	if (run_packet(f->run, hook, ifindex, p, &result))
 		return FLOW_WRONG;
-	}
-	return result.reason;
+	pkt_parse(result.out.data, result.out.len, &v);
+	rc = result.forwarded
+		     ? judge_forwarded(f->run, hook, ifindex, p, &result, to ? to : &v.dst, to, why)
+		     : judge_accounts(p, &result, why);
+	if (!rc)
+		return result.reason;
+	judge_report(to ? "an answer" : "a client's packet", hook, why, p, &result);
+	return FLOW_WRONG;
+}
+
+/* As on an interface with both programs: what XDP leaves to tc comes there. `to`: what an answer's
+ * source must become. */
+static int run_flow(const struct flow *f, uint32_t ifindex, const struct pkt *p,
+		    const struct pkt_end *to)
+{
+	int rc = run_hook(f, f->hook, ifindex, p, to);
+
+	if (rc == LB_REASON_TO_TC && f->hook == LB_HOOK_XDP && !f->alone)
+		rc = run_hook(f, LB_HOOK_TC, ifindex, p, to);
+	return rc;
 }
 
 int flow_send(struct flow *f, uint8_t flags)
@@ -31,14 +48,14 @@ int flow_send(struct flow *f, uint8_t flags)
 			     .payload = 11};
 	struct pkt_view v;
 	struct pkt p;
+	int rc;
 
 	pkt_build(&p, &s);
-	if (run_packet(f->run, f->hook, f->run->net.c0, &p, &result))
-		return FLOW_WRONG;
+	rc = run_flow(f, f->run->net.c0, &p, NULL);
 	pkt_parse(result.out.data, result.out.len, &v);
-	if (result.forwarded)
+	if (rc == RUN_FORWARDED)
 		f->backend = v.dst;
-	return judge(f, f->run->net.c0, &p, &v.dst, false);
+	return rc;
 }
 
 int flow_answer(struct flow *f, uint8_t flags)
@@ -57,9 +74,7 @@ int flow_answer(struct flow *f, uint8_t flags)
 	struct pkt p;
 
 	pkt_build(&p, &s);
-	if (run_packet(f->run, f->hook, f->run->net.b0, &p, &result))
-		return FLOW_WRONG;
-	return judge(f, f->run->net.b0, &p, &to, true);
+	return run_flow(f, f->run->net.b0, &p, &to);
 }
 
 int flow_establish(struct flow *f)

@@ -70,6 +70,8 @@ struct run_service {
 uint32_t run_add_service(struct run *r, const struct run_service *s); /* its id */
 /* Another version of service `id`, in force from `generation` on; its listens are not changed. */
 void run_next_version(struct run *r, uint32_t id, const struct run_service *s, uint32_t generation);
+void run_put_listen(struct run *r, const struct run_listen *l, uint32_t service,
+		    uint32_t generation);
 void run_remove_listen(struct run *r, const struct run_listen *l, uint32_t generation);
 uint32_t run_backend_id(struct run *r, uint32_t service, const struct pkt_end *at); /* 0: none */
 

@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test_flows.c - what becomes of connections: their states and ends, changes of services under
+ * them, next hops that change; by both hooks.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib_flow.h"
+
+/* Ids are given in this order, from 1. */
+enum { WEB = 1, DNS, OTHER, PARTLY };
+static const struct run_service services[] = {
+	{"web", LB_SCHED_RR, .listens = {{NET_VIP, 80, LB_TCP}, {NET_VIP6, 80, LB_TCP}},
+	 .backends = {{"10.1.0.11", 8080, 1}, {"fd00:1::11", 8080, 1}}},
+	{"dns", LB_SCHED_RR, .listens = {{NET_VIP, 53, LB_UDP}, {NET_VIP6, 53, LB_UDP}},
+	 .backends = {{"10.1.0.11", 5353, 1}, {"fd00:1::11", 5353, 1}}},
+	/* These share a backend with web. */
+	{"other", LB_SCHED_RR, .listens = {{NET_VIP, 81, LB_TCP}},
+	 .backends = {{"10.1.0.11", 8080, 1}}},
+	{"partly", LB_SCHED_RR, .listens = {{NET_VIP, 82, LB_TCP}},
+	 .backends = {{"10.1.0.11", 8080, 1}, {"10.1.0.12", 8080, 1}}},
+};
+
+static const struct run_service web_moved = {
+	"web", LB_SCHED_RR, .backends = {{"10.1.0.12", 8080, 1}, {"fd00:1::12", 8080, 1}}};
+static const struct run_service dns_moved = {
+	"dns", LB_SCHED_RR, .backends = {{"10.1.0.12", 5353, 1}, {"fd00:1::12", 5353, 1}}};
+static const struct run_service web_drained = {
+	"web", LB_SCHED_RR, .backends = {{"10.1.0.11", 8080, 0}, {"fd00:1::11", 8080, 1}}};
+
+static struct run run;
+static enum lb_hook hook;
+static uint16_t next_port = 20000;
+
+static struct flow tcp(void)
+{
+	return (struct flow){.run = &run,
+			     .hook = hook,
+			     .client = NET_CLIENT,
+			     .service = NET_VIP,
+			     .cport = next_port++,
+			     .sport = 80};
+}
+
+static struct flow udp(void)
+{
+	return (struct flow){.run = &run,
+			     .hook = hook,
+			     .client = NET_CLIENT,
+			     .service = NET_VIP,
+			     .cport = next_port++,
+			     .sport = 53,
+			     .proto = PKT_UDP};
+}
+
+static void expect_states(const struct flow *f, int state)
+{
+	assert_int_equal(flow_state(f, 0), state);
+	assert_int_equal(flow_state(f, 1), state);
+}
+
+static void test_tcp_states(void **state)
+{
+	struct flow f = tcp();
+
+	(void)state;
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_SYN_SENT);
+	assert_int_equal(flow_answer(&f, PKT_SYN | PKT_ACK), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_SYN_RECV);
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED); /* repeated: no change */
+	expect_states(&f, LB_CONN_SYN_RECV);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_ESTABLISHED);
+	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_ESTABLISHED);
+	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_FIN_CLIENT);
+	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED); /* it may send on */
+	expect_states(&f, LB_CONN_FIN_CLIENT);
+	assert_int_equal(flow_answer(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_CLOSING);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_CLOSING);
+	/* The client uses the port again. */
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_SYN_SENT);
+}
+
+static void test_tcp_other_ends(void **state)
+{
+	struct flow f = tcp();
+
+	(void)state;
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_FIN_BACKEND);
+	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_CLOSING);
+	f = tcp();
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(flow_send(&f, PKT_RST), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_CLOSED);
+	f = tcp();
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&f, PKT_RST | PKT_ACK), RUN_FORWARDED); /* refused */
+	expect_states(&f, LB_CONN_CLOSED);
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_SYN_SENT);
+}
+
+static void test_udp_states(void **state)
+{
+	struct flow f = udp();
+
+	(void)state;
+	assert_int_equal(flow_send(&f, 0), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_UDP_NEW);
+	assert_int_equal(flow_send(&f, 0), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_UDP_NEW);
+	assert_int_equal(flow_answer(&f, 0), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_UDP);
+}
+
+/* Drives a connection to a state that it keeps when nothing more comes. */
+static struct flow reach(int wanted)
+{
+	bool is_udp = wanted == LB_CONN_UDP || wanted == LB_CONN_UDP_NEW;
+	struct flow f = is_udp ? udp() : tcp();
+
+	if (wanted == LB_CONN_SYN_SENT || wanted == LB_CONN_SYN_RECV || wanted == LB_CONN_UDP_NEW)
+		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	else
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	if (wanted == LB_CONN_SYN_RECV)
+		flow_answer(&f, PKT_SYN | PKT_ACK);
+	if (wanted == LB_CONN_FIN_CLIENT || wanted == LB_CONN_CLOSING)
+		flow_send(&f, PKT_FIN | PKT_ACK);
+	if (wanted == LB_CONN_FIN_BACKEND || wanted == LB_CONN_CLOSING)
+		flow_answer(&f, PKT_FIN | PKT_ACK);
+	if (wanted == LB_CONN_CLOSED)
+		flow_send(&f, PKT_RST);
+	expect_states(&f, wanted);
+	return f;
+}
+
+static void test_expiry(void **state)
+{
+	(void)state;
+	for (int s = LB_CONN_SYN_SENT; s < LB_CONN_STATES; s++) {
+		uint32_t timeout = run.skel->rodata->lb_timeouts[s];
+		struct flow f = reach(s);
+
+		run_clock(&run, run_now(&run) + timeout);
+		assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+		f = reach(s);
+		run_clock(&run, run_now(&run) + timeout + 1);
+		assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
+		if (f.proto != PKT_UDP)
+			assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_NO_CONNECTION);
+		else
+			assert_int_equal(flow_send(&f, 0), RUN_FORWARDED); /* anew */
+		run_forget_connections(&run);
+	}
+}
+
+/* Packets of one side keep both entries alive. */
+static void test_one_side_keeps_both(void **state)
+{
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct flow f = udp();
+
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+		for (int i = 0; i < 200; i++) {
+			run_clock(&run, run_now(&run) + 1 + i % 7);
+			assert_int_equal(side ? flow_answer(&f, 0) : flow_send(&f, 0),
+					 RUN_FORWARDED);
+		}
+		assert_int_equal(side ? flow_send(&f, 0) : flow_answer(&f, 0), RUN_FORWARDED);
+		assert_int_equal(flow_state(&f, !side), LB_CONN_UDP);
+	}
+}
+
+/* Takes one entry of each connection out of the table. */
+static void lose_entries(bool reverse)
+{
+	for (uint32_t i = 0; i < run.buckets4 * LB_CONN4_SLOTS; i++) {
+		struct lb_conn_head *h = &run.conn4[i / LB_CONN4_SLOTS].head[i % LB_CONN4_SLOTS];
+
+		if (LB_META_STATE(h->meta) > LB_CONN_BUSY && !(h->ref & LB_REF_REVERSE) == !reverse)
+			h->meta = LB_META(LB_META_VERSION(h->meta), LB_CONN_DEAD, 0);
+	}
+}
+
+static void test_lost_reverse_entry_comes_back(void **state)
+{
+	struct flow f = tcp();
+
+	(void)state;
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	lose_entries(true);
+	assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
+	for (int i = 0; i < 8; i++) {
+		run_clock(&run, run_now(&run) + 1);
+		assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+	}
+	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+	expect_states(&f, LB_CONN_ESTABLISHED);
+}
+
+/* A change is in force from its generation on, not before. */
+static void test_commit(void **state)
+{
+	struct pkt_end old = pkt_end("10.1.0.11", 8080), new = pkt_end("10.1.0.12", 8080);
+	struct flow before = tcp(), f = tcp();
+	uint32_t generation = run.config->generation;
+
+	(void)state;
+	assert_int_equal(flow_establish(&before), RUN_FORWARDED);
+	run_next_version(&run, WEB, &web_moved, generation + 1);
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	assert_true(pkt_addr_equal(&f.backend.addr, &old.addr));
+	run.config->generation = generation + 1;
+	f = tcp();
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	assert_true(pkt_addr_equal(&f.backend.addr, &new.addr));
+	/* What is open stays where it is. */
+	assert_int_equal(flow_send(&before, PKT_ACK), RUN_FORWARDED);
+	assert_true(pkt_addr_equal(&before.backend.addr, &old.addr));
+	run_next_version(&run, WEB, &services[WEB - 1], generation + 2);
+	run.config->generation = generation + 2;
+	f = tcp();
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	assert_true(pkt_addr_equal(&f.backend.addr, &old.addr));
+}
+
+static void test_drain(void **state)
+{
+	struct flow open = tcp(), f = tcp();
+
+	(void)state;
+	assert_int_equal(flow_establish(&open), RUN_FORWARDED);
+	run_next_version(&run, WEB, &web_drained, ++run.config->generation);
+	assert_int_equal(flow_send(&f, PKT_SYN), LB_REASON_NO_BACKEND);
+	assert_int_equal(flow_send(&open, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&open, PKT_ACK), RUN_FORWARDED);
+	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+}
+
+static void test_removed_listen(void **state)
+{
+	const struct run_listen *l = &services[OTHER - 1].listens[0];
+	struct flow open = tcp(), f = tcp();
+
+	(void)state;
+	open.sport = f.sport = l->port;
+	assert_int_equal(flow_establish(&open), RUN_FORWARDED);
+	run_remove_listen(&run, l, ++run.config->generation);
+	assert_int_equal(flow_send(&f, PKT_SYN), LB_REASON_NO_SERVICE);
+	assert_int_equal(flow_send(&open, PKT_ACK), RUN_FORWARDED);
+	run_put_listen(&run, l, OTHER, ++run.config->generation);
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+}
+
+/* TCP towards a removed backend ends; UDP, and a SYN, get another one. `reused`: and the id has
+ * gone to another backend by now. */
+static void remove_backend(bool reused)
+{
+	struct pkt_end old = pkt_end("10.1.0.11", 8080), old_dns = pkt_end("10.1.0.11", 5353);
+	uint32_t ids[2] = {run_backend_id(&run, WEB, &old), run_backend_id(&run, DNS, &old_dns)};
+	struct lb_backend saved[2] = {run.backends[ids[0]], run.backends[ids[1]]};
+	struct flow data = tcp(), syn = tcp(), datagram = udp();
+
+	assert_int_equal(flow_establish(&data), RUN_FORWARDED);
+	assert_int_equal(flow_establish(&syn), RUN_FORWARDED);
+	assert_int_equal(flow_establish(&datagram), RUN_FORWARDED);
+	run_next_version(&run, WEB, &web_moved, ++run.config->generation);
+	run_next_version(&run, DNS, &dns_moved, ++run.config->generation);
+	for (int i = 0; i < 2; i++) {
+		run.backends[ids[i]].state = reused ? LB_BACKEND_LIVE : LB_BACKEND_GONE;
+		run.backends[ids[i]].addr.b[15] += reused; /* not 10.1.0.11 any more */
+		run.backends[ids[i]].reuse += reused;
+		run.backends[ids[i]].nexthop = 0;
+	}
+	assert_int_equal(flow_send(&data, PKT_ACK), LB_REASON_BACKEND_GONE);
+	assert_int_equal(flow_send(&syn, PKT_SYN), RUN_FORWARDED);
+	assert_int_equal(syn.backend.addr.b[3], 12);
+	assert_int_equal(flow_answer(&syn, PKT_SYN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_send(&datagram, 0), RUN_FORWARDED);
+	assert_int_equal(datagram.backend.addr.b[3], 12);
+	assert_int_equal(flow_answer(&datagram, 0), RUN_FORWARDED);
+	for (int i = 0; i < 2; i++)
+		run.backends[ids[i]] = saved[i];
+	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+	run_next_version(&run, DNS, &services[DNS - 1], ++run.config->generation);
+}
+
+static void test_removed_backend(void **state)
+{
+	(void)state;
+	remove_backend(false);
+}
+
+static void test_reused_backend_id(void **state)
+{
+	(void)state;
+	remove_backend(true);
+}
+
+/* One client address and port towards one backend by two services: the answers could not be told
+ * apart. */
+static void test_collision(void **state)
+{
+	struct flow web = tcp(), other = web, partly = web;
+
+	(void)state;
+	other.sport = 81;
+	partly.sport = 82;
+	assert_int_equal(flow_establish(&web), RUN_FORWARDED);
+	assert_int_equal(flow_send(&other, PKT_SYN), LB_REASON_COLLISION);
+	for (int i = 0; i < 2; i++) { /* whoever's turn it is */
+		assert_int_equal(flow_establish(&partly), RUN_FORWARDED);
+		assert_int_equal(partly.backend.addr.b[3], 12);
+		partly.cport = web.cport = next_port++;
+		assert_int_equal(flow_establish(&web), RUN_FORWARDED);
+	}
+	assert_int_equal(flow_answer(&web, PKT_ACK), RUN_FORWARDED);
+	/* Once the first one is over, the second may have the backend. */
+	other.cport = web.cport;
+	assert_int_equal(flow_send(&other, PKT_SYN), LB_REASON_COLLISION);
+	run_clock(&run, run_now(&run) + run.skel->rodata->lb_timeouts[LB_CONN_ESTABLISHED] + 1);
+	assert_int_equal(flow_send(&other, PKT_SYN), RUN_FORWARDED);
+}
+
+static void test_counters(void **state)
+{
+	struct pkt_end at = pkt_end("10.1.0.11", 8080);
+	uint32_t id = run_backend_id(&run, WEB, &at);
+	struct lb_counters before, after;
+	struct flow f = tcp();
+
+	(void)state;
+	run_counters(&run, id, &before);
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+	run_counters(&run, id, &after);
+	assert_int_equal(after.connections - before.connections, 1);
+	assert_int_equal(after.packets[0] - before.packets[0], 2);
+	assert_int_equal(after.packets[1] - before.packets[1], 3);
+	assert_int_equal(after.bytes[0] - before.bytes[0], 2 * (40 + 11));
+	assert_int_equal(after.bytes[1] - before.bytes[1], 3 * (40 + 7));
+}
+
+static void test_forwarding_off(void **state)
+{
+	struct flow f = tcp(), new = tcp();
+
+	(void)state;
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	run_clock(&run, run_now(&run) + 1); /* what is known of the way is known for a tick */
+	assert_int_equal(net_sysctl("ipv4/conf/c0/forwarding", 0), 0);
+	assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_FORWARDING_OFF);
+	assert_int_equal(flow_send(&new, PKT_SYN), LB_REASON_FORWARDING_OFF);
+	assert_int_equal(net_sysctl("ipv4/conf/c0/forwarding", 1), 0);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+}
+
+/* The route to the backend goes away and comes back. */
+static void test_route_changes(void **state)
+{
+	struct flow f = tcp();
+
+	(void)state;
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(system("ip route add unreachable 10.1.0.11/32"), 0);
+	run_clock(&run, run_now(&run) + 1);
+	assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_NO_ROUTE);
+	assert_int_equal(system("ip route del unreachable 10.1.0.11/32"), 0);
+	run_clock(&run, run_now(&run) + 1);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+}
+
+/* An interface to which XDP cannot transmit: tc does it. */
+static void test_no_xmit(void **state)
+{
+	struct flow f = tcp();
+
+	(void)state;
+	f.alone = true;
+	run_iface_flags(&run, run.net.b0, LB_IFACE_ATTACHED);
+	run_clock(&run, run_now(&run) + 10);
+	for (int i = 0; i < 3; i++) {
+		f.hook = LB_HOOK_XDP;
+		assert_int_equal(flow_send(&f, PKT_SYN), LB_REASON_TO_TC);
+		f.hook = LB_HOOK_TC;
+		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	}
+	run_iface_flags(&run, run.net.b0, LB_IFACE_XMIT | LB_IFACE_TX | LB_IFACE_ATTACHED);
+	run_clock(&run, run_now(&run) + 10);
+	f.hook = LB_HOOK_XDP;
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+}
+
+/* One packet of a next hop every 8 ticks goes by tc, so that the kernel probes the neighbour. */
+static void test_neighbour_probes(void **state)
+{
+	struct flow f = tcp();
+	int to_tc = 0, other = 0;
+
+	(void)state;
+	f.hook = LB_HOOK_XDP;
+	f.alone = true;
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	for (int i = 0; i < 80 * 4; i++) {
+		int rc;
+
+		if (i % 4 == 0)
+			run_clock(&run, run_now(&run) + 1);
+		rc = flow_send(&f, PKT_ACK);
+		to_tc += rc == LB_REASON_TO_TC;
+		other += rc != LB_REASON_TO_TC && rc != RUN_FORWARDED;
+	}
+	assert_int_equal(other, 0);
+	assert_int_equal(to_tc, 80 / 8);
+}
+
+static int fresh(void **state)
+{
+	(void)state;
+	run_forget_connections(&run);
+	run_clock(&run, 8193); /* XDP probes no neighbour in it: see test_neighbour_probes() */
+	return 0;
+}
+
+#define FLOW_TEST(f) cmocka_unit_test_setup(f, fresh)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		FLOW_TEST(test_tcp_states),
+		FLOW_TEST(test_tcp_other_ends),
+		FLOW_TEST(test_udp_states),
+		FLOW_TEST(test_expiry),
+		FLOW_TEST(test_one_side_keeps_both),
+		FLOW_TEST(test_lost_reverse_entry_comes_back),
+		FLOW_TEST(test_commit),
+		FLOW_TEST(test_drain),
+		FLOW_TEST(test_removed_listen),
+		FLOW_TEST(test_removed_backend),
+		FLOW_TEST(test_reused_backend_id),
+		FLOW_TEST(test_collision),
+		FLOW_TEST(test_counters),
+		FLOW_TEST(test_forwarding_off),
+		FLOW_TEST(test_route_changes),
+		FLOW_TEST(test_no_xmit),
+		FLOW_TEST(test_neighbour_probes),
+	};
+	int rc = run_open(&run, 1024, 256, 4), failed = 0;
+
+	if (rc) {
+		fprintf(stderr, "test_flows: loading the programs: %s\n", strerror(-rc));
+		return 1;
+	}
+	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
+		run_add_service(&run, &services[i]);
+	for (int h = 0; h < LB_HOOKS; h++) {
+		hook = h;
+		failed += cmocka_run_group_tests_name(h == LB_HOOK_XDP ? "flows, XDP" : "flows, tc",
+						      tests, NULL, NULL);
+	}
+	run_close(&run);
+	return failed;
+}
