@@ -45,7 +45,6 @@ struct lb_packet {
 	__u32 ip_len;	/* IP header and payload, bytes */
 	__u32 segments; /* packets on the wire: more than 1 for GSO */
 	__u32 ifindex;	/* it came in by */
-	__u32 segment_len; /* what must fit the MTU: IP bytes, 0 for GSO */
 	__u16 l4;	/* offset of the TCP or UDP header from the frame's start */
 	__u8 family;	/* enum lb_family */
 	__u8 udp;	/* 0: TCP, 1: UDP, as enum lb_proto */

@@ -82,7 +82,8 @@ static __always_inline int lb_emit(const int hook, const int family, const bool 
 			return LB_AGAIN;
 		return lb_stop(hook, hook == LB_HOOK_XDP ? LB_REASON_TO_TC : LB_REASON_NO_ROUTE);
 	}
-	if (unlikely(p->segment_len > nh->mtu))
+	/* A GSO packet leaves in segments that fitted the sender's MTU. */
+	if (unlikely(p->segments == 1 && p->ip_len > nh->mtu))
 		return fast ? LB_AGAIN : lb_stop(hook, LB_REASON_TOO_BIG);
 	if (hook == LB_HOOK_TC)
 		return lb_emit_tc(family, reverse, ctx, p, r, nh, backend);

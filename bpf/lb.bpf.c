@@ -28,8 +28,6 @@ static __always_inline int lb_run_fast(const int hook, const int family, void *c
 	p->family = family;
 	if (unlikely(!lb_parse_fast(family, p, data, end, frame)))
 		return LB_AGAIN;
-	/* A GSO packet leaves in segments that fitted the sender's MTU. */
-	p->segment_len = p->segments == 1 ? p->ip_len : 0;
 	return lb_fast(hook, family, ctx, p);
 }
 
@@ -43,7 +41,6 @@ static __always_inline int lb_run_slow(const int hook, const int family, void *c
 			       lb_parse_ipv6(p, data, end, frame);
 	if (rc)
 		return lb_stop(hook, LB_STOP_REASON(rc));
-	p->segment_len = p->segments == 1 ? p->ip_len : 0;
 	return lb_slow(hook, family, ctx, p);
 }
 

@@ -136,9 +136,13 @@ __noinline int lb_reverse_put(const struct lb_packet *p, __u32 id, __u32 state, 
 	if (!p)
 		return LB_STOP(LB_REASON_BAD_STATE);
 	if (lb_reverse_find(p, id, now, &hash, &e)) {
-		if (!lb_conn_is_mine(p, &e))
+		bool mine = lb_conn_is_mine(p, &e);
+
+		/* A connection that is over gives its flow up, as a host's TIME_WAIT does to a SYN. */
+		if (!mine && LB_META_STATE(e.meta) != LB_CONN_CLOSING &&
+		    LB_META_STATE(e.meta) != LB_CONN_CLOSED)
 			return LB_STOP(LB_REASON_COLLISION);
-		if (LB_REF_BACKEND(e.ref) == id) {
+		if (mine && LB_REF_BACKEND(e.ref) == id) {
 			/* Its next hop was not confirmed now: forget it before the tick moves. */
 			if (LB_META_TICK(e.meta) != now)
 				lb_conn_set_aux(p->family, e.pos, e.meta, e.ref, 0);
@@ -146,7 +150,7 @@ __noinline int lb_reverse_put(const struct lb_packet *p, __u32 id, __u32 state, 
 				    lb_conn_later(state, LB_META_STATE(e.meta)), now);
 			return 0;
 		}
-		lb_conn_remove(p->family, e.pos, e.meta); /* of a former life of the same flow */
+		lb_conn_remove(p->family, e.pos, e.meta);
 	}
 	if (lb_conn_insert(p, &hash, id | LB_REF_REVERSE | (p->udp ? LB_REF_UDP : 0), state, now) < 0)
 		return LB_STOP(LB_REASON_TABLE_FULL);
