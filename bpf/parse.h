@@ -35,8 +35,9 @@ static __always_inline int lb_parse_udp(struct lb_packet *p, struct udphdr *udp,
 	p->flow.ports = *(__u32 *)udp;
 	p->tcp_flags = 0;
 	/* 0 is the length of a GSO packet above 64 KiB (RFC 2675's convention). */
-	if (unlikely(udp->len && (bpf_ntohs(udp->len) < sizeof(*udp) ||
-				  bpf_ntohs(udp->len) > room)))
+	if (!udp->len && p->segments > 1)
+		return 0;
+	if (unlikely(bpf_ntohs(udp->len) < sizeof(*udp) || bpf_ntohs(udp->len) > room))
 		return LB_STOP(LB_REASON_MALFORMED);
 	return 0;
 }

@@ -206,8 +206,6 @@ static __noinline int lb_conn_open(void *ctx, struct lb_packet *p, __u32 ports, 
 	v = lb_service_version(s, generation);
 	if (!v->present)
 		return LB_STOP(LB_REASON_NO_SERVICE);
-	if (p->ttl <= 1)
-		return LB_STOP(LB_REASON_TTL_EXPIRED);
 	state = p->udp ? LB_CONN_UDP_NEW : LB_CONN_SYN_SENT;
 	if (!p->udp && (p->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK | LB_TCP_RST)) != LB_TCP_SYN) {
 		/* Not the start of a connection: only where any node would choose the same. */
@@ -215,6 +213,8 @@ static __noinline int lb_conn_open(void *ctx, struct lb_packet *p, __u32 ports, 
 			return LB_STOP(LB_REASON_NO_CONNECTION);
 		state = LB_CONN_SYN_RECV;
 	}
+	if (p->ttl <= 1)
+		return LB_STOP(LB_REASON_TTL_EXPIRED);
 	for (again = 0; again < LB_COLLISION_TRIES; again++) {
 		id = lb_backend_select(s, v, p, again);
 		if (id < 0)
