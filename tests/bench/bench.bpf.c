@@ -44,10 +44,10 @@ struct {
 } lb_conn4 SEC(".maps");
 
 __u64 bench_frame[BENCH_FRAME_WORDS]; /* headers that are the same in all flows */
-__u32 bench_slot;		      /* enum bench_slot */
-__u32 bench_count;		      /* flows in the template */
-__u32 bench_at;			      /* the next one */
-__u32 bench_serial;		      /* of the next client that was never seen */
+__u32 bench_slot;                     /* enum bench_slot */
+__u32 bench_count;                    /* flows in the template */
+__u32 bench_at;                       /* the next one */
+__u32 bench_serial;                   /* of the next client that was never seen */
 
 static __always_inline __u32 bench_next(void)
 {
@@ -203,14 +203,14 @@ static __always_inline bool bench_parse(void *data, void *end)
 SEC("xdp.frags")
 int bench_xdp_floor(struct xdp_md *ctx)
 {
-	return bench_parse((void *)(long)ctx->data, (void *)(long)ctx->data_end) ? XDP_TX :
-										   XDP_PASS;
+	return bench_parse((void *)(long)ctx->data, (void *)(long)ctx->data_end) ? XDP_TX
+										 : XDP_PASS;
 }
 
 SEC("tc")
 int bench_tc_floor(struct __sk_buff *skb)
 {
-	return bench_parse((void *)(long)skb->data, (void *)(long)skb->data_end) ?
-		       7 /* TC_ACT_REDIRECT */ :
-		       -1;
+	return bench_parse((void *)(long)skb->data, (void *)(long)skb->data_end)
+		       ? 7 /* TC_ACT_REDIRECT */
+		       : -1;
 }

@@ -28,9 +28,9 @@ static void cpu_pin(int cpu)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "quick", no_argument, NULL, 'q' },	   { "rounds", required_argument, NULL, 'r' },
-		{ "cpu", required_argument, NULL, 'c' },   { "json", required_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },	   {},
+		{"quick", no_argument, NULL, 'q'},     {"rounds", required_argument, NULL, 'r'},
+		{"cpu", required_argument, NULL, 'c'}, {"json", required_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},      {},
 	};
 	const char *json = NULL, *only = "";
 	unsigned int rounds = 0;
@@ -51,7 +51,7 @@ int main(int argc, char **argv)
 	}
 	if (optind < argc)
 		only = argv[optind];
-	bench_rounds = rounds ? rounds : quick ? 11 : 41;
+	bench_rounds = rounds ? rounds : quick ? 7 : 41;
 	cpu_pin(cpu);
 	bench_report_open(quick);
 	bench_memory(quick);

@@ -21,8 +21,8 @@ struct bench_flow6 {
 };
 
 /* The rest of the frame: Ethernet, IP and TCP headers, rounded up to words. */
-#define BENCH_FRAME4	 54
-#define BENCH_FRAME6	 74
+#define BENCH_FRAME4      54
+#define BENCH_FRAME6      74
 #define BENCH_FRAME_WORDS 10
 
 /* Slots of the tail call map. */

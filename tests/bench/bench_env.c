@@ -18,12 +18,12 @@
 #include "bench.skel.h"
 #include "lb.skel.h"
 
-#define BACKENDS_MAX  (BENCH_SERVICES_MAX * 20)
-#define RING_LINES    1000000
-#define MAGLEV_SIZE   65537
-#define MAGLEV_MIXED  1021 /* 2,000 services with 65,537 slots would be 262 MB */
-#define FIRST_PORT    1000
-#define BACKEND_PORT  80
+#define BACKENDS_MAX (BENCH_SERVICES_MAX * 20)
+#define RING_LINES   1000000
+#define MAGLEV_SIZE  65537
+#define MAGLEV_MIXED 1021 /* 2,000 services with 65,537 slots would be 262 MB */
+#define FIRST_PORT   1000
+#define BACKEND_PORT 80
 
 void bench_die(const char *fmt, ...)
 {
@@ -123,7 +123,7 @@ static void wrap_load(struct bench_env *e)
 
 static void iface_set(struct bench_env *e, uint32_t ifindex)
 {
-	struct lb_iface iface = { .flags = LB_IFACE_XMIT | LB_IFACE_TX | LB_IFACE_ATTACHED };
+	struct lb_iface iface = {.flags = LB_IFACE_XMIT | LB_IFACE_TX | LB_IFACE_ATTACHED};
 
 	if (bpf_map_update_elem(bpf_map__fd(e->lb->maps.lb_ifaces), &ifindex, &iface, 0))
 		bench_die("filling \"lb_ifaces\": %s", strerror(errno));
@@ -131,7 +131,7 @@ static void iface_set(struct bench_env *e, uint32_t ifindex)
 
 void bench_env_open(struct bench_env *e, const struct bench_net *net, uint32_t limit)
 {
-	*e = (struct bench_env){ .net = net, .limit = limit };
+	*e = (struct bench_env){.net = net, .limit = limit};
 	lb_load(e);
 	wrap_load(e);
 	iface_set(e, net->c0);
@@ -183,8 +183,8 @@ static struct lb_addr service_addr(enum lb_family family, uint32_t id, bool any)
 
 static struct lb_addr backend_addr(enum lb_family family, uint32_t id, bool redirect)
 {
-	return addr_make(family, V4(172, redirect ? 24 : 16, 0, 0), redirect ? 0xfd000002 : 0xfd000001,
-			 0, id);
+	return addr_make(family, V4(172, redirect ? 24 : 16, 0, 0),
+			 redirect ? 0xfd000002 : 0xfd000001, 0, id);
 }
 
 static void addr_words(__u32 *to, const struct lb_addr *a, enum lb_family family)
@@ -201,8 +201,8 @@ static void addr_words(__u32 *to, const struct lb_addr *a, enum lb_family family
 static void listen_set(struct bench_env *e, enum lb_family family, uint32_t id,
 		       const struct bench_services *want)
 {
-	struct lb_listen_value value = { .service = { id, id } };
-	struct lb_listen_key key = { .port = htons(FIRST_PORT + id), .proto = want->proto };
+	struct lb_listen_value value = {.service = {id, id}};
+	struct lb_listen_key key = {.port = htons(FIRST_PORT + id), .proto = want->proto};
 
 	if (want->any)
 		key.addr = addr_make(family, 0, 0, 0, 0);
@@ -223,13 +223,15 @@ static void listens_clear(struct bench_env *e)
 			bench_die("emptying \"lb_listens\": %s", strerror(errno));
 }
 
-/* One pool of n backends, appended to what the maps hold; *line is the next free one of lb_rings. */
+/* One pool of n backends, appended to what the maps hold; *line is the next free one of lb_rings.
+ */
 static struct lb_pool pool_set(struct bench_env *e, enum lb_family family, uint32_t service,
 			       uint32_t n, const struct bench_services *want, uint32_t *line)
 {
-	int scheduler = want->scheduler == BENCH_MIXED ? (int)(service % LB_SCHEDULERS) :
-							 want->scheduler;
-	struct lb_pool pool = { .ring = *line * LB_RING_LINE, .members = e->n_backends, .n_members = n };
+	int scheduler =
+		want->scheduler == BENCH_MIXED ? (int)(service % LB_SCHEDULERS) : want->scheduler;
+	struct lb_pool pool = {
+		.ring = *line * LB_RING_LINE, .members = e->n_backends, .n_members = n};
 	struct lb_ring_member member[32];
 	uint16_t *slots = (uint16_t *)&e->rings[*line];
 	uint32_t id;
@@ -238,7 +240,7 @@ static struct lb_pool pool_set(struct bench_env *e, enum lb_family family, uint3
 	for (uint32_t i = 0; i < n; i++) {
 		id = ++e->n_backends;
 		member[i] = (struct lb_ring_member){
-			.at = { backend_addr(family, id, want->redirect), BACKEND_PORT, family },
+			.at = {backend_addr(family, id, want->redirect), BACKEND_PORT, family},
 			.weight = 1 + i % 3,
 		};
 		e->backends[id] = (struct lb_backend){
@@ -249,8 +251,7 @@ static struct lb_pool pool_set(struct bench_env *e, enum lb_family family, uint3
 			.service = service,
 		};
 		e->members[pool.members + i] = (struct lb_member){
-			.backend = id, .weight = 1 + i % 3, .override = LB_NO_OVERRIDE
-		};
+			.backend = id, .weight = 1 + i % 3, .override = LB_NO_OVERRIDE};
 	}
 	size = lb_ring_size(scheduler, member, n, want->n > 1 ? MAGLEV_MIXED : MAGLEV_SIZE);
 	if (size <= 0 || lb_ring_fill(scheduler, member, n, slots, size))
@@ -279,8 +280,8 @@ void bench_services_set(struct bench_env *e, const struct bench_services *want)
 		struct lb_service_version *v = &e->services[id].version[0];
 
 		v->present = 1;
-		v->scheduler = want->scheduler == BENCH_MIXED ? (int)(id % LB_SCHEDULERS) :
-								want->scheduler;
+		v->scheduler = want->scheduler == BENCH_MIXED ? (int)(id % LB_SCHEDULERS)
+							      : want->scheduler;
 		for (int family = LB_V4; family <= LB_V6; family++) {
 			uint32_t n = want->backends ? want->backends : 1 + id % 19;
 
@@ -295,7 +296,7 @@ void bench_services_set(struct bench_env *e, const struct bench_services *want)
 static struct bench_tuple flow_to(const struct bench_env *e, enum lb_family family, uint32_t k)
 {
 	uint32_t id = 1 + k % e->n_services;
-	struct bench_tuple t = { .dport = htons(FIRST_PORT + id) };
+	struct bench_tuple t = {.dport = htons(FIRST_PORT + id)};
 	bool any = e->ports->flags[LB_TCP][FIRST_PORT + id] & LB_PORT_ANY;
 	struct lb_addr to = service_addr(family, id, any);
 
@@ -341,9 +342,10 @@ static uint16_t csum_end(uint32_t sum)
 }
 
 /* Frame without payload: zeroes where the flows differ. */
-static void frame_make(uint8_t frame[BENCH_FRAME_WORDS * 8], enum lb_family family, uint8_t tcp_flags)
+static void frame_make(uint8_t frame[BENCH_FRAME_WORDS * 8], enum lb_family family,
+		       uint8_t tcp_flags)
 {
-	static const uint8_t macs[12] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0xfe };
+	static const uint8_t macs[12] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0xfe};
 	uint8_t *ip = frame + 14, *tcp = ip + (family == LB_V4 ? 20 : 40);
 
 	memset(frame, 0, BENCH_FRAME_WORDS * 8);
@@ -387,8 +389,8 @@ void bench_flows_set(struct bench_env *e, enum lb_family family, const struct be
 
 		memcpy(&ports, &t->sport, 4);
 		if (family == LB_V4) {
-			e->flows4[i] = (struct bench_flow4){ t->saddr[0], t->daddr[0], ports,
-							     csum_end(ip_sum + pair), check };
+			e->flows4[i] = (struct bench_flow4){t->saddr[0], t->daddr[0], ports,
+							    csum_end(ip_sum + pair), check};
 		} else {
 			memcpy(e->flows6[i].saddr, t->saddr, 16);
 			memcpy(e->flows6[i].daddr, t->daddr, 16);
@@ -447,7 +449,8 @@ static bool entry_at(const struct bench_env *e, enum lb_family family, uint64_t 
 }
 
 uint32_t bench_table_list(const struct bench_env *e, enum lb_family family,
-			  struct bench_tuple *forward, struct bench_tuple *reverse, bool established)
+			  struct bench_tuple *forward, struct bench_tuple *reverse,
+			  bool established)
 {
 	struct lb_conn_head head;
 	struct bench_tuple t;
@@ -461,7 +464,7 @@ uint32_t bench_table_list(const struct bench_env *e, enum lb_family family,
 		    (established && state != LB_CONN_ESTABLISHED))
 			continue;
 		forward[n] = t;
-		reverse[n] = (struct bench_tuple){ .sport = b->port, .dport = t.sport };
+		reverse[n] = (struct bench_tuple){.sport = b->port, .dport = t.sport};
 		addr_words(reverse[n].saddr, &b->addr, family);
 		memcpy(reverse[n].daddr, t.saddr, 16);
 		n++;

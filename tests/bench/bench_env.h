@@ -43,8 +43,8 @@ struct bench_env {
 	uint32_t n_services, n_backends;
 };
 
-#define BENCH_SERVICES_MAX  10000
-#define BENCH_FLOWS_MAX	    1048576
+#define BENCH_SERVICES_MAX 10000
+#define BENCH_FLOWS_MAX    1048576
 
 /* Loads the programs with tables for `limit` connections. Errors end the bench. */
 void bench_env_open(struct bench_env *e, const struct bench_net *net, uint32_t limit);
@@ -52,12 +52,12 @@ void bench_env_close(struct bench_env *e);
 
 #define BENCH_MIXED (-1)
 struct bench_services {
-	uint32_t n;	   /* 1 to BENCH_SERVICES_MAX */
-	int scheduler;	   /* or BENCH_MIXED: each in turn */
+	uint32_t n;        /* 1 to BENCH_SERVICES_MAX */
+	int scheduler;     /* or BENCH_MIXED: each in turn */
 	uint32_t backends; /* of each family; 0: 1 to 19, in turn */
-	uint8_t proto;	   /* enum lb_proto */
-	bool any;	   /* `*` instead of an address each */
-	bool redirect;	   /* the backends are not behind the interface that packets come in by */
+	uint8_t proto;     /* enum lb_proto */
+	bool any;          /* `*` instead of an address each */
+	bool redirect;     /* the backends are not behind the interface that packets come in by */
 };
 void bench_services_set(struct bench_env *e, const struct bench_services *want);
 
@@ -81,7 +81,8 @@ void bench_flows_set(struct bench_env *e, enum lb_family family, const struct be
 void bench_table_clear(struct bench_env *e);
 
 /* Lists the connections in the table as their forward and as their reverse flows, each in an order
- * of its own. Returns their number (of established ones alone if wanted), at most BENCH_FLOWS_MAX. */
+ * of its own. Returns their number (of established ones alone if wanted), at most BENCH_FLOWS_MAX.
+ */
 uint32_t bench_table_list(const struct bench_env *e, enum lb_family family,
 			  struct bench_tuple *forward, struct bench_tuple *reverse,
 			  bool established);

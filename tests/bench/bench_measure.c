@@ -23,6 +23,8 @@
 /* Samples that last a whole tick are taken less often. */
 #define TICK_ROUNDS(rounds) ((rounds) / 8 + 1)
 
+#define TICK_PARTS 16 /* of a template, so that the tick's end is not far from a sample's */
+
 unsigned int bench_rounds;
 
 static double now_ns(clockid_t clock)
@@ -36,10 +38,10 @@ static double now_ns(clockid_t clock)
 static struct bpf_program *wrapper(const struct bench_env *e, const struct bench_case *c)
 {
 	struct bpf_program *const way[BENCH_WAYS][LB_FAMILIES] = {
-		[BENCH_XDP] = { e->wrap->progs.bench_xdp4, e->wrap->progs.bench_xdp6 },
-		[BENCH_XDP_NEW] = { e->wrap->progs.bench_xdp4_new, e->wrap->progs.bench_xdp6_new },
-		[BENCH_XDP_SAME] = { e->wrap->progs.bench_xdp4_same, NULL },
-		[BENCH_TC] = { e->wrap->progs.bench_tc4, e->wrap->progs.bench_tc6 },
+		[BENCH_XDP] = {e->wrap->progs.bench_xdp4, e->wrap->progs.bench_xdp6},
+		[BENCH_XDP_NEW] = {e->wrap->progs.bench_xdp4_new, e->wrap->progs.bench_xdp6_new},
+		[BENCH_XDP_SAME] = {e->wrap->progs.bench_xdp4_same, NULL},
+		[BENCH_TC] = {e->wrap->progs.bench_tc4, e->wrap->progs.bench_tc6},
 	};
 
 	return way[c->way][c->family];
@@ -51,8 +53,8 @@ double bench_run(struct bench_env *e, const struct bench_case *c, enum bench_slo
 {
 	uint8_t frame[BENCH_FRAME_WORDS * 8];
 	uint32_t len = c->family == LB_V4 ? BENCH_FRAME4 : BENCH_FRAME6;
-	struct xdp_md md = { .data_end = len, .ingress_ifindex = e->net->c0 };
-	struct __sk_buff skb = { .ifindex = e->net->c0 };
+	struct xdp_md md = {.data_end = len, .ingress_ifindex = e->net->c0};
+	struct __sk_buff skb = {.ifindex = e->net->c0};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = len,
 		    .repeat = packets);
 	double start;
@@ -86,31 +88,36 @@ double bench_median(double *v, unsigned int n)
 }
 
 /*
- * A sample over a template so large that every flow's entry is in main memory. The first packet of a
- * flow in a tick also refreshes the entry, so the mean depends on how long one measures: here from
- * the beginning of a tick to its end. Returns that mean.
+ * A sample over a template so large that every flow's entry is in main memory. The first packet of
+ * a flow in a tick also refreshes the entry, so the mean depends on how long one measures: here
+ * from the beginning of a tick to its end. Returns that mean.
  */
 static double run_tick(struct bench_env *e, const struct bench_case *c, double *first,
 		       double *later)
 {
-	double sum = 0, cost;
-	uint32_t start = lb_clock_now(), runs = 0;
+	double sum[2] = {}, cost;
+	uint32_t start = lb_clock_now(), part = c->packets / TICK_PARTS, n[2] = {}, repeated;
 
 	while (lb_clock_now() == start)
 		usleep(1000);
 	start = lb_clock_now();
-	while (lb_clock_now() == start) {
-		cost = bench_run(e, c, BENCH_PROGRAM, c->packets);
-		if (!runs++)
-			*first = cost;
-		sum += cost;
+	for (;;) {
+		cost = bench_run(e, c, BENCH_PROGRAM, part);
+		if (lb_clock_now() != start)
+			break;
+		repeated = n[0] >= TICK_PARTS;
+		sum[repeated] += cost;
+		n[repeated]++;
 	}
-	*later = runs > 1 ? (sum - *first) / (runs - 1) : *first;
-	return sum / runs;
+	if (!n[1])
+		bench_die("a tick is too short for %u packets", c->packets);
+	*first = sum[0] / n[0];
+	*later = sum[1] / n[1];
+	return (sum[0] + sum[1]) / (n[0] + n[1]);
 }
 
-static void counts_check(const struct bench_case *c, const char *name,
-			 const struct bench_counts *a, const struct bench_counts *b)
+static void counts_check(const struct bench_case *c, const char *name, const struct bench_counts *a,
+			 const struct bench_counts *b)
 {
 	const int hook = c->way == BENCH_TC ? LB_HOOK_TC : LB_HOOK_XDP;
 	uint64_t connections = b->connections - a->connections, got = 0;
@@ -177,6 +184,19 @@ static double median_of(const struct bench_figures *f, unsigned int n, size_t me
 	return bench_median(v, n);
 }
 
+static double least_of(const struct bench_figures *f, unsigned int n, size_t member)
+{
+	double least = 1e9, v;
+
+	for (unsigned int i = 0; i < n; i++) {
+		v = *(const double *)((const char *)&f[i] + member);
+		if (v < least)
+			least = v;
+	}
+	return least;
+}
+
+#define LEAST(f, n, member)  least_of(f, n, offsetof(struct bench_figures, member))
 #define MEDIAN(f, n, member) median_of(f, n, offsetof(struct bench_figures, member))
 
 static void job_check(const struct bench_job *job, const char *name)
@@ -203,6 +223,7 @@ void bench_measure(struct bench_job *jobs, unsigned int n, const char *name)
 			.total = MEDIAN(f[j], rounds, total),
 			.floor = MEDIAN(f[j], rounds, floor),
 			.net = MEDIAN(f[j], rounds, net),
+			.best = LEAST(f[j], rounds, total) - LEAST(f[j], rounds, floor),
 			.net_first = MEDIAN(f[j], rounds, net_first),
 			.net_later = MEDIAN(f[j], rounds, net_later),
 		};
@@ -212,7 +233,7 @@ void bench_measure(struct bench_job *jobs, unsigned int n, const char *name)
 uint32_t bench_connect(struct bench_env *e, enum lb_family family, uint32_t n,
 		       struct bench_tuple *forward, struct bench_tuple *reverse)
 {
-	const struct bench_case c = { .family = family, .way = BENCH_XDP };
+	const struct bench_case c = {.family = family, .way = BENCH_XDP};
 
 	bench_table_clear(e);
 	for (uint32_t k = 0; k < n; k++)

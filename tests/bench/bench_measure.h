@@ -12,9 +12,9 @@ enum bench_way { BENCH_XDP, BENCH_XDP_NEW, BENCH_XDP_SAME, BENCH_TC, BENCH_WAYS 
 
 /* What every packet must turn out to be; the counters are checked after the rounds. */
 enum bench_want {
-	BENCH_FORWARD,	     /* of a known connection, to the backend */
-	BENCH_REVERSE,	     /* of a known connection, to the client */
-	BENCH_CONNECTION,    /* opens one */
+	BENCH_FORWARD,    /* of a known connection, to the backend */
+	BENCH_REVERSE,    /* of a known connection, to the client */
+	BENCH_CONNECTION, /* opens one */
 	BENCH_PASS_NO_SERVICE,
 	BENCH_PASS_NOT_LOCAL,
 };
@@ -30,6 +30,7 @@ struct bench_case {
 /* ns per packet, medians over the rounds; floor and net of the same rounds. */
 struct bench_figures {
 	double total, floor, net;
+	double best; /* of the quickest rounds: less the noise of a machine shared with others */
 	double net_first, net_later; /* whole_ticks: a flow's first packet in a tick, and others */
 };
 

@@ -60,7 +60,7 @@ static double latency(uint32_t bytes, uint32_t loads)
 
 void bench_memory(bool quick)
 {
-	static const uint32_t mib[] = { 1, 4, 16, 64 };
+	static const uint32_t mib[] = {1, 4, 16, 64};
 	double v[3];
 	char text[64];
 

@@ -20,7 +20,8 @@ static const char *const batch =
 	"addr add 198.51.100.1/24 dev b0\n"
 	"addr add 2001:db8::1/64 dev c0 nodad\n"
 	"addr add 2001:db8:b::1/64 dev b0 nodad\n"
-	/* The clients' router, the backends' on the same wire and the backends' on the other one. */
+	/* The clients' router, the backends' on the same wire and the backends' on the other one.
+	 */
 	"neigh add 192.0.2.254 lladdr 02:00:00:00:00:fe dev c0 nud permanent\n"
 	"neigh add 192.0.2.253 lladdr 02:00:00:00:00:fd dev c0 nud permanent\n"
 	"neigh add 198.51.100.254 lladdr 02:00:00:00:00:fc dev b0 nud permanent\n"
@@ -48,8 +49,8 @@ static int sysctl_on(const char *path)
 int bench_pass_attach(uint32_t ifindex)
 {
 	const struct bpf_insn insns[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS },
-		{ .code = BPF_JMP | BPF_EXIT },
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS},
+		{.code = BPF_JMP | BPF_EXIT},
 	};
 	int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "pass", "GPL", insns, 2, NULL), rc;
 

@@ -74,17 +74,18 @@ static void row_add(json_t *row, double target, bool met)
 void bench_report_ns(const char *group, const char *name, const struct bench_figures *f,
 		     double target)
 {
-	json_t *row = json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "group", group, "name", name, "unit",
-				"ns", "total", f->total, "floor", f->floor, "net", f->net);
+	json_t *row = json_pack("{s:s, s:s, s:s, s:f, s:f, s:f, s:f}", "group", group, "name", name,
+				"unit", "ns", "total", f->total, "floor", f->floor, "net", f->net,
+				"best", f->best);
 
-	printf("  %-48s %7.1f %7.1f %7.1f", name, f->total, f->floor, f->net);
+	printf("  %-48s %7.1f %7.1f %7.1f %7.1f", name, f->total, f->floor, f->net, f->best);
 	if (target > 0)
 		target_print(target, false, f->net <= target);
 	if (f->net_first > 0) {
 		json_object_set_new(row, "net_first_in_tick", json_real(f->net_first));
 		json_object_set_new(row, "net_later_in_tick", json_real(f->net_later));
-		printf("%s  first in a tick %.0f, later %.0f", target > 0 ? "" : "                  ",
-		       f->net_first, f->net_later);
+		printf("%s  first in a tick %.0f, later %.0f",
+		       target > 0 ? "" : "                  ", f->net_first, f->net_later);
 	}
 	row_add(row, target, f->net <= target);
 }
@@ -94,12 +95,20 @@ void bench_report_value(const char *group, const char *name, double value, const
 {
 	bool met = at_least ? value >= target : value <= target;
 
-	printf("  %-48s %15.*f %-7s", name, value < 100 ? 2 : 0, value, unit);
+	printf("  %-48s %23.*f %-7s", name, value < 100 ? 2 : 0, value, unit);
 	if (target > 0)
 		target_print(target, at_least, met);
 	row_add(json_pack("{s:s, s:s, s:s, s:f}", "group", group, "name", name, "unit", unit,
 			  "value", value),
 		target, met);
+}
+
+void bench_report_rate(const char *group, const char *name, double chain, double balancer)
+{
+	printf("  %-48s %15.0f  %15.0f", name, chain / 1000, balancer / 1000);
+	row_add(json_pack("{s:s, s:s, s:s, s:f, s:f}", "group", group, "name", name, "unit", "pps",
+			  "chain", chain, "balancer", balancer),
+		0, true);
 }
 
 void bench_report_note(const char *fmt, ...)

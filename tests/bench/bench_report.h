@@ -16,9 +16,13 @@ void bench_report_part(const char *title, const char *columns);
 void bench_report_ns(const char *group, const char *name, const struct bench_figures *f,
 		     double target);
 
-/* One line of another figure. target 0: none; at_least: the figure must reach it, else stay below. */
+/* One line of another figure. target 0: none; at_least: the figure must reach it, else stay below.
+ */
 void bench_report_value(const char *group, const char *name, double value, const char *unit,
 			double target, bool at_least);
+
+/* One line of packets per second: of the whole chain, and of the balancer alone. */
+void bench_report_rate(const char *group, const char *name, double chain, double balancer);
 
 /* A remark below a line. */
 void bench_report_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -20,7 +20,7 @@ struct {
 
 __u64 live_frame[LIVE_FRAME_WORDS];
 __u32 live_count, live_at;
-__u32 live_way_out; /* live_direct's */
+__u32 live_way_out;  /* live_direct's */
 __be32 live_backend; /* whose packets the sink counts apart */
 __be16 live_port;
 __u64 live_right, live_other; /* what came to the sink; all runs on one processor */
