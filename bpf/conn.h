@@ -88,9 +88,20 @@ static __always_inline struct lb_conn_head *lb_conn_bucket(const int family, __u
 #define lb_conn4_of(head) ((struct lb_conn4_bucket *)(head))
 #define lb_conn6_of(head) ((struct lb_conn6_bucket *)(head))
 
+/* Ticks since an entry's last packet. One that seems to lie ahead of `now` was touched by another CPU
+ * after we read the clock: its age is 0. */
+#define LB_CONN_AHEAD 16
+static __always_inline __u64 lb_conn_age(__u32 meta, __u32 now)
+{
+	__u64 age = (now - LB_META_TICK(meta)) & LB_META_TICK_MASK;
+	__u64 ahead = (LB_META_TICK_MASK - LB_CONN_AHEAD - age) >> 63;
+
+	return age & (ahead - 1);
+}
+
 static __always_inline bool lb_conn_expired(__u32 meta, __u32 now)
 {
-	return ((now - LB_META_TICK(meta)) & LB_META_TICK_MASK) > lb_timeouts[LB_META_STATE(meta)];
+	return lb_conn_age(meta, now) > lb_timeouts[LB_META_STATE(meta)];
 }
 
 static __always_inline bool lb_conn_client_is(const int family, struct lb_conn_head *heads, int i,
@@ -352,7 +363,7 @@ const volatile __u8 lb_conn_kinds[16] = {
 #define LB_CONN_TAKEN ((__u64)LB_CONN_TAKEN_KIND << LB_META_TICK_BITS)
 static __always_inline __u64 lb_conn_rank(__u32 meta, __u32 now)
 {
-	__u64 age = (now - LB_META_TICK(meta)) & LB_META_TICK_MASK, state = LB_META_STATE(meta);
+	__u64 age = lb_conn_age(meta, now), state = LB_META_STATE(meta);
 	__u64 kind = lb_conn_kinds[state], alive, some;
 
 	alive = (age - lb_timeouts[state] - 1) >> 63;
