@@ -227,7 +227,7 @@ struct lb_iface {
 /*
  * The connection table: lb_conn4 and lb_conn6, ARRAYs of buckets, mmap()able. A connection has a
  * forward entry (client to service) and a reverse one (backend to client) with the same tuple;
- * each lies in one of two buckets that a secret hash of the flow on the wire names.
+ * each lies in one of three buckets that a secret hash of the flow on the wire names.
  *
  * meta is version:8 | state:4 | tick:20 and is the only word that changes while an entry stands;
  * it is changed by compare-and-exchange alone. ref is proto:1 | direction:1 | aux:10 | backend:20,
