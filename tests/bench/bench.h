@@ -26,7 +26,7 @@ struct bench_flow6 {
 #define BENCH_FRAME_WORDS 10
 
 /* Slots of the tail call map. */
-enum bench_slot { BENCH_FLOOR = 0, BENCH_PROGRAM = 1, BENCH_SLOTS = 2 };
+enum bench_slot { BENCH_FLOOR = 0, BENCH_PROGRAM = 1, BENCH_LINE = 2, BENCH_SLOTS = 3 };
 
 /* Buckets of the table that the "same flow" wrapper wipes before each packet. */
 #define BENCH_SAME_BUCKETS 2

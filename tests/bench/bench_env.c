@@ -114,6 +114,8 @@ static void wrap_load(struct bench_env *e)
 		bench_die("loading the wrappers: %s", strerror(errno));
 	slot_set(w->maps.bench_xdp_progs, BENCH_FLOOR, w->progs.bench_xdp_floor);
 	slot_set(w->maps.bench_xdp_progs, BENCH_PROGRAM, e->lb->progs.meshlb_xdp);
+	slot_set(w->maps.bench_xdp_progs, BENCH_LINE, w->progs.bench_xdp_line);
+	w->bss->bench_buckets = LB_CONN4_BUCKETS(e->limit);
 	slot_set(w->maps.bench_tc_progs, BENCH_FLOOR, w->progs.bench_tc_floor);
 	slot_set(w->maps.bench_tc_progs, BENCH_PROGRAM, e->lb->progs.meshlb_tc);
 	e->wrap = w;

@@ -109,10 +109,10 @@ static double run_tick(struct bench_env *e, const struct bench_case *c, double *
 		sum[repeated] += cost;
 		n[repeated]++;
 	}
-	if (!n[1])
-		bench_die("a tick is too short for %u packets", c->packets);
+	if (!n[0])
+		bench_die("a tick is too short for %u packets", part);
 	*first = sum[0] / n[0];
-	*later = sum[1] / n[1];
+	*later = n[1] ? sum[1] / n[1] : 0;
 	return (sum[0] + sum[1]) / (n[0] + n[1]);
 }
 
@@ -123,6 +123,8 @@ static void counts_check(const struct bench_case *c, const char *name, const str
 	uint64_t connections = b->connections - a->connections, got = 0;
 
 	switch (c->want) {
+	case BENCH_NOTHING:
+		return;
 	case BENCH_FORWARD:
 		got = b->forward - a->forward - connections;
 		break;
@@ -156,6 +158,7 @@ static void counts_check(const struct bench_case *c, const char *name, const str
 /* One round's sample of a job, between two of the floor. */
 static struct bench_figures sample(const struct bench_job *job)
 {
+	const enum bench_slot slot = job->c.want == BENCH_NOTHING ? BENCH_LINE : BENCH_PROGRAM;
 	struct bench_figures f = {};
 	double first = 0, later = 0;
 
@@ -164,8 +167,8 @@ static struct bench_figures sample(const struct bench_job *job)
 		f.total = run_tick(job->e, &job->c, &first, &later);
 	} else {
 		if (job->c.want != BENCH_CONNECTION) /* bring the entries to this tick */
-			bench_run(job->e, &job->c, BENCH_PROGRAM, job->c.packets);
-		f.total = bench_run(job->e, &job->c, BENCH_PROGRAM, job->c.packets);
+			bench_run(job->e, &job->c, slot, job->c.packets);
+		f.total = bench_run(job->e, &job->c, slot, job->c.packets);
 	}
 	f.floor = (f.floor + bench_run(job->e, &job->c, BENCH_FLOOR, job->c.packets)) / 2;
 	f.net = f.total - f.floor;

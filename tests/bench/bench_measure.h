@@ -12,6 +12,7 @@ enum bench_way { BENCH_XDP, BENCH_XDP_NEW, BENCH_XDP_SAME, BENCH_TC, BENCH_WAYS 
 
 /* What every packet must turn out to be; the counters are checked after the rounds. */
 enum bench_want {
+	BENCH_NOTHING,    /* the program is not run: one line of the table is read */
 	BENCH_FORWARD,    /* of a known connection, to the backend */
 	BENCH_REVERSE,    /* of a known connection, to the client */
 	BENCH_CONNECTION, /* opens one */

@@ -66,6 +66,19 @@ static void floor_row(struct bench_env *e, enum lb_family family, enum bench_way
 	bench_report_ns("floor", name, &f, 0);
 }
 
+/* One random line of the table a packet: the memory's share of a hit, on this machine, now. */
+static void line_row(struct bench_env *e, uint32_t n)
+{
+	const struct bench_case c = {.want = BENCH_NOTHING, .packets = n};
+	char text[80];
+
+	for (uint32_t k = 0; k < n; k++)
+		forward[k] = bench_client_flow(e, LB_V4, k);
+	bench_flows_set(e, LB_V4, forward, n, TCP_ACK);
+	snprintf(text, sizeof(text), "floor, and one line of the table, %u flows", n);
+	row(e, &c, "floor", text, 0);
+}
+
 /* ---------------------------------------------------------------------------- pass */
 
 enum pass_kind { PASS_PORT, PASS_ADDRESS, PASS_REPLY, PASS_KINDS };
@@ -288,6 +301,8 @@ static void one_service_rows(struct bench_env *e)
 	bench_report_part("XDP, one service, 10 backends [ns per packet]", COLUMNS);
 	floor_row(e, LB_V4, BENCH_XDP, "floor IPv4");
 	floor_row(e, LB_V6, BENCH_XDP, "floor IPv6");
+	line_row(e, 65536);
+	line_row(e, 1048576);
 	pass_rows(e);
 	for (size_t i = 0; i < 3; i++)
 		for (c.family = LB_V4; c.family <= LB_V6; c.family++)
