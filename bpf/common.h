@@ -8,20 +8,20 @@
 #include <bpf/bpf_endian.h>
 #include "maps.h"
 
-#define likely(x)     __builtin_expect(!!(x), 1)
-#define unlikely(x)   __builtin_expect(!!(x), 0)
-#define READ_ONCE(x)  (*(volatile typeof(x) *)&(x))
+#define likely(x)        __builtin_expect(!!(x), 1)
+#define unlikely(x)      __builtin_expect(!!(x), 0)
+#define READ_ONCE(x)     (*(volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
 
-#define LB_ETH_P_IP   bpf_htons(0x0800)
-#define LB_ETH_P_IPV6 bpf_htons(0x86dd)
-#define LB_ETH_P_8021Q	bpf_htons(0x8100)
+#define LB_ETH_P_IP     bpf_htons(0x0800)
+#define LB_ETH_P_IPV6   bpf_htons(0x86dd)
+#define LB_ETH_P_8021Q  bpf_htons(0x8100)
 #define LB_ETH_P_8021AD bpf_htons(0x88a8)
-#define LB_ETH_LEN    14
-#define LB_TC_NEXT    (-1) /* TC_ACT_UNSPEC and TCX_NEXT: the next program decides */
-#define LB_TC_DROP    2
-#define LB_AF_INET    2
-#define LB_AF_INET6   10
+#define LB_ETH_LEN      14
+#define LB_TC_NEXT      (-1) /* TC_ACT_UNSPEC and TCX_NEXT: the next program decides */
+#define LB_TC_DROP      2
+#define LB_AF_INET      2
+#define LB_AF_INET6     10
 
 #define LB_TCP_FIN 1
 #define LB_TCP_SYN 2
@@ -42,22 +42,22 @@ struct lb_flow {
 
 struct lb_packet {
 	struct lb_flow flow;
-	__u32 ip_len;	/* IP header and payload, bytes */
+	__u32 ip_len;   /* IP header and payload, bytes */
 	__u32 segments; /* packets on the wire: more than 1 for GSO */
-	__u32 ifindex;	/* it came in by */
-	__u16 l4;	/* offset of the TCP or UDP header from the frame's start */
-	__u8 family;	/* enum lb_family */
-	__u8 udp;	/* 0: TCP, 1: UDP, as enum lb_proto */
+	__u32 ifindex;  /* it came in by */
+	__u16 l4;       /* offset of the TCP or UDP header from the frame's start */
+	__u8 family;    /* enum lb_family */
+	__u8 udp;       /* 0: TCP, 1: UDP, as enum lb_proto */
 	__u8 tcp_flags;
-	__u8 ttl;	/* or hop limit, before we count it down */
+	__u8 ttl; /* or hop limit, before we count it down */
 };
 
 /* Slow-path functions return an id >= 0, or LB_STOP(reason). */
-#define LB_STOP(reason) (-1 - (int)(reason))
+#define LB_STOP(reason)        (-1 - (int)(reason))
 #define LB_STOP_REASON(result) ((__u32)(-1 - (result)))
 
 #define LB_REASON_DROP_BIT(name, text, drop, help) | (drop##u << LB_REASON_##name)
-#define LB_REASON_DROPS (0 LB_REASON_LIST(LB_REASON_DROP_BIT))
+#define LB_REASON_DROPS                            (0 LB_REASON_LIST(LB_REASON_DROP_BIT))
 _Static_assert(LB_REASONS <= 32, "the drop mask has 32 bits");
 
 /* Counts why a packet is not forwarded and returns the hook's verdict for it. */
@@ -76,8 +76,8 @@ static __always_inline int lb_stop(const int hook, __u32 reason)
 	return drop ? LB_TC_DROP : LB_TC_NEXT;
 }
 
-/* Now, in ticks modulo 2^LB_META_TICK_BITS. jiffies, because the verifier inlines them: a load, where
- * any clock helper is a call that costs as much as the rest of the hit path. */
+/* Now, in ticks modulo 2^LB_META_TICK_BITS. jiffies, because the verifier inlines them: a load,
+ * where any clock helper is a call that costs as much as the rest of the hit path. */
 static __always_inline __u32 lb_now(void)
 {
 	if (lb_test_clock)

@@ -30,7 +30,8 @@ struct lb_conn_found {
 #define LB_CONN_NONE (-1)
 
 /* Orders loads of an entry against those of its meta: x86 keeps the order of loads and of stores by
- * itself (TSO); elsewhere an atomic operation with fetch is a full barrier (BPF has no plain one). */
+ * itself (TSO); elsewhere an atomic operation with fetch is a full barrier (BPF has no plain one).
+ */
 static __always_inline __u32 lb_meta_read(__u32 *meta)
 {
 #ifdef __TARGET_ARCH_x86
@@ -70,11 +71,11 @@ static __always_inline struct lb_conn_hash lb_conn_hash(const int family, const 
 		h += (k[7] + f->daddr[0]) * (k[8] + f->daddr[1]);
 		h += (k[9] + f->daddr[2]) * (k[10] + f->daddr[3]);
 	}
-	return (struct lb_conn_hash){ {
+	return (struct lb_conn_hash){{
 		lb_conn_reduce(h >> 32, buckets),
 		lb_conn_reduce(((h ^ h >> 31) * (k[11] | 1)) >> 32, buckets),
 		lb_conn_reduce(((h ^ h >> 33) * (k[10] | 1)) >> 32, buckets),
-	} };
+	}};
 }
 
 /* The bucket's heads; its addresses follow. NULL only for an index beyond the table. */
@@ -88,8 +89,8 @@ static __always_inline struct lb_conn_head *lb_conn_bucket(const int family, __u
 #define lb_conn4_of(head) ((struct lb_conn4_bucket *)(head))
 #define lb_conn6_of(head) ((struct lb_conn6_bucket *)(head))
 
-/* Ticks since an entry's last packet. One that seems to lie ahead of `now` was touched by another CPU
- * after we read the clock: its age is 0. */
+/* Ticks since an entry's last packet. One that seems to lie ahead of `now` was touched by another
+ * CPU after we read the clock: its age is 0. */
 #define LB_CONN_AHEAD 16
 static __always_inline __u64 lb_conn_age(__u32 meta, __u32 now)
 {
@@ -131,18 +132,20 @@ static __always_inline bool lb_conn_backend_is(const int family, __u32 id, const
 {
 	struct lb_backend *b = lb_backend_get(id);
 
-	if (!b || b->port != f->sport || lb_addr_word(&b->addr, 3) != f->saddr[family == LB_V4 ? 0 : 3])
+	if (!b || b->port != f->sport ||
+	    lb_addr_word(&b->addr, 3) != f->saddr[family == LB_V4 ? 0 : 3])
 		return false;
 	if (family == LB_V4)
 		return b->family == LB_V4;
-	return lb_addr_word(&b->addr, 0) == f->saddr[0] && lb_addr_word(&b->addr, 1) == f->saddr[1] &&
-	       lb_addr_word(&b->addr, 2) == f->saddr[2];
+	return lb_addr_word(&b->addr, 0) == f->saddr[0] &&
+	       lb_addr_word(&b->addr, 1) == f->saddr[1] && lb_addr_word(&b->addr, 2) == f->saddr[2];
 }
 
 /* Slot i of a bucket: does it hold the flow? Fills `out` if so. */
 static __always_inline bool lb_conn_match(const int family, const bool reverse,
-					  struct lb_conn_head *heads, int i, const struct lb_flow *f,
-					  __u32 udp, __u32 now, struct lb_conn_found *out)
+					  struct lb_conn_head *heads, int i,
+					  const struct lb_flow *f, __u32 udp, __u32 now,
+					  struct lb_conn_found *out)
 {
 	const __u32 kind = (reverse ? LB_REF_REVERSE : 0) | (udp ? LB_REF_UDP : 0);
 	struct lb_conn_head *h = &heads[i];
@@ -183,8 +186,8 @@ static __always_inline bool lb_conn_match(const int family, const bool reverse,
 	return true;
 }
 
-/* Looks the flow up as a forward or a reverse one. A bucket is asked only where those before it have
- * no FREE slot: a used slot never becomes FREE again. */
+/* Looks the flow up as a forward or a reverse one. A bucket is asked only where those before it
+ * have no FREE slot: a used slot never becomes FREE again. */
 static __always_inline bool lb_conn_find(const int family, const bool reverse,
 					 const struct lb_flow *f, __u32 udp,
 					 const struct lb_conn_hash *hash, __u32 now,
@@ -212,7 +215,8 @@ static __always_inline bool lb_conn_find(const int family, const bool reverse,
 	return false;
 }
 
-/* 0 where a slot may hold the flow: its key's differences, with the fields that are cheap to get. */
+/* 0 where a slot may hold the flow: its key's differences, with the fields that are cheap to get.
+ */
 static __always_inline __u32 lb_conn_differs(const int family, const bool reverse,
 					     struct lb_conn_head *heads, int i,
 					     const struct lb_flow *f, __u32 kind)
@@ -230,14 +234,15 @@ static __always_inline __u32 lb_conn_differs(const int family, const bool revers
 		/* One word of the address: the rest is compared with the one slot that is left. */
 		d |= lb_conn6_of(heads)->addr[i].client[3] ^ client[3];
 	}
-	barrier_var(d); /* keep it a number: a branch per slot is mispredicted, and waits for memory */
+	barrier_var(
+		d); /* keep it a number: a branch per slot is mispredicted, and waits for memory */
 	return d;
 }
 
 /*
  * The same for the fast way, which may miss what the slow way finds. Which slot it is nobody can
- * predict, and a mispredicted branch that hangs on a line from memory keeps the CPU from running ahead
- * into the next packet; so the slot is computed, and only "is it in this bucket" is a branch.
+ * predict, and a mispredicted branch that hangs on a line from memory keeps the CPU from running
+ * ahead into the next packet; so the slot is computed, and only "is it in this bucket" is a branch.
  */
 static __always_inline bool lb_conn_find_fast(const int family, const bool reverse,
 					      const struct lb_flow *f, __u32 udp,
@@ -346,16 +351,11 @@ __noinline int lb_conn_remove(__u32 family, __u32 pos, __u32 meta)
 /* Kinds of entries by how readily they give way; 0: nothing to lose. */
 #define LB_CONN_TAKEN_KIND 15
 const volatile __u8 lb_conn_kinds[16] = {
-	[LB_CONN_BUSY] = LB_CONN_TAKEN_KIND,
-	[LB_CONN_SYN_SENT] = 1 + LB_EVICT_HALF_OPEN,
-	[LB_CONN_SYN_RECV] = 1 + LB_EVICT_HALF_OPEN,
-	[LB_CONN_UDP_NEW] = 1 + LB_EVICT_HALF_OPEN,
-	[LB_CONN_CLOSING] = 1 + LB_EVICT_CLOSING,
-	[LB_CONN_CLOSED] = 1 + LB_EVICT_CLOSING,
-	[LB_CONN_ESTABLISHED] = 1 + LB_EVICT_OLDEST,
-	[LB_CONN_FIN_CLIENT] = 1 + LB_EVICT_OLDEST,
-	[LB_CONN_FIN_BACKEND] = 1 + LB_EVICT_OLDEST,
-	[LB_CONN_UDP] = 1 + LB_EVICT_OLDEST,
+	[LB_CONN_BUSY] = LB_CONN_TAKEN_KIND,         [LB_CONN_SYN_SENT] = 1 + LB_EVICT_HALF_OPEN,
+	[LB_CONN_SYN_RECV] = 1 + LB_EVICT_HALF_OPEN, [LB_CONN_UDP_NEW] = 1 + LB_EVICT_HALF_OPEN,
+	[LB_CONN_CLOSING] = 1 + LB_EVICT_CLOSING,    [LB_CONN_CLOSED] = 1 + LB_EVICT_CLOSING,
+	[LB_CONN_ESTABLISHED] = 1 + LB_EVICT_OLDEST, [LB_CONN_FIN_CLIENT] = 1 + LB_EVICT_OLDEST,
+	[LB_CONN_FIN_BACKEND] = 1 + LB_EVICT_OLDEST, [LB_CONN_UDP] = 1 + LB_EVICT_OLDEST,
 };
 
 /* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. Without branches,

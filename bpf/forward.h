@@ -31,7 +31,8 @@ static __always_inline void lb_set_macs(void *data, const struct lb_nexthop *nh)
 /* Can XDP itself send to this next hop? A veth may XMIT onto itself but not TX. */
 static __always_inline bool lb_xdp_sends(const struct lb_packet *p, const struct lb_nexthop *nh)
 {
-	return nh->flags & (nh->ifindex == p->ifindex ? LB_IFACE_XMIT | LB_IFACE_TX : LB_IFACE_XMIT);
+	return nh->flags &
+	       (nh->ifindex == p->ifindex ? LB_IFACE_XMIT | LB_IFACE_TX : LB_IFACE_XMIT);
 }
 
 static __always_inline int lb_emit_xdp(const int family, const bool reverse, struct xdp_md *ctx,
@@ -132,8 +133,8 @@ static __always_inline void lb_rewrite_reverse(const int family, const struct lb
 	r->udp = p->udp;
 }
 
-/* Nothing to note about a packet of this connection but that it was there, in this tick already? A UDP
- * flow that nobody answers (syslog, RTP) stays new: only an answer would be news. */
+/* Nothing to note about a packet of this connection but that it was there, in this tick already? A
+ * UDP flow that nobody answers (syslog, RTP) stays new: only an answer would be news. */
 static __always_inline bool lb_conn_settled(const bool reverse, const struct lb_packet *p,
 					    __u32 meta, __u32 now)
 {
@@ -174,8 +175,7 @@ static __always_inline __u8 lb_port_from(const struct lb_packet *p)
  * The fast way: nobody's packets, and packets of open connections about which nothing is to be
  * noted. It calls nothing that takes an address, so that the packet stays in registers.
  */
-static __always_inline int lb_fast(const int hook, const int family, void *ctx,
-				   struct lb_packet *p)
+static __always_inline int lb_fast(const int hook, const int family, void *ctx, struct lb_packet *p)
 {
 	struct lb_conn_found e;
 	struct lb_conn_hash hash;
@@ -254,8 +254,7 @@ static __always_inline int lb_slow_reverse(const int hook, const int family, voi
 }
 
 /* The slow way settles whatever comes: first packets, changes of state, the first of a tick. */
-static __always_inline int lb_slow(const int hook, const int family, void *ctx,
-				   struct lb_packet *p)
+static __always_inline int lb_slow(const int hook, const int family, void *ctx, struct lb_packet *p)
 {
 	__u8 ports = lb_port_to(p);
 	struct lb_conn_found e = {};

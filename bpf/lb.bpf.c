@@ -37,17 +37,17 @@ static __always_inline int lb_run_slow(const int hook, const int family, void *c
 	int rc;
 
 	p->family = family;
-	rc = family == LB_V4 ? lb_parse_ipv4(p, data, end, frame) :
-			       lb_parse_ipv6(p, data, end, frame);
+	rc = family == LB_V4 ? lb_parse_ipv4(p, data, end, frame)
+			     : lb_parse_ipv6(p, data, end, frame);
 	if (rc)
 		return lb_stop(hook, LB_STOP_REASON(rc));
 	return lb_slow(hook, family, ctx, p);
 }
 
-static __always_inline int lb_xdp(const int family, const bool fast, struct xdp_md *ctx,
-				  void *data, void *end)
+static __always_inline int lb_xdp(const int family, const bool fast, struct xdp_md *ctx, void *data,
+				  void *end)
 {
-	struct lb_packet p = { .segments = 1, .ifindex = ctx->ingress_ifindex };
+	struct lb_packet p = {.segments = 1, .ifindex = ctx->ingress_ifindex};
 
 	if (fast)
 		return lb_run_fast(LB_HOOK_XDP, family, ctx, &p, data, end, end - data);
@@ -58,7 +58,7 @@ static __always_inline int lb_xdp(const int family, const bool fast, struct xdp_
 static __always_inline int lb_tc(const int family, const bool fast, struct __sk_buff *skb,
 				 void *data, void *end)
 {
-	struct lb_packet p = { .segments = 1, .ifindex = skb->ifindex };
+	struct lb_packet p = {.segments = 1, .ifindex = skb->ifindex};
 
 	if (skb->gso_segs > 1)
 		p.segments = skb->gso_segs;
@@ -82,7 +82,7 @@ struct {
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(void *));
 } lb_slow_xdp SEC(".maps") = {
-	.values = { (void *)&meshlb_xdp_slow },
+	.values = {(void *)&meshlb_xdp_slow},
 };
 
 struct {
@@ -91,7 +91,7 @@ struct {
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(void *));
 } lb_slow_tc SEC(".maps") = {
-	.values = { (void *)&meshlb_tc_slow },
+	.values = {(void *)&meshlb_tc_slow},
 };
 
 /* Functions by family: each has its own frame. */
@@ -157,8 +157,8 @@ int meshlb_xdp(struct xdp_md *ctx)
 /* Headers that the parser may need in the linear part. */
 #define LB_PULL (LB_ETH_LEN + 60 + 20)
 
-/* Since Linux 6.9 generic XDP may copy a packet (skb_pp_cow_data()) and forget skb->mac_len: then the
- * data begins at the IP header here. Puts an Ethernet header in front again. */
+/* Since Linux 6.9 generic XDP may copy a packet (skb_pp_cow_data()) and forget skb->mac_len: then
+ * the data begins at the IP header here. Puts an Ethernet header in front again. */
 static __always_inline bool lb_tc_lacks_mac(struct __sk_buff *skb, const struct ethhdr *eth)
 {
 	return (skb->protocol == LB_ETH_P_IP || skb->protocol == LB_ETH_P_IPV6) &&

@@ -129,15 +129,9 @@ const volatile __u32 lb_tick_shift = 8;
 /* Ticks that an entry lives without a packet, by state; the loader computes them from seconds. */
 const volatile __u32 lb_timeouts[16] = {
 	[LB_CONN_BUSY] = 0xffffffff, /* never given up: its writer is at work */
-	[LB_CONN_SYN_SENT] = 30,
-	[LB_CONN_SYN_RECV] = 30,
-	[LB_CONN_ESTABLISHED] = 14400,
-	[LB_CONN_FIN_CLIENT] = 3600,
-	[LB_CONN_FIN_BACKEND] = 3600,
-	[LB_CONN_CLOSING] = 120,
-	[LB_CONN_CLOSED] = 10,
-	[LB_CONN_UDP_NEW] = 30,
-	[LB_CONN_UDP] = 180,
+	[LB_CONN_SYN_SENT] = 30,     [LB_CONN_SYN_RECV] = 30,      [LB_CONN_ESTABLISHED] = 14400,
+	[LB_CONN_FIN_CLIENT] = 3600, [LB_CONN_FIN_BACKEND] = 3600, [LB_CONN_CLOSING] = 120,
+	[LB_CONN_CLOSED] = 10,       [LB_CONN_UDP_NEW] = 30,       [LB_CONN_UDP] = 180,
 };
 
 /* Tests set the flag before loading and then move the clock (in ticks) themselves. */

@@ -12,8 +12,9 @@
 #include "common.h"
 
 #define LB_NEXTHOP_PROBES 8
-#define LB_NEXTHOP_BUSY	  0xffffffff
-/* In a tick whose number has these low bits, XDP leaves the packet that confirms a next hop to tc. */
+#define LB_NEXTHOP_BUSY   0xffffffff
+/* In a tick whose number has these low bits, XDP leaves the packet that confirms a next hop to tc.
+ */
 #define LB_NEXTHOP_PROBE_TICKS 8
 
 /* Set in an id: this packet should go by the kernel's neighbour code. */
@@ -37,7 +38,8 @@ static __always_inline bool lb_nexthop_same(const struct lb_nexthop *a, const st
 	/* All before `tick`: 40 bytes. */
 	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2] && x[3] == y[3] && x[4] == y[4];
 }
-_Static_assert(__builtin_offsetof(struct lb_nexthop, tick) == 40, "lb_nexthop_same compares 40 bytes");
+_Static_assert(__builtin_offsetof(struct lb_nexthop, tick) == 40,
+	       "lb_nexthop_same compares 40 bytes");
 
 /* The id under which this next hop is known, confirmed for this tick; 0 where no slot is free. */
 static __always_inline int lb_nexthop_intern(const struct lb_nexthop *want, __u32 now)
@@ -62,8 +64,9 @@ static __always_inline int lb_nexthop_intern(const struct lb_nexthop *want, __u3
 				return id;
 			if (!__sync_bool_compare_and_swap(&nh->tick, tick, now))
 				continue;
-			return now % LB_NEXTHOP_PROBE_TICKS == id % LB_NEXTHOP_PROBE_TICKS ?
-				       (int)id | LB_NEXTHOP_VIA_TC : (int)id;
+			return now % LB_NEXTHOP_PROBE_TICKS == id % LB_NEXTHOP_PROBE_TICKS
+				       ? (int)id | LB_NEXTHOP_VIA_TC
+				       : (int)id;
 		}
 		if (nh->ifindex && ((now - tick) & LB_META_TICK_MASK) <= LB_NEXTHOP_GRACE)
 			continue;
@@ -78,8 +81,8 @@ static __always_inline int lb_nexthop_intern(const struct lb_nexthop *want, __u3
 
 static __always_inline int lb_fib_reason(long rc)
 {
-	return LB_STOP(rc == BPF_FIB_LKUP_RET_FWD_DISABLED ? LB_REASON_FORWARDING_OFF :
-							      LB_REASON_NO_ROUTE);
+	return LB_STOP(rc == BPF_FIB_LKUP_RET_FWD_DISABLED ? LB_REASON_FORWARDING_OFF
+							   : LB_REASON_NO_ROUTE);
 }
 
 /* IP header fields that the kernel's lookup wants, in the family's own places. */
@@ -137,8 +140,8 @@ static __noinline int lb_nexthop_find(void *ctx, const struct lb_packet *p, cons
 	return lb_nexthop_intern(&want, now);
 }
 
-/* Is `addr` an address of this host? Asks the routing table, once a tick per address and CPU: 0 yes,
- * LB_STOP() no or not to be known. */
+/* Is `addr` an address of this host? Asks the routing table, once a tick per address and CPU: 0
+ * yes, LB_STOP() no or not to be known. */
 static __noinline int lb_addr_local(void *ctx, const struct lb_packet *p, __u32 now)
 {
 	struct bpf_fib_lookup fib;

@@ -2,8 +2,8 @@
 /*
  * parse.h - frame to struct lb_packet. Each function returns 0, or LB_STOP(reason).
  *
- * `data` and `end` bound the linear part; `frame` is the whole frame's length, which is more where a
- * driver keeps the rest in fragments. Lengths are taken from the IP header, once checked.
+ * `data` and `end` bound the linear part; `frame` is the whole frame's length, which is more where
+ * a driver keeps the rest in fragments. Lengths are taken from the IP header, once checked.
  */
 #ifndef LB_PARSE_H
 #define LB_PARSE_H
@@ -72,12 +72,12 @@ static __always_inline int lb_parse_ipv4(struct lb_packet *p, void *data, void *
 	return LB_STOP(LB_REASON_NOT_TCP_UDP);
 }
 
-#define LB_EXT_HOPOPTS	0
-#define LB_EXT_ROUTING	43
+#define LB_EXT_HOPOPTS  0
+#define LB_EXT_ROUTING  43
 #define LB_EXT_FRAGMENT 44
-#define LB_EXT_DSTOPTS	60
-#define LB_EXT_MAX	4   /* headers that are skipped */
-#define LB_EXT_BYTES	256 /* that they may take together */
+#define LB_EXT_DSTOPTS  60
+#define LB_EXT_MAX      4   /* headers that are skipped */
+#define LB_EXT_BYTES    256 /* that they may take together */
 
 /* Skips extension headers (RFC 8200, 4). Returns the upper protocol with *at set to its offset. */
 static __always_inline int lb_parse_ext(void *data, void *end, __u8 next, __u32 *at)
@@ -144,8 +144,8 @@ static __always_inline int lb_parse_ipv6(struct lb_packet *p, void *data, void *
 }
 
 /*
- * For the fast way: the usual shape only, at constant offsets and with one check of bounds. False for
- * any other, which the functions above then look at in full.
+ * For the fast way: the usual shape only, at constant offsets and with one check of bounds. False
+ * for any other, which the functions above then look at in full.
  */
 static __always_inline bool lb_parse_fast_l4(struct lb_packet *p, void *l4, __u32 len, __u8 proto)
 {

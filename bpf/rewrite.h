@@ -69,7 +69,7 @@ static __always_inline void lb_rewrite_ip(const int family, const bool reverse, 
 static __always_inline void lb_rewrite_l4(const int family, const bool reverse, __u16 *ports,
 					  __u16 *check, const struct lb_rewrite *r)
 {
-	__u64 sum = lb_csum_addr(family, r) + (__u16)~r->from_port + r->to_port + (__u16)~*check;
+	__u64 sum = lb_csum_addr(family, r) + (__u16)~r->from_port + r->to_port + (__u16) ~*check;
 
 	*check = ~lb_csum_fold(sum);
 	ports[reverse ? 0 : 1] = r->to_port;

@@ -89,13 +89,16 @@ static __always_inline __u32 lb_ring_index(struct lb_service *s, const struct lb
 	switch (scheduler) {
 	case LB_SCHED_RR:
 	case LB_SCHED_WRR:
-		return (p->family == LB_V4 ? __sync_fetch_and_add(&s->next[LB_V4], 1) :
-					     __sync_fetch_and_add(&s->next[LB_V6], 1)) % size;
+		return (p->family == LB_V4 ? __sync_fetch_and_add(&s->next[LB_V4], 1)
+					   : __sync_fetch_and_add(&s->next[LB_V6], 1)) %
+		       size;
 	case LB_SCHED_RANDOM:
 		return (__u64)bpf_get_prandom_u32() * size >> 32;
 	default:
-		return ((__u32)((__u64)lb_choice_hash(p, scheduler == LB_SCHED_MAGLEV) * size >> 32) +
-			again) % size;
+		return ((__u32)((__u64)lb_choice_hash(p, scheduler == LB_SCHED_MAGLEV) * size >>
+				32) +
+			again) %
+		       size;
 	}
 }
 

@@ -2,8 +2,8 @@
 /*
  * show.h - the connection table as text: `cat <bpffs>/meshlb/<instance>/connections`.
  *
- * An iterator over lb_conn4's buckets that prints for each one also the share of lb_conn6's that has
- * the same place in the table, so that one file shows both families. Forward entries only.
+ * An iterator over lb_conn4's buckets that prints for each one also the share of lb_conn6's that
+ * has the same place in the table, so that one file shows both families. Forward entries only.
  */
 #ifndef LB_SHOW_H
 #define LB_SHOW_H
@@ -105,7 +105,7 @@ static long lb_show6(__u32 i, struct lb_show *show)
 SEC("iter/bpf_map_elem")
 int meshlb_conns(struct bpf_iter__bpf_map_elem *ctx)
 {
-	struct lb_show show = { .seq = ctx->meta->seq };
+	struct lb_show show = {.seq = ctx->meta->seq};
 	__u32 *key = ctx->key;
 	__u32 bucket, end;
 

@@ -2,8 +2,8 @@
 /*
  * track.h - a connection's life: opening it, its state, keeping its two entries together.
  *
- * All of it is off the hit path: called for a connection's first packet, for packets that change its
- * state, and once a tick.
+ * All of it is off the hit path: called for a connection's first packet, for packets that change
+ * its state, and once a tick.
  */
 #ifndef LB_TRACK_H
 #define LB_TRACK_H
@@ -46,8 +46,8 @@ static __always_inline __u32 lb_conn_later(__u32 a, __u32 b)
 }
 
 /* What lb_find() looks for: its arguments that are not the flow. */
-#define LB_FIND_V6	1
-#define LB_FIND_UDP	2
+#define LB_FIND_V6      1
+#define LB_FIND_UDP     2
 #define LB_FIND_REVERSE 4
 
 static __always_inline __u32 lb_find_kind(const struct lb_packet *p, bool reverse)
@@ -66,12 +66,12 @@ __noinline int lb_find(const struct lb_flow *f, __u32 kind, __u32 now, struct lb
 		return 0;
 	if (kind & LB_FIND_V6) {
 		*hash = lb_conn_hash(LB_V6, f, udp);
-		return kind & LB_FIND_REVERSE ? lb_conn_find(LB_V6, true, f, udp, hash, now, out) :
-						lb_conn_find(LB_V6, false, f, udp, hash, now, out);
+		return kind & LB_FIND_REVERSE ? lb_conn_find(LB_V6, true, f, udp, hash, now, out)
+					      : lb_conn_find(LB_V6, false, f, udp, hash, now, out);
 	}
 	*hash = lb_conn_hash(LB_V4, f, udp);
-	return kind & LB_FIND_REVERSE ? lb_conn_find(LB_V4, true, f, udp, hash, now, out) :
-					lb_conn_find(LB_V4, false, f, udp, hash, now, out);
+	return kind & LB_FIND_REVERSE ? lb_conn_find(LB_V4, true, f, udp, hash, now, out)
+				      : lb_conn_find(LB_V4, false, f, udp, hash, now, out);
 }
 
 /* The reverse entry of forward packet p towards backend `id`. */
@@ -126,8 +126,8 @@ static __always_inline bool lb_conn_is_mine(const struct lb_packet *p,
 		e->service[3] == p->flow.daddr[3]);
 }
 
-/* Makes or refreshes the reverse entry of forward packet p towards backend `id`. 0; or LB_STOP() with
- * COLLISION (another service has that flow) or TABLE_FULL. */
+/* Makes or refreshes the reverse entry of forward packet p towards backend `id`. 0; or LB_STOP()
+ * with COLLISION (another service has that flow) or TABLE_FULL. */
 __noinline int lb_reverse_put(const struct lb_packet *p, __u32 id, __u32 state, __u32 now)
 {
 	struct lb_conn_found e = {};
@@ -138,7 +138,8 @@ __noinline int lb_reverse_put(const struct lb_packet *p, __u32 id, __u32 state, 
 	if (lb_reverse_find(p, id, now, &hash, &e)) {
 		bool mine = lb_conn_is_mine(p, &e);
 
-		/* A connection that is over gives its flow up, as a host's TIME_WAIT does to a SYN. */
+		/* A connection that is over gives its flow up, as a host's TIME_WAIT does to a SYN.
+		 */
 		if (!mine && LB_META_STATE(e.meta) != LB_CONN_CLOSING &&
 		    LB_META_STATE(e.meta) != LB_CONN_CLOSED)
 			return LB_STOP(LB_REASON_COLLISION);
@@ -152,7 +153,8 @@ __noinline int lb_reverse_put(const struct lb_packet *p, __u32 id, __u32 state, 
 		}
 		lb_conn_remove(p->family, e.pos, e.meta);
 	}
-	if (lb_conn_insert(p, &hash, id | LB_REF_REVERSE | (p->udp ? LB_REF_UDP : 0), state, now) < 0)
+	if (lb_conn_insert(p, &hash, id | LB_REF_REVERSE | (p->udp ? LB_REF_UDP : 0), state, now) <
+	    0)
 		return LB_STOP(LB_REASON_TABLE_FULL);
 	return 0;
 }

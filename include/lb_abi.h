@@ -18,11 +18,11 @@ enum lb_proto { LB_TCP = 0, LB_UDP = 1, LB_PROTOS = 2 };
 enum lb_hook { LB_HOOK_XDP = 0, LB_HOOK_TC = 1, LB_HOOKS = 2 };
 
 enum lb_scheduler {
-	LB_SCHED_RR = 0,	/* ring of one slot a backend, by a counter */
-	LB_SCHED_WRR = 1,	/* ring with weights, by a counter */
-	LB_SCHED_RANDOM = 2,	/* ring with weights, by a random number */
-	LB_SCHED_SH = 3,	/* ring with weights, by a hash of the client's address */
-	LB_SCHED_MAGLEV = 4,	/* Maglev table, by a hash of the flow */
+	LB_SCHED_RR = 0,     /* ring of one slot a backend, by a counter */
+	LB_SCHED_WRR = 1,    /* ring with weights, by a counter */
+	LB_SCHED_RANDOM = 2, /* ring with weights, by a random number */
+	LB_SCHED_SH = 3,     /* ring with weights, by a hash of the client's address */
+	LB_SCHED_MAGLEV = 4, /* Maglev table, by a hash of the flow */
 	LB_SCHEDULERS = 5,
 };
 
@@ -58,7 +58,7 @@ enum lb_reason {
 #define LB_REASON_ENUM(name, text, drop, help) LB_REASON_##name,
 	LB_REASON_LIST(LB_REASON_ENUM)
 #undef LB_REASON_ENUM
-	LB_REASONS,
+		LB_REASONS,
 };
 
 /* ------------------------------------------------------------------------- common pieces */
@@ -85,28 +85,28 @@ static inline __attribute__((always_inline)) __u32 lb_slot(__u32 select, __u32 g
 
 /* lb_config[0]: what is true of the instance as a whole. BPF reads only `generation`. */
 struct lb_config {
-	__u32 abi;		/* LB_ABI_VERSION that made the maps */
-	__u32 generation;	/* last committed change, counts from 1 */
+	__u32 abi;                     /* LB_ABI_VERSION that made the maps */
+	__u32 generation;              /* last committed change, counts from 1 */
 	__u64 secret[LB_SECRET_WORDS]; /* connection table's hash key; rodata at every load */
-	__u64 netns;		/* inode of the network namespace it serves */
-	__u64 build;		/* hash of the BPF object that is loaded */
-	__u64 created;		/* seconds since the epoch */
-	__u64 applied;		/* seconds since the epoch, last apply */
-	__u32 connections;	/* limits as configured */
+	__u64 netns;                   /* inode of the network namespace it serves */
+	__u64 build;                   /* hash of the BPF object that is loaded */
+	__u64 created;                 /* seconds since the epoch */
+	__u64 applied;                 /* seconds since the epoch, last apply */
+	__u32 connections;             /* limits as configured */
 	__u32 connections6;
 	__u32 services;
 	__u32 backends;
 	__u32 ring_slots;
 	__u32 default_scheduler; /* enum lb_scheduler */
 	__u32 default_maglev_size;
-	__u32 datapath_auto;	/* 1: configured `auto`, 0: `ebpf` */
+	__u32 datapath_auto; /* 1: configured `auto`, 0: `ebpf` */
 };
 
 /* lb_ports[0]: which ports can matter at all; the first thing asked for each packet. Bits are
  * added before the service that needs them and taken away only by `down`. */
-#define LB_PORT_EXACT 1		/* a service listens on an address and this port */
-#define LB_PORT_ANY 2		/* a service listens on `*` and this port */
-#define LB_PORT_BACKEND 4	/* a backend has (or had) this port */
+#define LB_PORT_EXACT   1 /* a service listens on an address and this port */
+#define LB_PORT_ANY     2 /* a service listens on `*` and this port */
+#define LB_PORT_BACKEND 4 /* a backend has (or had) this port */
 struct lb_ports {
 	__u8 flags[LB_PROTOS][65536]; /* by port in host order */
 };
@@ -121,15 +121,15 @@ struct lb_listen_key {
 struct lb_listen_value {
 	__u32 select;
 	__u32 service[2]; /* id, 0: none */
-	__u32 flags;	  /* LB_LISTEN_* */
+	__u32 flags;      /* LB_LISTEN_* */
 };
 #define LB_LISTEN_BOTH 1 /* configured as `*`: the v4 and the v6 key are one listen */
 
 /* One address family of one version of a service. */
 struct lb_pool {
-	__u32 ring;	 /* first slot in lb_rings, a multiple of LB_RING_LINE */
+	__u32 ring;      /* first slot in lb_rings, a multiple of LB_RING_LINE */
 	__u32 ring_size; /* slots; 0: nobody takes new connections */
-	__u32 members;	 /* first one in lb_members */
+	__u32 members;   /* first one in lb_members */
 	__u32 n_members; /* 0: the service has no backend of this family */
 };
 
@@ -137,14 +137,14 @@ struct lb_service_version {
 	struct lb_pool pool[LB_FAMILIES];
 	__u8 present; /* 0: the service does not exist in this version */
 	__u8 scheduler;
-	__u8 source;	   /* enum lb_source in user/core/model.h */
+	__u8 source; /* enum lb_source in user/core/model.h */
 	__u8 pad;
 	__u32 maglev_size; /* prime; slots of a maglev ring */
 };
 
 struct lb_counters {
 	__u64 packets[2]; /* [0] towards the backend, [1] towards the client; GSO counted apart */
-	__u64 bytes[2];	  /* IP bytes, header included */
+	__u64 bytes[2];   /* IP bytes, header included */
 	__u64 connections;
 };
 
@@ -154,7 +154,7 @@ struct lb_service {
 	__u32 select;
 	__u32 pad;
 	struct lb_service_version version[2];
-	char name[LB_NAME_MAX]; /* NUL-terminated */
+	char name[LB_NAME_MAX];     /* NUL-terminated */
 	struct lb_counters retired; /* of removed backends whose id was given away */
 	__u64 next[LB_FAMILIES] __attribute__((aligned(64))); /* turn of rr and wrr; BPF writes */
 };
@@ -168,9 +168,9 @@ struct lb_ring_line {
 /* lb_members: the backends of a pool, ordered by address and port (the same on every node). */
 #define LB_NO_OVERRIDE 0xffffffff
 struct lb_member {
-	__u32 backend;	      /* id */
-	__u32 weight;	      /* configured, 0 to 65535 */
-	__u32 override;	      /* weight set by hand (0: drain), or LB_NO_OVERRIDE */
+	__u32 backend;        /* id */
+	__u32 weight;         /* configured, 0 to 65535 */
+	__u32 override;       /* weight set by hand (0: drain), or LB_NO_OVERRIDE */
 	__u32 override_since; /* seconds since the epoch */
 };
 
@@ -195,8 +195,8 @@ enum lb_evicted { LB_EVICT_HALF_OPEN, LB_EVICT_CLOSING, LB_EVICT_OLDEST, LB_EVIC
 
 /* lb_nexthops[id], id 0 unused: where a packet leaves. Written by BPF alone; an id is given to
  * another next hop only when nobody has confirmed it for LB_NEXTHOP_GRACE ticks. */
-#define LB_NEXTHOP_BITS 10
-#define LB_NEXTHOPS (1 << LB_NEXTHOP_BITS)
+#define LB_NEXTHOP_BITS  10
+#define LB_NEXTHOPS      (1 << LB_NEXTHOP_BITS)
 #define LB_NEXTHOP_GRACE 4
 struct lb_nexthop {
 	__u32 ifindex;
@@ -211,8 +211,8 @@ struct lb_nexthop {
 } __attribute__((aligned(8)));
 
 /* lb_ifaces: by ifindex. */
-#define LB_IFACE_XMIT 1 /* XDP_REDIRECT into it works (driver's NDO_XMIT) */
-#define LB_IFACE_TX 2	/* XDP_TX on it works */
+#define LB_IFACE_XMIT     1 /* XDP_REDIRECT into it works (driver's NDO_XMIT) */
+#define LB_IFACE_TX       2 /* XDP_TX on it works */
 #define LB_IFACE_ATTACHED 4 /* named in `interfaces`: our programs are on it */
 enum lb_hook_kind { LB_KIND_AUTO, LB_KIND_XDP, LB_KIND_XDP_GENERIC, LB_KIND_TC, LB_KINDS };
 struct lb_iface {
@@ -235,36 +235,36 @@ struct lb_iface {
  * reverse one. See bpf/conn.h.
  */
 enum lb_conn_state {
-	LB_CONN_FREE = 0,	 /* never used since the table was made */
-	LB_CONN_DEAD = 1,	 /* was used */
-	LB_CONN_BUSY = 2,	 /* being written */
-	LB_CONN_SYN_SENT = 3,	 /* TCP: SYN seen */
-	LB_CONN_SYN_RECV = 4,	 /* TCP: the backend answered it */
+	LB_CONN_FREE = 0,        /* never used since the table was made */
+	LB_CONN_DEAD = 1,        /* was used */
+	LB_CONN_BUSY = 2,        /* being written */
+	LB_CONN_SYN_SENT = 3,    /* TCP: SYN seen */
+	LB_CONN_SYN_RECV = 4,    /* TCP: the backend answered it */
 	LB_CONN_ESTABLISHED = 5, /* TCP: the client answered that */
-	LB_CONN_FIN_CLIENT = 6,	 /* TCP: the client has closed its side */
+	LB_CONN_FIN_CLIENT = 6,  /* TCP: the client has closed its side */
 	LB_CONN_FIN_BACKEND = 7, /* TCP: the backend has */
-	LB_CONN_CLOSING = 8,	 /* TCP: both have */
-	LB_CONN_CLOSED = 9,	 /* TCP: reset */
-	LB_CONN_UDP_NEW = 10,	 /* UDP: no answer seen yet */
-	LB_CONN_UDP = 11,	 /* UDP: answered */
+	LB_CONN_CLOSING = 8,     /* TCP: both have */
+	LB_CONN_CLOSED = 9,      /* TCP: reset */
+	LB_CONN_UDP_NEW = 10,    /* UDP: no answer seen yet */
+	LB_CONN_UDP = 11,        /* UDP: answered */
 	LB_CONN_STATES = 12,
 };
 
-#define LB_META_TICK_BITS 20
-#define LB_META_TICK_MASK ((1u << LB_META_TICK_BITS) - 1)
-#define LB_META_STATE(m) (((m) >> LB_META_TICK_BITS) & 15)
-#define LB_META_TICK(m) ((m) & LB_META_TICK_MASK)
+#define LB_META_TICK_BITS  20
+#define LB_META_TICK_MASK  ((1u << LB_META_TICK_BITS) - 1)
+#define LB_META_STATE(m)   (((m) >> LB_META_TICK_BITS) & 15)
+#define LB_META_TICK(m)    ((m)&LB_META_TICK_MASK)
 #define LB_META_VERSION(m) ((m) >> 24)
 #define LB_META(version, state, tick)                                                              \
-	((__u32)(version) << 24 | (__u32)(state) << LB_META_TICK_BITS | ((tick) & LB_META_TICK_MASK))
+	((__u32)(version) << 24 | (__u32)(state) << LB_META_TICK_BITS | ((tick)&LB_META_TICK_MASK))
 
 #define LB_REF_BACKEND_BITS 20
-#define LB_REF_AUX_BITS 10
-#define LB_REF_BACKEND(r) ((r) & ((1u << LB_REF_BACKEND_BITS) - 1))
-#define LB_REF_AUX(r) (((r) >> LB_REF_BACKEND_BITS) & ((1u << LB_REF_AUX_BITS) - 1))
-#define LB_REF_REVERSE (1u << 30)
-#define LB_REF_UDP (1u << 31)
-#define LB_BACKENDS_MAX ((1u << LB_REF_BACKEND_BITS) - 1)
+#define LB_REF_AUX_BITS     10
+#define LB_REF_BACKEND(r)   ((r) & ((1u << LB_REF_BACKEND_BITS) - 1))
+#define LB_REF_AUX(r)       (((r) >> LB_REF_BACKEND_BITS) & ((1u << LB_REF_AUX_BITS) - 1))
+#define LB_REF_REVERSE      (1u << 30)
+#define LB_REF_UDP          (1u << 31)
+#define LB_BACKENDS_MAX     ((1u << LB_REF_BACKEND_BITS) - 1)
 
 struct lb_conn_head {
 	__u32 meta;

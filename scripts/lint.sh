@@ -47,7 +47,7 @@ if [[ ${#user_files[@]} -gt 0 ]]; then
 		"${includes[@]}"
 	check cppcheck cppcheck --quiet --error-exitcode=1 --std=c11 --inline-suppr \
 		--enable=warning,performance,portability --suppress=missingIncludeSystem \
-		--suppress='*:'"$BUILD"'/*' -Iinclude -Iuser -D_GNU_SOURCE -DLB_VERSION='""' \
+		--suppress='*:'"$BUILD"'/*' -Iinclude -Iuser -D_GNU_SOURCE -DLB_VERSION='""' -D'LIBBPF_OPTS(T,N,...)=struct T N' \
 		"${user_files[@]}"
 fi
 if [[ ${#bpf_files[@]} -gt 0 ]]; then
