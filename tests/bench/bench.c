@@ -41,9 +41,9 @@ int main(int argc, char **argv)
 		if (opt == 'q')
 			quick = true;
 		else if (opt == 'r')
-			rounds = atoi(optarg);
+			rounds = strtoul(optarg, NULL, 10);
 		else if (opt == 'c')
-			cpu = atoi(optarg);
+			cpu = strtol(optarg, NULL, 10);
 		else if (opt == 'j')
 			json = optarg;
 		else
@@ -55,9 +55,9 @@ int main(int argc, char **argv)
 	cpu_pin(cpu);
 	bench_report_open(quick);
 	bench_memory(quick);
-	if (strcmp(only, "live"))
+	if (strcmp(only, "live") != 0)
 		bench_rows(quick);
-	if (strcmp(only, "rows"))
+	if (strcmp(only, "rows") != 0)
 		bench_live(quick);
 	bench_report_close(json);
 	return 0;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* bench_measure.c - see bench_measure.h. */
 #include <errno.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,30 +176,27 @@ static struct bench_figures sample(const struct bench_job *job)
 	return f;
 }
 
-/* The median of one member of `n` figures. */
-static double median_of(const struct bench_figures *f, unsigned int n, size_t member)
+/* The medians over the rounds, and the best round. */
+static struct bench_figures summary(const struct bench_figures *f, unsigned int n)
 {
-	double v[n];
-
-	for (unsigned int i = 0; i < n; i++)
-		v[i] = *(const double *)((const char *)&f[i] + member);
-	return bench_median(v, n);
-}
-
-static double least_of(const struct bench_figures *f, unsigned int n, size_t member)
-{
-	double least = 1e9, v;
+	double total[n], floor[n], net[n], first[n], later[n];
+	struct bench_figures sum;
 
 	for (unsigned int i = 0; i < n; i++) {
-		v = *(const double *)((const char *)&f[i] + member);
-		if (v < least)
-			least = v;
+		total[i] = f[i].total;
+		floor[i] = f[i].floor;
+		net[i] = f[i].net;
+		first[i] = f[i].net_first;
+		later[i] = f[i].net_later;
 	}
-	return least;
+	sum.total = bench_median(total, n);
+	sum.floor = bench_median(floor, n);
+	sum.net = bench_median(net, n);
+	sum.net_first = bench_median(first, n);
+	sum.net_later = bench_median(later, n);
+	sum.best = total[0] - floor[0]; /* they are sorted now */
+	return sum;
 }
-
-#define LEAST(f, n, member)  least_of(f, n, offsetof(struct bench_figures, member))
-#define MEDIAN(f, n, member) median_of(f, n, offsetof(struct bench_figures, member))
 
 static void job_check(const struct bench_job *job, const char *name)
 {
@@ -222,14 +218,7 @@ void bench_measure(struct bench_job *jobs, unsigned int n, const char *name)
 			f[j][i] = sample(&jobs[j]);
 	for (unsigned int j = 0; j < n; j++) {
 		job_check(&jobs[j], name);
-		jobs[j].f = (struct bench_figures){
-			.total = MEDIAN(f[j], rounds, total),
-			.floor = MEDIAN(f[j], rounds, floor),
-			.net = MEDIAN(f[j], rounds, net),
-			.best = LEAST(f[j], rounds, total) - LEAST(f[j], rounds, floor),
-			.net_first = MEDIAN(f[j], rounds, net_first),
-			.net_later = MEDIAN(f[j], rounds, net_later),
-		};
+		jobs[j].f = summary(f[j], rounds);
 	}
 }
 

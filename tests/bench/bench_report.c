@@ -21,7 +21,7 @@ static void cpu_name(char *buf, size_t size)
 	while (f && fgets(line, sizeof(line), f)) {
 		char *at = strstr(line, ": ");
 
-		if (strncmp(line, "model name", 10) || !at)
+		if (strncmp(line, "model name", 10) != 0 || !at)
 			continue;
 		line[strcspn(line, "\n")] = 0;
 		snprintf(buf, size, "%s", at + 2);

@@ -135,17 +135,18 @@ static pid_t thread_find(const char *name)
 
 	snprintf(want, sizeof(want), "napi/%s-", name);
 	while (proc && (d = readdir(proc))) {
-		pid_t pid = atoi(d->d_name);
+		pid_t pid = strtol(d->d_name, NULL, 10);
 		FILE *f;
 
 		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
 		f = pid > best && !thread_taken(pid) ? fopen(path, "r") : NULL;
-		if (f && fgets(comm, sizeof(comm), f) && !strncmp(comm, want, strlen(want)))
+		if (f && fgets(comm, sizeof(comm), f) && strncmp(comm, want, strlen(want)) == 0)
 			best = pid;
 		if (f)
 			fclose(f);
 	}
-	closedir(proc);
+	if (proc)
+		closedir(proc);
 	return best;
 }
 
