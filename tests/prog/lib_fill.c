@@ -68,9 +68,10 @@ static uint32_t fill_slots(const struct run_service *s, const uint32_t *weight, 
 static void write_ring(struct run *r, struct lb_pool *pool, const struct run_service *s,
 		       const uint32_t *weight)
 {
-	struct lb_ring_line lines[64] = {0};
+	struct lb_ring_line lines[64];
 	uint32_t i, n, key;
 
+	memset(lines, 0xff, sizeof(lines)); /* who reads beyond the ring's end finds no member */
 	pool->ring = r->next_line * LB_RING_LINE;
 	pool->ring_size =
 		fill_slots(s, weight, pool->n_members, &lines[0].member[0], 64 * LB_RING_LINE);

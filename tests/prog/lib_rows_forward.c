@@ -184,7 +184,8 @@ static const struct row star[] = {
 	{"a neighbour's address",
 	 {.src = NET_CLIENT, .dst = "10.1.0.11", .sport = 5, .dport = 8000, .flags = PKT_SYN},
 	 .reason = LB_REASON_NOT_LOCAL},
-	/* bpf_fib_lookup says NOT_FWDED for "no route" as for "local": they cannot be told apart. */
+	/* bpf_fib_lookup says NOT_FWDED for "no route" as for "local": they cannot be told apart.
+	 */
 	{"no route there",
 	 {.src = NET_CLIENT, .dst = NET_NO_ROUTE, .sport = 5, .dport = 8000, .flags = PKT_SYN},
 	 .to = "10.1.0.12",

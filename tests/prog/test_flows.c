@@ -262,7 +262,10 @@ static void test_removed_listen(void **state)
 	(void)state;
 	open.sport = f.sport = l->port;
 	assert_int_equal(flow_establish(&open), RUN_FORWARDED);
-	run_remove_listen(&run, l, ++run.config->generation);
+	run_remove_listen(&run, l, run.config->generation + 1);
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED); /* not committed */
+	f.cport = next_port++;
+	run.config->generation++;
 	assert_int_equal(flow_send(&f, PKT_SYN), LB_REASON_NO_SERVICE);
 	assert_int_equal(flow_send(&open, PKT_ACK), RUN_FORWARDED);
 	run_put_listen(&run, l, OTHER, ++run.config->generation);
