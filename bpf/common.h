@@ -40,6 +40,22 @@ struct lb_flow {
 	};
 };
 
+/* The same by reference: one word of each address for IPv4, four for IPv6. */
+struct lb_tuple {
+	const __be32 *saddr, *daddr;
+	union {
+		struct {
+			__be16 sport, dport;
+		};
+		__u32 ports;
+	};
+};
+
+static __always_inline struct lb_tuple lb_tuple_of(const struct lb_flow *f)
+{
+	return (struct lb_tuple){.saddr = f->saddr, .daddr = f->daddr, .ports = f->ports};
+}
+
 struct lb_packet {
 	struct lb_flow flow;
 	__u32 ip_len;   /* IP header and payload, bytes */
@@ -85,9 +101,33 @@ static __always_inline __u32 lb_now(void)
 	return (bpf_jiffies64() >> lb_tick_shift) & LB_META_TICK_MASK;
 }
 
+/* lb_ports' flags of a protocol, by lb_port(). */
+static __always_inline const __u8 *lb_ports_of(__u32 proto)
+{
+	__u32 zero = 0;
+	struct lb_ports *ports = bpf_map_lookup_elem(&lb_ports, &zero);
+
+	return ports ? ports->flags[proto & 1] : NULL;
+}
+
+static __always_inline __u32 lb_port(__be16 port)
+{
+	__u32 at = bpf_ntohs(port);
+
+	barrier_var(at); /* Linux 6.1 does not know that a byte swap of 16 bits leaves 16 */
+	return at & 0xffff;
+}
+
 static __always_inline struct lb_backend *lb_backend_get(__u32 id)
 {
 	return bpf_map_lookup_elem(&lb_backends, &id);
+}
+
+/* Is it still the backend that a forward entry's ref names, and in service? */
+static __always_inline bool lb_backend_holds(const struct lb_backend *b, __u32 ref)
+{
+	return b->state == LB_BACKEND_LIVE &&
+	       (b->reuse & ((1u << LB_REF_AUX_BITS) - 1)) == LB_REF_AUX(ref);
 }
 
 /* IPv4's word of an address that is stored as ::ffff:a.b.c.d, or word i of an IPv6 one. */

@@ -13,12 +13,6 @@
 
 #include "common.h"
 
-/* The candidate buckets. An entry is in the first one that had room. */
-#define LB_CONN_CHOICES 3
-struct lb_conn_hash {
-	__u32 bucket[LB_CONN_CHOICES];
-};
-
 struct lb_conn_found {
 	__u32 pos; /* bucket << 2 | slot */
 	__u32 meta;
@@ -49,36 +43,12 @@ static __always_inline bool lb_meta_change(__u32 *meta, __u32 from, __u32 to)
 	return __sync_val_compare_and_swap(meta, from, to) == from;
 }
 
-static __always_inline __u32 lb_conn_reduce(__u32 hash, __u32 buckets)
+static __always_inline __u64 lb_tuple_hash(const int family, const struct lb_tuple *t, __u32 udp)
 {
-	return (__u64)hash * buckets >> 32;
+	return lb_conn_hash(family, lb_secret, t->saddr, t->daddr, t->ports, udp);
 }
 
-/* Vector multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", 2.3), pairwise for
- * IPv6 (2.5). The multipliers are secret: nobody without them makes flows collide on purpose. */
-static __always_inline struct lb_conn_hash lb_conn_hash(const int family, const struct lb_flow *f,
-							__u32 udp)
-{
-	const volatile __u64 *k = lb_secret;
-	__u32 buckets = family == LB_V4 ? lb_conn4_buckets : lb_conn6_buckets;
-	__u64 h = k[1] * f->ports + (udp ? k[4] : k[0]);
-
-	if (family == LB_V4) {
-		h += k[2] * f->saddr[0] + k[3] * f->daddr[0];
-	} else {
-		h += (k[2] + f->saddr[0]) * (k[3] + f->saddr[1]);
-		h += (k[5] + f->saddr[2]) * (k[6] + f->saddr[3]);
-		h += (k[7] + f->daddr[0]) * (k[8] + f->daddr[1]);
-		h += (k[9] + f->daddr[2]) * (k[10] + f->daddr[3]);
-	}
-	return (struct lb_conn_hash){{
-		lb_conn_reduce(h >> 32, buckets),
-		lb_conn_reduce(((h ^ h >> 31) * (k[11] | 1)) >> 32, buckets),
-		lb_conn_reduce(((h ^ h >> 33) * (k[10] | 1)) >> 32, buckets),
-	}};
-}
-
-/* The bucket's heads; its addresses follow. NULL only for an index beyond the table. */
+/* NULL only for an index beyond the table. */
 static __always_inline struct lb_conn_head *lb_conn_bucket(const int family, __u32 index)
 {
 	if (family == LB_V4)
@@ -86,8 +56,68 @@ static __always_inline struct lb_conn_head *lb_conn_bucket(const int family, __u
 	return bpf_map_lookup_elem(&lb_conn6, &index);
 }
 
+static __always_inline __u32 lb_conn_choose(const int family, __u64 hash, int which)
+{
+	return lb_conn_choice(hash, which, lb_secret,
+			      family == LB_V4 ? lb_conn4_buckets : lb_conn6_buckets);
+}
+
 #define lb_conn4_of(head) ((struct lb_conn4_bucket *)(head))
 #define lb_conn6_of(head) ((struct lb_conn6_bucket *)(head))
+
+static __always_inline union lb_conn_key *lb_conn_key_at(const int family, struct lb_conn_head *h,
+							 int i)
+{
+	return family == LB_V4 ? &lb_conn4_of(h)->key[i] : &lb_conn6_of(h)->key[i];
+}
+
+static __always_inline __be32 *lb_conn_client_at(const int family, struct lb_conn_head *h, int i)
+{
+	return family == LB_V4 ? &lb_conn4_of(h)->addr[i].client : lb_conn6_of(h)->addr[i].client;
+}
+
+static __always_inline __be32 *lb_conn_service_at(const int family, struct lb_conn_head *h, int i)
+{
+	return family == LB_V4 ? &lb_conn4_of(h)->addr[i].service : lb_conn6_of(h)->addr[i].service;
+}
+
+/*
+ * The slots whose tag is `tag`: bit 7 of byte i for slot i. The lowest bit is right, one above it
+ * may be too many (the borrow of "has a zero byte"). Which slot it is nobody can predict, and a
+ * mispredicted branch that hangs on a line from memory keeps the CPU from running ahead into the
+ * next packet; so it is computed.
+ */
+static __always_inline __u32 lb_conn_tagged(const int family, struct lb_conn_head *h, __u8 tag)
+{
+	__u32 tags = *(__u32 *)h->tag;
+
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	tags = __builtin_bswap32(tags);
+#endif
+	tags ^= tag * 0x01010101u;
+	return (tags - 0x01010101) & ~tags & (family == LB_V4 ? 0x808080 : 0x80808080);
+}
+
+/* The lowest slot of those; 64 bits, as Linux 6.1 forgets the bounds of a shorter spilled number.
+ */
+static __always_inline __u64 lb_conn_lowest(__u32 tagged)
+{
+	__u64 lowest = tagged & -tagged;
+
+	return lowest * 0x00010203 >> 31 & 3;
+}
+
+/* Is a < b? 1 or 0, of numbers below 2^63, by arithmetic: the compiler would branch, and a dozen
+ * branches on slots give the verifier (and the CPU) too many ways. */
+static __always_inline __u64 lb_below(__u64 a, __u64 b)
+{
+	__u64 below = a - b;
+
+	barrier_var(below);
+	below >>= 63;
+	barrier_var(below);
+	return below;
+}
 
 /* Ticks since an entry's last packet. One that seems to lie ahead of `now` was touched by another
  * CPU after we read the clock: its age is 0. */
@@ -95,9 +125,8 @@ static __always_inline struct lb_conn_head *lb_conn_bucket(const int family, __u
 static __always_inline __u64 lb_conn_age(__u32 meta, __u32 now)
 {
 	__u64 age = (now - LB_META_TICK(meta)) & LB_META_TICK_MASK;
-	__u64 ahead = (LB_META_TICK_MASK - LB_CONN_AHEAD - age) >> 63;
 
-	return age & (ahead - 1);
+	return age & (lb_below(LB_META_TICK_MASK - LB_CONN_AHEAD, age) - 1);
 }
 
 static __always_inline bool lb_conn_expired(__u32 meta, __u32 now)
@@ -105,196 +134,151 @@ static __always_inline bool lb_conn_expired(__u32 meta, __u32 now)
 	return lb_conn_age(meta, now) > lb_timeouts[LB_META_STATE(meta)];
 }
 
-static __always_inline bool lb_conn_client_is(const int family, struct lb_conn_head *heads, int i,
-					      const __be32 *a)
+static __always_inline bool lb_conn_addr_is(const int family, const __be32 *a, const __be32 *b)
 {
-	if (family == LB_V4)
-		return lb_conn4_of(heads)->addr[i].client == a[0];
-	return lb_conn6_of(heads)->addr[i].client[0] == a[0] &&
-	       lb_conn6_of(heads)->addr[i].client[1] == a[1] &&
-	       lb_conn6_of(heads)->addr[i].client[2] == a[2] &&
-	       lb_conn6_of(heads)->addr[i].client[3] == a[3];
-}
-
-static __always_inline bool lb_conn_service_is(const int family, struct lb_conn_head *heads, int i,
-					       const __be32 *a)
-{
-	if (family == LB_V4)
-		return lb_conn4_of(heads)->addr[i].service == a[0];
-	return lb_conn6_of(heads)->addr[i].service[0] == a[0] &&
-	       lb_conn6_of(heads)->addr[i].service[1] == a[1] &&
-	       lb_conn6_of(heads)->addr[i].service[2] == a[2] &&
-	       lb_conn6_of(heads)->addr[i].service[3] == a[3];
+	return a[0] == b[0] && (family == LB_V4 || (a[1] == b[1] && a[2] == b[2] && a[3] == b[3]));
 }
 
 /* Is this backend the flow's source? */
-static __always_inline bool lb_conn_backend_is(const int family, __u32 id, const struct lb_flow *f)
+static __always_inline bool lb_conn_backend_is(const int family, __u32 id, const struct lb_tuple *t)
 {
 	struct lb_backend *b = lb_backend_get(id);
 
-	if (!b || b->port != f->sport ||
-	    lb_addr_word(&b->addr, 3) != f->saddr[family == LB_V4 ? 0 : 3])
+	if (!b || b->port != t->sport ||
+	    lb_addr_word(&b->addr, 3) != t->saddr[family == LB_V4 ? 0 : 3])
 		return false;
 	if (family == LB_V4)
 		return b->family == LB_V4;
-	return lb_addr_word(&b->addr, 0) == f->saddr[0] &&
-	       lb_addr_word(&b->addr, 1) == f->saddr[1] && lb_addr_word(&b->addr, 2) == f->saddr[2];
+	return lb_addr_word(&b->addr, 0) == t->saddr[0] &&
+	       lb_addr_word(&b->addr, 1) == t->saddr[1] && lb_addr_word(&b->addr, 2) == t->saddr[2];
 }
 
-/* Slot i of a bucket: does it hold the flow? Fills `out` if so. */
-static __always_inline bool lb_conn_match(const int family, const bool reverse,
-					  struct lb_conn_head *heads, int i,
-					  const struct lb_flow *f, __u32 udp, __u32 now,
-					  struct lb_conn_found *out)
+/* Does slot i hold the flow? Fills `out` if so. `fast`: only if it needs no more than that. */
+static __always_inline bool lb_conn_match(const int family, const bool reverse, const bool fast,
+					  struct lb_conn_head *h, __u64 i, const struct lb_tuple *t,
+					  __u32 udp, __u32 now, struct lb_conn_found *out)
 {
 	const __u32 kind = (reverse ? LB_REF_REVERSE : 0) | (udp ? LB_REF_UDP : 0);
-	struct lb_conn_head *h = &heads[i];
-	__u32 meta = lb_meta_read(&h->meta), again;
+	const __be32 *service = lb_conn_service_at(family, h, i);
+	__u32 meta = lb_meta_read(&h->meta[i]), again;
+	__be32 to[4] = {};
+	union lb_conn_key key;
 
-	if (reverse) {
-		if (h->cport != f->dport || !lb_conn_client_is(family, heads, i, f->daddr))
-			return false;
-	} else {
-		if (*(__u32 *)&h->cport != f->ports ||
-		    !lb_conn_client_is(family, heads, i, f->saddr) ||
-		    !lb_conn_service_is(family, heads, i, f->daddr))
-			return false;
-	}
-	out->ref = READ_ONCE(h->ref);
-	if ((out->ref & (LB_REF_REVERSE | LB_REF_UDP)) != kind)
+	key.word = READ_ONCE(lb_conn_key_at(family, h, i)->word);
+	if ((key.ref & (LB_REF_REVERSE | LB_REF_UDP)) != kind ||
+	    !lb_conn_addr_is(family, lb_conn_client_at(family, h, i),
+			     reverse ? t->daddr : t->saddr))
 		return false;
 	if (reverse) {
-		if (!lb_conn_backend_is(family, LB_REF_BACKEND(out->ref), f))
+		if (key.cport != t->dport ||
+		    !lb_conn_backend_is(family, LB_REF_BACKEND(key.ref), t))
 			return false;
-		out->sport = h->sport;
-		if (family == LB_V4) {
-			out->service[0] = lb_conn4_of(heads)->addr[i].service;
-		} else {
-			out->service[0] = lb_conn6_of(heads)->addr[i].service[0];
-			out->service[1] = lb_conn6_of(heads)->addr[i].service[1];
-			out->service[2] = lb_conn6_of(heads)->addr[i].service[2];
-			out->service[3] = lb_conn6_of(heads)->addr[i].service[3];
+		to[0] = READ_ONCE(service[0]);
+		if (family == LB_V6) {
+			to[1] = READ_ONCE(service[1]);
+			to[2] = READ_ONCE(service[2]);
+			to[3] = READ_ONCE(service[3]);
 		}
+	} else {
+		if (key.cport != t->sport || key.sport != t->dport ||
+		    !lb_conn_addr_is(family, service, t->daddr))
+			return false;
 	}
 	barrier();
-	again = lb_meta_read(&h->meta);
-	if (LB_META_VERSION(again) != LB_META_VERSION(meta) ||
-	    LB_META_STATE(again) <= LB_CONN_BUSY || LB_META_STATE(meta) <= LB_CONN_BUSY ||
-	    lb_conn_expired(again, now))
+	again = lb_meta_read(&h->meta[i]);
+	if (fast && again != meta)
 		return false;
+	if (!fast && (LB_META_VERSION(again) != LB_META_VERSION(meta) ||
+		      LB_META_STATE(again) <= LB_CONN_BUSY || LB_META_STATE(meta) <= LB_CONN_BUSY ||
+		      lb_conn_expired(again, now)))
+		return false;
+	out->ref = key.ref;
 	out->meta = again;
+	if (reverse) {
+		out->sport = key.sport;
+		out->service[0] = to[0];
+		if (family == LB_V6) {
+			out->service[1] = to[1];
+			out->service[2] = to[2];
+			out->service[3] = to[3];
+		}
+	}
 	return true;
 }
 
-/* Looks the flow up as a forward or a reverse one. A bucket is asked only where those before it
- * have no FREE slot: a used slot never becomes FREE again. */
-static __always_inline bool lb_conn_find(const int family, const bool reverse,
-					 const struct lb_flow *f, __u32 udp,
-					 const struct lb_conn_hash *hash, __u32 now,
-					 struct lb_conn_found *out)
+/* Looks the flow up in one bucket. `fast` tries two slots with its tag at most. */
+static __always_inline bool lb_conn_find_in(const int family, const bool reverse, const bool fast,
+					    struct lb_conn_head *h, __u32 bucket,
+					    const struct lb_tuple *t, __u32 udp, __u64 hash,
+					    __u32 now, struct lb_conn_found *out)
 {
-	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	int choice, i;
+	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	__u32 tagged, i;
+	__u64 slot;
 
-	for (choice = 0; choice < LB_CONN_CHOICES; choice++) {
-		__u32 bucket = hash->bucket[choice];
-		struct lb_conn_head *heads = lb_conn_bucket(family, bucket);
-
-		if (!heads)
-			return false;
+	if (!fast) {
 #pragma unroll
 		for (i = 0; i < slots; i++) {
-			if (lb_conn_match(family, reverse, heads, i, f, udp, now, out)) {
+			if (h->tag[i] == lb_conn_tag(hash) &&
+			    lb_conn_match(family, reverse, false, h, i, t, udp, now, out)) {
 				out->pos = bucket << 2 | i;
 				return true;
 			}
 		}
-		if (LB_META_STATE(READ_ONCE(heads[slots - 1].meta)) == LB_CONN_FREE)
+		return false;
+	}
+	tagged = lb_conn_tagged(family, h, lb_conn_tag(hash));
+	for (i = 0; i < 2 && tagged; i++) {
+		slot = lb_conn_lowest(tagged);
+		barrier_var(slot);
+		if (slot >= slots)
 			return false;
+		if (lb_conn_match(family, reverse, true, h, slot, t, udp, now, out)) {
+			out->pos = bucket << 2 | slot;
+			return true;
+		}
+		tagged &= tagged - 1;
 	}
 	return false;
-}
-
-/* 0 where a slot may hold the flow: its key's differences, with the fields that are cheap to get.
- */
-static __always_inline __u32 lb_conn_differs(const int family, const bool reverse,
-					     struct lb_conn_head *heads, int i,
-					     const struct lb_flow *f, __u32 kind)
-{
-	struct lb_conn_head *h = &heads[i];
-	__u32 d = (h->ref ^ kind) & (LB_REF_REVERSE | LB_REF_UDP);
-	const __be32 *client = reverse ? f->daddr : f->saddr;
-
-	d |= reverse ? (__u32)(h->cport ^ f->dport) : *(__u32 *)&h->cport ^ f->ports;
-	if (family == LB_V4) {
-		d |= lb_conn4_of(heads)->addr[i].client ^ client[0];
-		if (!reverse)
-			d |= lb_conn4_of(heads)->addr[i].service ^ f->daddr[0];
-	} else {
-		/* One word of the address: the rest is compared with the one slot that is left. */
-		d |= lb_conn6_of(heads)->addr[i].client[3] ^ client[3];
-	}
-	barrier_var(
-		d); /* keep it a number: a branch per slot is mispredicted, and waits for memory */
-	return d;
 }
 
 /*
- * The same for the fast way, which may miss what the slow way finds. Which slot it is nobody can
- * predict, and a mispredicted branch that hangs on a line from memory keeps the CPU from running
- * ahead into the next packet; so the slot is computed, and only "is it in this bucket" is a branch.
+ * Looks the flow up as a forward or a reverse one. The other buckets are asked only where the first
+ * one has no FREE slot: a used slot never becomes FREE again. `fast` may miss what is there, and
+ * leaves it to the caller to look at meta: an entry may be BUSY, expired or dead.
  */
-static __always_inline bool lb_conn_find_fast(const int family, const bool reverse,
-					      const struct lb_flow *f, __u32 udp,
-					      const struct lb_conn_hash *hash, __u32 now,
-					      struct lb_conn_found *out)
+static __always_inline bool lb_conn_find(const int family, const bool reverse, const bool fast,
+					 const struct lb_tuple *t, __u32 udp, __u64 hash, __u32 now,
+					 struct lb_conn_found *out)
 {
-	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	const __u32 kind = (reverse ? LB_REF_REVERSE : 0) | (udp ? LB_REF_UDP : 0);
-	__u32 choice, i, found;
-	__u64 slot; /* 64 bits: Linux 6.1 forgets the bounds of a shorter spilled number */
+	const int last = (family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS) - 1;
+	__u32 bucket = lb_conn_choose(family, hash, 0);
+	struct lb_conn_head *h = lb_conn_bucket(family, bucket);
+	int which;
 
-#pragma unroll
-	for (choice = 0; choice < 2; choice++) {
-		struct lb_conn_head *heads = lb_conn_bucket(family, hash->bucket[choice]);
-
-		if (!heads)
+	if (!h)
+		return false;
+	if (lb_conn_find_in(family, reverse, fast, h, bucket, t, udp, hash, now, out))
+		return true;
+	if (LB_META_STATE(READ_ONCE(h->meta[last])) == LB_CONN_FREE)
+		return false;
+	for (which = 1; which < LB_CONN_CHOICES; which++) {
+		bucket = lb_conn_choose(family, hash, which);
+		h = lb_conn_bucket(family, bucket);
+		if (!h)
 			return false;
-		slot = 0;
-		found = 0;
-#pragma unroll
-		for (i = 0; i < slots; i++) {
-			__u64 d = lb_conn_differs(family, reverse, heads, i, f, kind);
-			__u32 zero = (d - 1) >> 63;
-
-			found |= zero;
-			slot += zero * i;
-		}
-		if (found) {
-			slot &= 3;
-			barrier_var(slot);
-			if (slot >= slots)
-				return false;
-			out->pos = hash->bucket[choice] << 2 | slot;
-			return lb_conn_match(family, reverse, heads, slot, f, udp, now, out);
-		}
+		if (lb_conn_find_in(family, reverse, fast, h, bucket, t, udp, hash, now, out))
+			return true;
 	}
 	return false;
 }
 
+/* NULL where there is no such slot. */
 static __always_inline struct lb_conn_head *lb_conn_at(__u32 family, __u32 pos)
 {
-	__u32 slot = pos & 3;
-	struct lb_conn_head *heads;
-
-	if (family == LB_V4 && slot < LB_CONN4_SLOTS)
-		heads = lb_conn_bucket(LB_V4, pos >> 2);
-	else
-		heads = lb_conn_bucket(LB_V6, pos >> 2);
-	if (!heads)
-		return NULL;
-	barrier_var(slot); /* or the compiler adds it before the check */
-	return &heads[slot & 3];
+	if (family != LB_V4)
+		return lb_conn_bucket(LB_V6, pos >> 2);
+	return (pos & 3) < LB_CONN4_SLOTS ? lb_conn_bucket(LB_V4, pos >> 2) : NULL;
 }
 
 /*
@@ -310,7 +294,7 @@ __noinline int lb_conn_set(__u32 family, __u32 pos, __u32 meta, __u32 state, __u
 
 	if (!h)
 		return false;
-	return meta == to || lb_meta_change(&h->meta, meta, to);
+	return meta == to || lb_meta_change(&h->meta[pos & 3], meta, to);
 }
 
 /* Stores a next hop's id in a reverse entry. Set it before the tick that vouches for it. */
@@ -319,12 +303,17 @@ __noinline int lb_conn_set_aux(__u32 family, __u32 pos, __u32 meta, __u32 ref, _
 	struct lb_conn_head *h = lb_conn_at(family, pos);
 	__u32 to = (ref & ~(((1u << LB_REF_AUX_BITS) - 1) << LB_REF_BACKEND_BITS)) |
 		   aux << LB_REF_BACKEND_BITS;
+	__u32 *at;
 
-	if (!h || to == ref || !lb_meta_change(&h->ref, ref, to))
+	if (!h || to == ref)
+		return 0;
+	at = family == LB_V4 ? &lb_conn_key_at(LB_V4, h, pos & 3)->ref
+			     : &lb_conn_key_at(LB_V6, h, pos & 3)->ref;
+	if (!lb_meta_change(at, ref, to))
 		return 0;
 	/* Another entry by now? Then it must not keep our next hop. */
-	if (LB_META_VERSION(lb_meta_read(&h->meta)) != LB_META_VERSION(meta))
-		lb_meta_change(&h->ref, to, ref);
+	if (LB_META_VERSION(lb_meta_read(&h->meta[pos & 3])) != LB_META_VERSION(meta))
+		lb_meta_change(at, to, ref);
 	return 0;
 }
 
@@ -339,13 +328,27 @@ __noinline int lb_conn_remove(__u32 family, __u32 pos, __u32 meta)
 		return 0;
 	for (i = 0; i < 4; i++) {
 		__u32 to = LB_META(LB_META_VERSION(seen), LB_CONN_DEAD, LB_META_TICK(seen));
-		__u32 was = __sync_val_compare_and_swap(&h->meta, seen, to);
+		__u32 was = __sync_val_compare_and_swap(&h->meta[pos & 3], seen, to);
 
 		if (was == seen || LB_META_VERSION(was) != LB_META_VERSION(meta))
 			return 0;
 		seen = was;
 	}
 	return 0;
+}
+
+/* Removes the entry that we have just put there, unless another one is there by now. */
+static __always_inline void lb_conn_withdraw(__u32 family, __u32 pos, __u32 ref)
+{
+	struct lb_conn_head *h = lb_conn_at(family, pos);
+	union lb_conn_key *key;
+
+	if (!h)
+		return;
+	key = family == LB_V4 ? lb_conn_key_at(LB_V4, h, pos & 3)
+			      : lb_conn_key_at(LB_V6, h, pos & 3);
+	if (key->ref == ref)
+		lb_conn_remove(family, pos, lb_meta_read(&h->meta[pos & 3]));
 }
 
 /* Kinds of entries by how readily they give way; 0: nothing to lose. */
@@ -358,19 +361,15 @@ const volatile __u8 lb_conn_kinds[16] = {
 	[LB_CONN_FIN_BACKEND] = 1 + LB_EVICT_OLDEST, [LB_CONN_UDP] = 1 + LB_EVICT_OLDEST,
 };
 
-/* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. Without branches,
- * of which a dozen slots would give the verifier (and the CPU) too many ways. */
+/* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. */
 #define LB_CONN_TAKEN ((__u64)LB_CONN_TAKEN_KIND << LB_META_TICK_BITS)
 static __always_inline __u64 lb_conn_rank(__u32 meta, __u32 now)
 {
 	__u64 age = lb_conn_age(meta, now), state = LB_META_STATE(meta);
-	__u64 kind = lb_conn_kinds[state], alive, some;
+	__u64 kind = lb_conn_kinds[state];
+	__u64 in_use = lb_below(0, kind) & lb_below(age, lb_timeouts[state] + 1ull);
 
-	alive = (age - lb_timeouts[state] - 1) >> 63;
-	some = -kind >> 63;
-	barrier_var(alive);
-	barrier_var(some);
-	return (kind << LB_META_TICK_BITS | (LB_META_TICK_MASK - age)) & -(alive & some);
+	return (kind << LB_META_TICK_BITS | (LB_META_TICK_MASK - age)) & -in_use;
 }
 
 static __always_inline void lb_conn_evicted(__u32 rank)
@@ -383,93 +382,121 @@ static __always_inline void lb_conn_evicted(__u32 rank)
 }
 
 /* Key of a new entry: the tuple of forward packet p, whichever of its two entries it is. */
-static __always_inline void lb_conn_write(const int family, struct lb_conn_head *heads, int slot,
-					  const struct lb_packet *p, __u32 ref)
+static __always_inline void lb_conn_write(const int family, struct lb_conn_head *h, __u64 i,
+					  const struct lb_packet *p, __u32 ref, __u8 tag)
 {
-	struct lb_conn_head *h = &heads[slot];
+	union lb_conn_key key = {.ref = ref, .cport = p->flow.sport, .sport = p->flow.dport};
+	__be32 *client = lb_conn_client_at(family, h, i);
+	__be32 *service = lb_conn_service_at(family, h, i);
 
-	h->ref = ref;
-	h->cport = p->flow.sport;
-	h->sport = p->flow.dport;
-	if (family == LB_V4) {
-		lb_conn4_of(heads)->addr[slot].client = p->flow.saddr[0];
-		lb_conn4_of(heads)->addr[slot].service = p->flow.daddr[0];
-	} else {
-		__builtin_memcpy(lb_conn6_of(heads)->addr[slot].client, p->flow.saddr, 16);
-		__builtin_memcpy(lb_conn6_of(heads)->addr[slot].service, p->flow.daddr, 16);
+	h->tag[i] = tag;
+	lb_conn_key_at(family, h, i)->word = key.word;
+	client[0] = p->flow.saddr[0];
+	service[0] = p->flow.daddr[0];
+	if (family == LB_V6) {
+		__builtin_memcpy(client + 1, p->flow.saddr + 1, 12);
+		__builtin_memcpy(service + 1, p->flow.daddr + 1, 12);
 	}
 }
 
+/* Claims the slot if it still has this meta, and fills it. */
+static __always_inline bool lb_conn_claim(const int family, struct lb_conn_head *h, __u64 slot,
+					  __u32 meta, const struct lb_packet *p, __u64 hash,
+					  __u32 ref, __u32 state, __u32 now)
+{
+	__u32 version = (LB_META_VERSION(meta) + 1) & 0xff;
+
+	if (!lb_meta_change(&h->meta[slot], meta, LB_META(version, LB_CONN_BUSY, now)))
+		return false;
+	lb_conn_write(family, h, slot, p, ref, lb_conn_tag(hash));
+	/* An exchange is a full barrier: nobody sees the state before the key. */
+	__sync_lock_test_and_set(&h->meta[slot], LB_META(version, state, now));
+	return true;
+}
+
+/*
+ * Where a new entry goes: to its home bucket if that has an empty slot (never used, dead or
+ * expired), else to the emptiest of the others, else in place of the one that is missed least.
+ * Slots as numbers that order them so: rank << 32 | slots in use << 16 | which << 2 | slot.
+ */
+static __always_inline __u64 lb_conn_least(__u64 a, __u64 b)
+{
+	return a ^ ((a ^ b) & -lb_below(b, a));
+}
+
+static __always_inline __u64 lb_conn_place(const int family, __u64 hash, __u32 now)
+{
+	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	__u64 best = LB_CONN_TAKEN << 32;
+	int which, i;
+
+	for (which = 0; which < LB_CONN_CHOICES; which++) {
+		struct lb_conn_head *h =
+			lb_conn_bucket(family, lb_conn_choose(family, hash, which));
+		__u64 first = LB_CONN_TAKEN << 32, used = 0;
+
+		if (!h)
+			break;
+#pragma unroll
+		for (i = 0; i < slots; i++) {
+			__u64 rank = lb_conn_rank(READ_ONCE(h->meta[i]), now);
+
+			used += lb_below(0, rank);
+			first = lb_conn_least(first, rank << 32 | which << 2 | i);
+		}
+		best = lb_conn_least(best, first + (used << 16));
+		if (!which && !(best >> 32))
+			break;
+	}
+	return best;
+}
+
+/* Claims the best slot for an entry of forward packet p's connection and fills it. hash: of the
+ * flow by which it will be looked up. Returns its position, or LB_CONN_NONE. */
 static __always_inline int lb_conn_insert_family(const int family, const struct lb_packet *p,
-						 const struct lb_conn_hash *hash, __u32 ref,
-						 __u32 state, __u32 now)
+						 __u64 hash, __u32 ref, __u32 state, __u32 now)
 {
 	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	__u32 try, which, i;
+	int try;
 
 	for (try = 0; try < 3; try++) {
-		/* rank, and where: rank << 32 | choice << 2 | slot orders both at once */
-		__u64 best = LB_CONN_TAKEN << 32;
-		__u32 best_meta, best_slot, bucket;
-		struct lb_conn_head *heads;
-		__u32 version;
+		__u64 place = lb_conn_place(family, hash, now), slot = place & 3;
+		__u32 bucket = lb_conn_choose(family, hash, place >> 2 & 3), meta;
+		struct lb_conn_head *h = lb_conn_bucket(family, bucket);
 
-		for (which = 0; which < LB_CONN_CHOICES && best >> 32; which++) {
-			heads = lb_conn_bucket(family, hash->bucket[which]);
-			if (!heads)
-				return LB_CONN_NONE;
-#pragma unroll
-			for (i = 0; i < slots; i++) {
-				__u64 rank = lb_conn_rank(READ_ONCE(heads[i].meta), now) << 32 |
-					     which << 2 | i;
-				__u64 less = (__s64)(rank - best) >> 63;
-
-				barrier_var(less);
-				best ^= (best ^ rank) & less;
-			}
-		}
-		if (best >> 32 >= LB_CONN_TAKEN)
-			continue;
-		which = best >> 2 & 3;
-		best_slot = best & 3;
-		bucket = hash->bucket[0];
-		if (which == 1)
-			bucket = hash->bucket[1];
-		else if (which == 2)
-			bucket = hash->bucket[2];
-		heads = lb_conn_bucket(family, bucket);
-		if (!heads)
+		barrier_var(slot);
+		if (!h || slot >= slots)
 			return LB_CONN_NONE;
-		barrier_var(best_slot);
-		if (best_slot >= slots)
-			return LB_CONN_NONE;
-		best_meta = READ_ONCE(heads[best_slot].meta);
-		if (lb_conn_rank(best_meta, now) > best >> 32)
+		if (place >> 32 >= LB_CONN_TAKEN)
 			continue;
-		version = (LB_META_VERSION(best_meta) + 1) & 0xff;
-		if (!lb_meta_change(&heads[best_slot].meta, best_meta,
-				    LB_META(version, LB_CONN_BUSY, now)))
+		meta = READ_ONCE(h->meta[slot]);
+		if (lb_conn_rank(meta, now) > place >> 32 ||
+		    !lb_conn_claim(family, h, slot, meta, p, hash, ref, state, now))
 			continue;
-		lb_conn_write(family, heads, best_slot, p, ref);
-		/* An exchange is a full barrier: nobody sees the state before the key. */
-		__sync_lock_test_and_set(&heads[best_slot].meta, LB_META(version, state, now));
-		if (best >> 32)
-			lb_conn_evicted(best >> 32);
-		return (int)(bucket << 2 | best_slot);
+		if (place >> 32)
+			lb_conn_evicted(place >> 32);
+		return (int)(bucket << 2 | slot);
 	}
 	return LB_CONN_NONE;
 }
 
-/* Claims the best slot of the candidate buckets and fills it with an entry of forward packet p's
- * connection. Returns its position, or LB_CONN_NONE. */
-__noinline int lb_conn_insert(const struct lb_packet *p, const struct lb_conn_hash *hash, __u32 ref,
-			      __u32 state, __u32 now)
+__noinline int lb_conn_insert4(const struct lb_packet *p, __u64 hash, __u32 ref, __u32 state,
+			       __u32 now)
 {
-	if (!p || !hash)
-		return LB_CONN_NONE;
-	if (p->family == LB_V4)
-		return lb_conn_insert_family(LB_V4, p, hash, ref, state, now);
-	return lb_conn_insert_family(LB_V6, p, hash, ref, state, now);
+	return p ? lb_conn_insert_family(LB_V4, p, hash, ref, state, now) : LB_CONN_NONE;
+}
+
+__noinline int lb_conn_insert6(const struct lb_packet *p, __u64 hash, __u32 ref, __u32 state,
+			       __u32 now)
+{
+	return p ? lb_conn_insert_family(LB_V6, p, hash, ref, state, now) : LB_CONN_NONE;
+}
+
+static __always_inline int lb_conn_insert(const int family, const struct lb_packet *p, __u64 hash,
+					  __u32 ref, __u32 state, __u32 now)
+{
+	return family == LB_V4 ? lb_conn_insert4(p, hash, ref, state, now)
+			       : lb_conn_insert6(p, hash, ref, state, now);
 }
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* lb.bpf.c - the programs: how each hook reads a packet, and the table that `cat` shows. */
 #include "common.h"
-#include "forward.h"
+#include "fast.h"
 #include "parse.h"
 #include "show.h"
+#include "slow.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -21,16 +22,7 @@ static __always_inline int lb_parse_eth(const struct ethhdr *eth)
 	return LB_STOP(LB_REASON_NOT_IP);
 }
 
-/* A frame whose family is known, by the fast or the slow way. */
-static __always_inline int lb_run_fast(const int hook, const int family, void *ctx,
-				       struct lb_packet *p, void *data, void *end, __u32 frame)
-{
-	p->family = family;
-	if (unlikely(!lb_parse_fast(family, p, data, end, frame)))
-		return LB_AGAIN;
-	return lb_fast(hook, family, ctx, p);
-}
-
+/* A frame whose family is known, by the slow way. */
 static __always_inline int lb_run_slow(const int hook, const int family, void *ctx,
 				       struct lb_packet *p, void *data, void *end, __u32 frame)
 {
@@ -50,7 +42,7 @@ static __always_inline int lb_xdp(const int family, const bool fast, struct xdp_
 	struct lb_packet p = {.segments = 1, .ifindex = ctx->ingress_ifindex};
 
 	if (fast)
-		return lb_run_fast(LB_HOOK_XDP, family, ctx, &p, data, end, end - data);
+		return lb_fast(LB_HOOK_XDP, family, ctx, &p, data, end, end - data);
 	/* The whole frame: with xdp.frags the linear part may be but its beginning. */
 	return lb_run_slow(LB_HOOK_XDP, family, ctx, &p, data, end, bpf_xdp_get_buff_len(ctx));
 }
@@ -63,76 +55,70 @@ static __always_inline int lb_tc(const int family, const bool fast, struct __sk_
 	if (skb->gso_segs > 1)
 		p.segments = skb->gso_segs;
 	if (fast)
-		return lb_run_fast(LB_HOOK_TC, family, skb, &p, data, end, skb->len);
+		return lb_fast(LB_HOOK_TC, family, skb, &p, data, end, skb->len);
 	return lb_run_slow(LB_HOOK_TC, family, skb, &p, data, end, skb->len);
 }
 
 /*
- * The slow way is a program of its own, reached by a tail call: it has the whole stack, and the
- * fast one no function call at all (with the CPU's return mitigations one costs as much as a third
- * of the hit path).
+ * The slow way is programs of their own, one for each family, reached by a tail call: they have the
+ * whole stack, and the fast one no function call at all (with the CPU's return mitigations one
+ * costs as much as a third of the hit path).
  */
-int meshlb_xdp_slow(struct xdp_md *ctx);
-int meshlb_tc_slow(struct __sk_buff *skb);
+int meshlb_xdp_slow4(struct xdp_md *ctx);
+int meshlb_xdp_slow6(struct xdp_md *ctx);
+int meshlb_tc_slow4(struct __sk_buff *skb);
+int meshlb_tc_slow6(struct __sk_buff *skb);
 
-/* One each: such a map holds programs of one type. */
+/* By family. One for each hook: such a map holds programs of one type. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, LB_FAMILIES);
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(void *));
 } lb_slow_xdp SEC(".maps") = {
-	.values = {(void *)&meshlb_xdp_slow},
+	.values = {(void *)&meshlb_xdp_slow4, (void *)&meshlb_xdp_slow6},
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, LB_FAMILIES);
 	__uint(key_size, sizeof(__u32));
 	__array(values, int(void *));
 } lb_slow_tc SEC(".maps") = {
-	.values = {(void *)&meshlb_tc_slow},
+	.values = {(void *)&meshlb_tc_slow4, (void *)&meshlb_tc_slow6},
 };
 
-/* Functions by family: each has its own frame. */
-static __noinline int lb_xdp_slow4(struct xdp_md *ctx)
+/* Constant keys: the JIT makes direct jumps of them. */
+#define LB_GO_SLOW(ctx, progs, family)                                                             \
+	do {                                                                                       \
+		if ((family) == LB_V4)                                                             \
+			bpf_tail_call(ctx, &(progs), LB_V4);                                       \
+		else                                                                               \
+			bpf_tail_call(ctx, &(progs), LB_V6);                                       \
+	} while (0)
+
+SEC("xdp.frags")
+int meshlb_xdp_slow4(struct xdp_md *ctx)
 {
 	return lb_xdp(LB_V4, false, ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
 }
 
-static __noinline int lb_xdp_slow6(struct xdp_md *ctx)
+SEC("xdp.frags")
+int meshlb_xdp_slow6(struct xdp_md *ctx)
 {
 	return lb_xdp(LB_V6, false, ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
 }
 
-static __noinline int lb_tc_slow4(struct __sk_buff *skb)
+SEC("tc")
+int meshlb_tc_slow4(struct __sk_buff *skb)
 {
 	return lb_tc(LB_V4, false, skb, (void *)(long)skb->data, (void *)(long)skb->data_end);
 }
 
-static __noinline int lb_tc_slow6(struct __sk_buff *skb)
+SEC("tc")
+int meshlb_tc_slow6(struct __sk_buff *skb)
 {
 	return lb_tc(LB_V6, false, skb, (void *)(long)skb->data, (void *)(long)skb->data_end);
-}
-
-SEC("xdp.frags")
-int meshlb_xdp_slow(struct xdp_md *ctx)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-
-	if (data + LB_ETH_LEN > end)
-		return lb_stop(LB_HOOK_XDP, LB_REASON_NOT_IP);
-	return lb_parse_eth(data) == LB_V4 ? lb_xdp_slow4(ctx) : lb_xdp_slow6(ctx);
-}
-
-SEC("tc")
-int meshlb_tc_slow(struct __sk_buff *skb)
-{
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-
-	if (data + LB_ETH_LEN > end)
-		return lb_stop(LB_HOOK_TC, LB_REASON_NOT_IP);
-	return lb_parse_eth(data) == LB_V4 ? lb_tc_slow4(skb) : lb_tc_slow6(skb);
 }
 
 SEC("xdp.frags")
@@ -150,7 +136,7 @@ int meshlb_xdp(struct xdp_md *ctx)
 				  : lb_xdp(LB_V6, true, ctx, data, end);
 	if (likely(verdict != LB_AGAIN))
 		return verdict;
-	bpf_tail_call(ctx, &lb_slow_xdp, 0);
+	LB_GO_SLOW(ctx, lb_slow_xdp, family);
 	return lb_stop(LB_HOOK_XDP, LB_REASON_BAD_STATE);
 }
 
@@ -205,6 +191,6 @@ int meshlb_tc(struct __sk_buff *skb)
 				  : lb_tc(LB_V6, true, skb, data, end);
 	if (likely(verdict != LB_AGAIN))
 		return verdict;
-	bpf_tail_call(skb, &lb_slow_tc, 0);
+	LB_GO_SLOW(skb, lb_slow_tc, family);
 	return lb_stop(LB_HOOK_TC, LB_REASON_BAD_STATE);
 }

@@ -21,12 +21,17 @@ struct lb_rewrite {
 	__u8 udp;
 };
 
-static __always_inline __u16 lb_csum_fold(__u64 sum)
+/* A sum of a few 32-bit words as one of 16-bit words, below 2^18. */
+static __always_inline __u32 lb_csum_halves(__u64 sum)
 {
-	sum = (sum >> 32) + (__u32)sum;
+	return (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+}
+
+/* A sum below 2^20 as the checksum that goes into a header. */
+static __always_inline __u16 lb_csum_fold(__u32 sum)
+{
 	sum = (sum >> 16) + (sum & 0xffff);
-	sum = (sum >> 16) + (sum & 0xffff);
-	return (sum >> 16) + sum;
+	return ~((sum >> 16) + sum);
 }
 
 /* The sum to add for the changed address: ~from + to, in 32-bit words (RFC 1624, eqn. 3). */
@@ -42,17 +47,17 @@ static __always_inline __u64 lb_csum_addr(const int family, const struct lb_rewr
 	return sum;
 }
 
-/* Address, TTL and IP checksum in place. The caller has checked the bounds of the IP header. */
-static __always_inline void lb_rewrite_ip(const int family, const bool reverse, void *l3,
+/* Address, TTL and IP checksum in place. The caller has checked the bounds of the IP header. `sum`:
+ * of the change of address, by lb_csum_halves(). */
+static __always_inline void lb_rewrite_ip(const int family, const bool reverse, void *l3, __u32 sum,
 					  const struct lb_rewrite *r)
 {
 	if (family == LB_V4) {
 		struct iphdr *ip = l3;
-		/* TTL - 1 is ~old + new = 0xfeff in network order. */
-		__u64 sum = lb_csum_addr(family, r) + (__u16)~ip->check + bpf_htons(0xfeff);
 
+		/* TTL - 1 is ~old + new = 0xfeff in network order. */
+		ip->check = lb_csum_fold(sum + (ip->check ^ 0xffff) + bpf_htons(0xfeff));
 		ip->ttl--;
-		ip->check = ~lb_csum_fold(sum);
 		if (reverse)
 			ip->saddr = r->to[0];
 		else
@@ -65,14 +70,25 @@ static __always_inline void lb_rewrite_ip(const int family, const bool reverse, 
 	}
 }
 
-/* Port and checksum of the L4 header. `ports`: its first word. */
-static __always_inline void lb_rewrite_l4(const int family, const bool reverse, __u16 *ports,
-					  __u16 *check, const struct lb_rewrite *r)
+/* Port and checksum of the L4 header, whose bounds were checked. `ports`: its first word. */
+static __always_inline void lb_rewrite_l4(const bool reverse, __u16 *ports, __u16 *check, __u32 sum,
+					  const struct lb_rewrite *r)
 {
-	__u64 sum = lb_csum_addr(family, r) + (__u16)~r->from_port + r->to_port + (__u16) ~*check;
-
-	*check = ~lb_csum_fold(sum);
+	*check = lb_csum_fold(sum + (*check ^ 0xffff) + (r->from_port ^ 0xffff) + r->to_port);
 	ports[reverse ? 0 : 1] = r->to_port;
+}
+
+/* UDP's checksum is optional over IPv4: 0 says that the sender computed none (RFC 768). */
+static __always_inline void lb_rewrite_udp(const bool reverse, struct udphdr *udp, __u32 sum,
+					   const struct lb_rewrite *r)
+{
+	bool summed = udp->check;
+
+	lb_rewrite_l4(reverse, (__u16 *)udp, &udp->check, sum, r);
+	if (!summed)
+		udp->check = 0;
+	else if (!udp->check)
+		udp->check = 0xffff;
 }
 
 /* The whole change for XDP. False: the L4 header is not where it was parsed. */
@@ -81,29 +97,20 @@ static __always_inline bool lb_rewrite_xdp(const int family, const bool reverse,
 {
 	const __u32 l3_len = family == LB_V4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	void *l4 = data + (r->l4 & LB_L4_MASK);
+	__u32 sum = lb_csum_halves(lb_csum_addr(family, r));
 
 	if (data + LB_ETH_LEN + l3_len > end)
 		return false;
 	if (r->udp) {
-		struct udphdr *udp = l4;
-		bool summed;
-
-		if ((void *)(udp + 1) > end)
+		if (l4 + sizeof(struct udphdr) > end)
 			return false;
-		summed = udp->check; /* 0: the sender computed none (RFC 768) */
-		lb_rewrite_l4(family, reverse, l4, &udp->check, r);
-		if (!summed)
-			udp->check = 0;
-		else if (!udp->check)
-			udp->check = 0xffff;
+		lb_rewrite_udp(reverse, l4, sum, r);
 	} else {
-		struct tcphdr *tcp = l4;
-
-		if ((void *)(tcp + 1) > end)
+		if (l4 + sizeof(struct tcphdr) > end)
 			return false;
-		lb_rewrite_l4(family, reverse, l4, &tcp->check, r);
+		lb_rewrite_l4(reverse, l4, &((struct tcphdr *)l4)->check, sum, r);
 	}
-	lb_rewrite_ip(family, reverse, data + LB_ETH_LEN, r);
+	lb_rewrite_ip(family, reverse, data + LB_ETH_LEN, sum, r);
 	return true;
 }
 
@@ -145,7 +152,8 @@ static __always_inline bool lb_rewrite_tc(const int family, const bool reverse,
 	if (data + LB_ETH_LEN + l3_len > end || (void *)(ports + 2) > end)
 		return false;
 	ports[reverse ? 0 : 1] = r->to_port;
-	lb_rewrite_ip(family, reverse, data + LB_ETH_LEN, r);
+	lb_rewrite_ip(family, reverse, data + LB_ETH_LEN, lb_csum_halves(lb_csum_addr(family, r)),
+		      r);
 	return true;
 }
 

@@ -27,8 +27,8 @@ static __always_inline __u32 lb_listen_find(const struct lb_listen_key *key, __u
 }
 
 /* The service's id, or LB_STOP(). `ports`: lb_ports' flags of the packet's destination. */
-static __noinline int lb_service_find(void *ctx, const struct lb_packet *p, __u32 ports,
-				      __u32 generation, __u32 now)
+static __always_inline int lb_service_find(void *ctx, const struct lb_packet *p, __u32 ports,
+					   __u32 generation, __u32 now)
 {
 	struct lb_listen_key key = {};
 	__be32 any[4] = {};

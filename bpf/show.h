@@ -50,11 +50,14 @@ static __always_inline void lb_show_state(struct seq_file *seq, __u32 state, __u
 }
 
 static __always_inline void lb_show_entry(const int family, struct seq_file *seq,
-					  struct lb_conn_head *heads, int i, __u32 now)
+					  struct lb_conn_head *h, __u32 i, __u32 now)
 {
-	__u32 meta = lb_meta_read(&heads[i].meta), ref = READ_ONCE(heads[i].ref), age;
-	struct lb_backend *b;
+	union lb_conn_key *key = lb_conn_key_at(family, h, i);
+	__u32 meta = lb_meta_read(&h->meta[i]), ref = READ_ONCE(key->ref), age;
+	const __be32 *client = lb_conn_client_at(family, h, i);
+	const __be32 *service = lb_conn_service_at(family, h, i);
 	const char *proto = ref & LB_REF_UDP ? "udp" : "tcp";
+	struct lb_backend *b;
 
 	if (LB_META_STATE(meta) <= LB_CONN_BUSY || (ref & LB_REF_REVERSE) ||
 	    lb_conn_expired(meta, now))
@@ -64,15 +67,13 @@ static __always_inline void lb_show_entry(const int family, struct seq_file *seq
 		return;
 	age = (now - LB_META_TICK(meta)) & LB_META_TICK_MASK;
 	if (family == LB_V4)
-		BPF_SEQ_PRINTF(seq, "%s %pI4:%u %pI4:%u %pI4:%u ", proto,
-			       &lb_conn4_of(heads)->addr[i].client, bpf_ntohs(heads[i].cport),
-			       &lb_conn4_of(heads)->addr[i].service, bpf_ntohs(heads[i].sport),
+		BPF_SEQ_PRINTF(seq, "%s %pI4:%u %pI4:%u %pI4:%u ", proto, client,
+			       bpf_ntohs(key->cport), service, bpf_ntohs(key->sport),
 			       &b->addr.b[12], bpf_ntohs(b->port));
 	else
-		BPF_SEQ_PRINTF(seq, "%s [%pI6]:%u [%pI6]:%u [%pI6]:%u ", proto,
-			       &lb_conn6_of(heads)->addr[i].client, bpf_ntohs(heads[i].cport),
-			       &lb_conn6_of(heads)->addr[i].service, bpf_ntohs(heads[i].sport),
-			       b->addr.b, bpf_ntohs(b->port));
+		BPF_SEQ_PRINTF(seq, "%s [%pI6]:%u [%pI6]:%u [%pI6]:%u ", proto, client,
+			       bpf_ntohs(key->cport), service, bpf_ntohs(key->sport), b->addr.b,
+			       bpf_ntohs(b->port));
 	lb_show_state(seq, LB_META_STATE(meta), age);
 }
 
@@ -85,20 +86,20 @@ struct lb_show {
 
 static long lb_show4(__u32 i, struct lb_show *show)
 {
-	struct lb_conn_head *heads = lb_conn_bucket(LB_V4, show->first / LB_CONN4_SLOTS);
+	struct lb_conn_head *h = lb_conn_bucket(LB_V4, show->first / LB_CONN4_SLOTS);
 
-	if (heads && i < LB_CONN4_SLOTS)
-		lb_show_entry(LB_V4, show->seq, heads, i, show->now);
+	if (h && i < LB_CONN4_SLOTS)
+		lb_show_entry(LB_V4, show->seq, h, i, show->now);
 	return 0;
 }
 
 static long lb_show6(__u32 i, struct lb_show *show)
 {
 	__u32 slot = i % LB_CONN6_SLOTS;
-	struct lb_conn_head *heads = lb_conn_bucket(LB_V6, (show->first + i) / LB_CONN6_SLOTS);
+	struct lb_conn_head *h = lb_conn_bucket(LB_V6, (show->first + i) / LB_CONN6_SLOTS);
 
-	if (heads)
-		lb_show_entry(LB_V6, show->seq, heads, slot, show->now);
+	if (h)
+		lb_show_entry(LB_V6, show->seq, h, slot, show->now);
 	return 0;
 }
 

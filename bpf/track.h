@@ -45,57 +45,55 @@ static __always_inline __u32 lb_conn_later(__u32 a, __u32 b)
 	return a >= LB_CONN_ESTABLISHED && a != LB_CONN_UDP_NEW && b > a ? b : a;
 }
 
-/* What lb_find() looks for: its arguments that are not the flow. */
-#define LB_FIND_V6      1
-#define LB_FIND_UDP     2
-#define LB_FIND_REVERSE 4
+/*
+ * Functions that the verifier checks once, for any arguments (and that cost a call: 8 ns where the
+ * CPU's return mitigations are on). Those on a new connection's way exist once for each family.
+ */
 
-static __always_inline __u32 lb_find_kind(const struct lb_packet *p, bool reverse)
+/* Looks up a flow as a reverse or a forward one. */
+static __always_inline int lb_find_family(const int family, const struct lb_flow *f, __u32 udp,
+					  __u32 reverse, __u32 now, struct lb_conn_found *out)
 {
-	return (p->family == LB_V6 ? LB_FIND_V6 : 0) | (p->udp ? LB_FIND_UDP : 0) |
-	       (reverse ? LB_FIND_REVERSE : 0);
+	struct lb_tuple t;
+	__u64 hash;
+
+	if (!f || !out)
+		return 0;
+	t = lb_tuple_of(f);
+	hash = lb_tuple_hash(family, &t, udp);
+	return reverse ? lb_conn_find(family, true, false, &t, udp, hash, now, out)
+		       : lb_conn_find(family, false, false, &t, udp, hash, now, out);
 }
 
-/* Looks up a flow as a forward or a reverse one. Fills *hash also where there is none. */
-__noinline int lb_find(const struct lb_flow *f, __u32 kind, __u32 now, struct lb_conn_hash *hash,
-		       struct lb_conn_found *out)
+__noinline int lb_find4(const struct lb_flow *f, __u32 udp, __u32 reverse, __u32 now,
+			struct lb_conn_found *out)
 {
-	__u32 udp = !!(kind & LB_FIND_UDP);
-
-	if (!f || !hash || !out)
-		return 0;
-	if (kind & LB_FIND_V6) {
-		*hash = lb_conn_hash(LB_V6, f, udp);
-		return kind & LB_FIND_REVERSE ? lb_conn_find(LB_V6, true, f, udp, hash, now, out)
-					      : lb_conn_find(LB_V6, false, f, udp, hash, now, out);
-	}
-	*hash = lb_conn_hash(LB_V4, f, udp);
-	return kind & LB_FIND_REVERSE ? lb_conn_find(LB_V4, true, f, udp, hash, now, out)
-				      : lb_conn_find(LB_V4, false, f, udp, hash, now, out);
+	return lb_find_family(LB_V4, f, udp, reverse, now, out);
 }
 
-/* The reverse entry of forward packet p towards backend `id`. */
-static __noinline int lb_reverse_find(const struct lb_packet *p, __u32 id, __u32 now,
-				      struct lb_conn_hash *hash, struct lb_conn_found *out)
+__noinline int lb_find6(const struct lb_flow *f, __u32 udp, __u32 reverse, __u32 now,
+			struct lb_conn_found *out)
 {
-	struct lb_backend *b = lb_backend_get(id);
-	struct lb_flow f = {};
+	return lb_find_family(LB_V6, f, udp, reverse, now, out);
+}
 
-	if (!p || !b || !hash || !out)
-		return 0;
-	f.saddr[0] = lb_addr_word(&b->addr, p->family == LB_V4 ? 3 : 0);
-	f.daddr[0] = p->flow.saddr[0];
-	if (p->family == LB_V6) {
-		f.saddr[1] = lb_addr_word(&b->addr, 1);
-		f.saddr[2] = lb_addr_word(&b->addr, 2);
-		f.saddr[3] = lb_addr_word(&b->addr, 3);
-		f.daddr[1] = p->flow.saddr[1];
-		f.daddr[2] = p->flow.saddr[2];
-		f.daddr[3] = p->flow.saddr[3];
-	}
-	f.sport = b->port;
-	f.dport = p->flow.sport;
-	return lb_find(&f, lb_find_kind(p, true), now, hash, out);
+static __always_inline int lb_find(const struct lb_packet *p, const struct lb_flow *f,
+				   __u32 reverse, __u32 now, struct lb_conn_found *out)
+{
+	return p->family == LB_V4 ? lb_find4(f, p->udp, reverse, now, out)
+				  : lb_find6(f, p->udp, reverse, now, out);
+}
+
+/* The flow of the backend's answers to forward packet p. */
+static __always_inline struct lb_tuple lb_reverse_tuple(const int family, const struct lb_packet *p,
+							const struct lb_backend *b)
+{
+	const __be32 *addr = (const __be32 *)b->addr.b;
+	struct lb_tuple t = {.saddr = family == LB_V4 ? addr + 3 : addr, .daddr = p->flow.saddr};
+
+	t.sport = b->port;
+	t.dport = p->flow.sport;
+	return t;
 }
 
 /* The forward entry of reverse packet p, whose own entry is `e`. */
@@ -103,7 +101,6 @@ static __noinline int lb_reverse_find_forward(const struct lb_packet *p,
 					      const struct lb_conn_found *e, __u32 now,
 					      struct lb_conn_found *out)
 {
-	struct lb_conn_hash hash = {};
 	struct lb_flow f;
 
 	if (!p || !e || !out)
@@ -112,30 +109,34 @@ static __noinline int lb_reverse_find_forward(const struct lb_packet *p,
 	__builtin_memcpy(f.daddr, e->service, 16);
 	f.sport = p->flow.dport;
 	f.dport = e->sport;
-	return lb_find(&f, lb_find_kind(p, false), now, &hash, out);
+	return lb_find(p, &f, false, now, out);
 }
 
 /* Same service side in a found reverse entry as in the forward packet? */
 static __always_inline bool lb_conn_is_mine(const struct lb_packet *p,
 					    const struct lb_conn_found *e)
 {
-	if (e->sport != p->flow.dport || e->service[0] != p->flow.daddr[0])
-		return false;
-	return p->family == LB_V4 ||
-	       (e->service[1] == p->flow.daddr[1] && e->service[2] == p->flow.daddr[2] &&
-		e->service[3] == p->flow.daddr[3]);
+	return e->sport == p->flow.dport &&
+	       (p->family == LB_V4 ? lb_conn_addr_is(LB_V4, e->service, p->flow.daddr)
+				   : lb_conn_addr_is(LB_V6, e->service, p->flow.daddr));
 }
 
 /* Makes or refreshes the reverse entry of forward packet p towards backend `id`. 0; or LB_STOP()
  * with COLLISION (another service has that flow) or TABLE_FULL. */
-__noinline int lb_reverse_put(const struct lb_packet *p, __u32 id, __u32 state, __u32 now)
+static __always_inline int lb_reverse_put_family(const int family, const struct lb_packet *p,
+						 __u32 id, __u32 state, __u32 now)
 {
+	struct lb_backend *b = lb_backend_get(id);
 	struct lb_conn_found e = {};
-	struct lb_conn_hash hash = {};
+	struct lb_tuple t;
+	__u64 hash;
 
-	if (!p)
+	if (!p || !b)
 		return LB_STOP(LB_REASON_BAD_STATE);
-	if (lb_reverse_find(p, id, now, &hash, &e)) {
+	t = lb_reverse_tuple(family, p, b);
+	hash = lb_tuple_hash(family, &t, p->udp);
+	barrier_var(hash);
+	if (lb_conn_find(family, true, false, &t, p->udp, hash, now, &e)) {
 		bool mine = lb_conn_is_mine(p, &e);
 
 		/* A connection that is over gives its flow up, as a host's TIME_WAIT does to a SYN.
@@ -146,56 +147,99 @@ __noinline int lb_reverse_put(const struct lb_packet *p, __u32 id, __u32 state, 
 		if (mine && LB_REF_BACKEND(e.ref) == id) {
 			/* Its next hop was not confirmed now: forget it before the tick moves. */
 			if (LB_META_TICK(e.meta) != now)
-				lb_conn_set_aux(p->family, e.pos, e.meta, e.ref, 0);
-			lb_conn_set(p->family, e.pos, e.meta,
+				lb_conn_set_aux(family, e.pos, e.meta, e.ref, 0);
+			lb_conn_set(family, e.pos, e.meta,
 				    lb_conn_later(state, LB_META_STATE(e.meta)), now);
 			return 0;
 		}
-		lb_conn_remove(p->family, e.pos, e.meta);
+		lb_conn_remove(family, e.pos, e.meta);
 	}
-	if (lb_conn_insert(p, &hash, id | LB_REF_REVERSE | (p->udp ? LB_REF_UDP : 0), state, now) <
-	    0)
+	if (lb_conn_insert(family, p, hash, id | LB_REF_REVERSE | (p->udp ? LB_REF_UDP : 0), state,
+			   now) < 0)
 		return LB_STOP(LB_REASON_TABLE_FULL);
 	return 0;
 }
 
+__noinline int lb_reverse_put4(const struct lb_packet *p, __u32 id, __u32 state, __u32 now)
+{
+	return lb_reverse_put_family(LB_V4, p, id, state, now);
+}
+
+__noinline int lb_reverse_put6(const struct lb_packet *p, __u32 id, __u32 state, __u32 now)
+{
+	return lb_reverse_put_family(LB_V6, p, id, state, now);
+}
+
+static __always_inline int lb_reverse_put(const struct lb_packet *p, __u32 id, __u32 state,
+					  __u32 now)
+{
+	return p->family == LB_V4 ? lb_reverse_put4(p, id, state, now)
+				  : lb_reverse_put6(p, id, state, now);
+}
+
 /* Puts in the forward entry. Returns the backend that the flow has: `id`, or another CPU's choice
  * where that one was first. */
-__noinline int lb_forward_put(const struct lb_packet *p, __u32 id, __u32 state, __u32 now)
+static __always_inline int lb_forward_put_family(const int family, const struct lb_packet *p,
+						 __u32 id, __u32 state, __u32 now)
 {
 	struct lb_backend *b = lb_backend_get(id);
 	struct lb_conn_found e = {};
-	struct lb_conn_hash hash = {};
+	struct lb_tuple t;
+	__u64 hash;
 	__u32 ref;
 	int pos;
 
 	if (!p || !b)
 		return LB_STOP(LB_REASON_BAD_STATE);
-	if (lb_find(&p->flow, lb_find_kind(p, false), now, &hash, &e))
-		return LB_REF_BACKEND(e.ref);
+	t = lb_tuple_of(&p->flow);
+	hash = lb_tuple_hash(family, &t, p->udp);
 	ref = id | (b->reuse & ((1u << LB_REF_AUX_BITS) - 1)) << LB_REF_BACKEND_BITS |
 	      (p->udp ? LB_REF_UDP : 0);
-	pos = lb_conn_insert(p, &hash, ref, state, now);
+	pos = lb_conn_insert(family, p, hash, ref, state, now);
 	if (pos < 0)
 		return LB_STOP(LB_REASON_TABLE_FULL);
-	if (lb_find(&p->flow, lb_find_kind(p, false), now, &hash, &e) && e.pos != (__u32)pos) {
-		struct lb_conn_head *h = lb_conn_at(p->family, pos);
-
-		if (h && h->ref == ref)
-			lb_conn_remove(p->family, pos, lb_meta_read(&h->meta));
+	if (lb_conn_find(family, false, false, &t, p->udp, hash, now, &e) && e.pos != (__u32)pos) {
+		lb_conn_withdraw(family, pos, ref);
 		return LB_REF_BACKEND(e.ref);
 	}
 	return id;
 }
 
-/* Opens a connection for forward packet p. Returns the backend's id or LB_STOP(). */
-static __noinline int lb_conn_open(void *ctx, struct lb_packet *p, __u32 ports, __u32 now)
+__noinline int lb_forward_put4(const struct lb_packet *p, __u32 id, __u32 state, __u32 now)
 {
-	__u32 generation = lb_generation(), state, again;
+	return lb_forward_put_family(LB_V4, p, id, state, now);
+}
+
+__noinline int lb_forward_put6(const struct lb_packet *p, __u32 id, __u32 state, __u32 now)
+{
+	return lb_forward_put_family(LB_V6, p, id, state, now);
+}
+
+/* The state in which packet p may open a connection of this service, or LB_STOP(). */
+static __always_inline int lb_open_state(const struct lb_packet *p,
+					 const struct lb_service_version *v)
+{
+	if (!v->present)
+		return LB_STOP(LB_REASON_NO_SERVICE);
+	if (p->udp)
+		return p->ttl > 1 ? LB_CONN_UDP_NEW : LB_STOP(LB_REASON_TTL_EXPIRED);
+	if ((p->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK | LB_TCP_RST)) == LB_TCP_SYN)
+		return p->ttl > 1 ? LB_CONN_SYN_SENT : LB_STOP(LB_REASON_TTL_EXPIRED);
+	/* Not the start of a connection: only where any node would choose the same. */
+	if (v->scheduler < LB_SCHED_SH || (p->tcp_flags & LB_TCP_RST))
+		return LB_STOP(LB_REASON_NO_CONNECTION);
+	return p->ttl > 1 ? LB_CONN_SYN_RECV : LB_STOP(LB_REASON_TTL_EXPIRED);
+}
+
+/* Opens a connection for forward packet p. Returns the backend's id or LB_STOP(). */
+static __always_inline int lb_conn_open(const int family, void *ctx, const struct lb_packet *p,
+					__u32 ports, __u32 now)
+{
+	__u32 generation = lb_generation(), again;
 	struct lb_service_version *v;
 	struct lb_counters *counters;
 	struct lb_service *s;
-	int id, rc, got;
+	int id, rc, got, state;
 
 	if (!p)
 		return LB_STOP(LB_REASON_BAD_STATE);
@@ -206,22 +250,15 @@ static __noinline int lb_conn_open(void *ctx, struct lb_packet *p, __u32 ports, 
 	if (!s)
 		return LB_STOP(LB_REASON_BAD_STATE);
 	v = lb_service_version(s, generation);
-	if (!v->present)
-		return LB_STOP(LB_REASON_NO_SERVICE);
-	state = p->udp ? LB_CONN_UDP_NEW : LB_CONN_SYN_SENT;
-	if (!p->udp && (p->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK | LB_TCP_RST)) != LB_TCP_SYN) {
-		/* Not the start of a connection: only where any node would choose the same. */
-		if (v->scheduler < LB_SCHED_SH || (p->tcp_flags & LB_TCP_RST))
-			return LB_STOP(LB_REASON_NO_CONNECTION);
-		state = LB_CONN_SYN_RECV;
-	}
-	if (p->ttl <= 1)
-		return LB_STOP(LB_REASON_TTL_EXPIRED);
+	state = lb_open_state(p, v);
+	if (state < 0)
+		return state;
 	for (again = 0; again < LB_COLLISION_TRIES; again++) {
 		id = lb_backend_select(s, v, p, again);
 		if (id < 0)
 			return id;
-		rc = lb_reverse_put(p, id, state, now);
+		rc = family == LB_V4 ? lb_reverse_put4(p, id, state, now)
+				     : lb_reverse_put6(p, id, state, now);
 		if (!rc)
 			break;
 		if (rc != LB_STOP(LB_REASON_COLLISION))
@@ -229,7 +266,8 @@ static __noinline int lb_conn_open(void *ctx, struct lb_packet *p, __u32 ports, 
 	}
 	if (again == LB_COLLISION_TRIES)
 		return LB_STOP(LB_REASON_COLLISION);
-	got = lb_forward_put(p, id, state, now);
+	got = family == LB_V4 ? lb_forward_put4(p, id, state, now)
+			      : lb_forward_put6(p, id, state, now);
 	if (got == id) {
 		counters = bpf_map_lookup_elem(&lb_backend_stats, &id);
 		if (counters)
@@ -238,23 +276,29 @@ static __noinline int lb_conn_open(void *ctx, struct lb_packet *p, __u32 ports, 
 	return got;
 }
 
-/* Is it still the backend that a forward entry's ref names, and in service? */
-static __always_inline bool lb_backend_holds(const struct lb_backend *b, __u32 ref)
+static __always_inline bool lb_reverse_find(const int family, const struct lb_packet *p,
+					    const struct lb_backend *b, __u32 now,
+					    struct lb_conn_found *out)
 {
-	return b->state == LB_BACKEND_LIVE &&
-	       (b->reuse & ((1u << LB_REF_AUX_BITS) - 1)) == LB_REF_AUX(ref);
+	struct lb_tuple t = lb_reverse_tuple(family, p, b);
+
+	return lb_conn_find(family, true, false, &t, p->udp, lb_tuple_hash(family, &t, p->udp), now,
+			    out);
 }
 
 /* Forgets both entries of forward packet p's connection. */
 __noinline int lb_conn_forget(const struct lb_packet *p, const struct lb_conn_found *e, __u32 now)
 {
 	struct lb_conn_found reverse = {};
-	struct lb_conn_hash hash = {};
+	struct lb_backend *b;
 
 	if (!p || !e)
 		return 0;
 	lb_conn_remove(p->family, e->pos, e->meta);
-	if (lb_reverse_find(p, LB_REF_BACKEND(e->ref), now, &hash, &reverse) &&
+	b = lb_backend_get(LB_REF_BACKEND(e->ref));
+	if (b &&
+	    (p->family == LB_V4 ? lb_reverse_find(LB_V4, p, b, now, &reverse)
+				: lb_reverse_find(LB_V6, p, b, now, &reverse)) &&
 	    lb_conn_is_mine(p, &reverse))
 		lb_conn_remove(p->family, reverse.pos, reverse.meta);
 	return 0;
@@ -262,7 +306,8 @@ __noinline int lb_conn_forget(const struct lb_packet *p, const struct lb_conn_fo
 
 /* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet
  * starts a new connection in the place of this one, which is forgotten, or LB_STOP(). */
-__noinline int lb_track_forward(const struct lb_packet *p, const struct lb_conn_found *e, __u32 now)
+static __always_inline int lb_track_forward(const struct lb_packet *p,
+					    const struct lb_conn_found *e, __u32 now)
 {
 	__u32 id, state, was;
 	struct lb_backend *b;

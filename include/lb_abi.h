@@ -227,12 +227,12 @@ struct lb_iface {
 /*
  * The connection table: lb_conn4 and lb_conn6, ARRAYs of buckets, mmap()able. A connection has a
  * forward entry (client to service) and a reverse one (backend to client) with the same tuple;
- * each lies in one of three buckets that a secret hash of the flow on the wire names.
+ * each lies in one of LB_CONN_CHOICES buckets that a secret hash of the flow on the wire names.
  *
  * meta is version:8 | state:4 | tick:20 and is the only word that changes while an entry stands;
  * it is changed by compare-and-exchange alone. ref is proto:1 | direction:1 | aux:10 | backend:20,
  * aux being the low bits of lb_backend.reuse in a forward entry and the client's next hop in a
- * reverse one. See bpf/conn.h.
+ * reverse one. tags: byte i is lb_conn_tag() of the flow in slot i. See bpf/conn.h.
  */
 enum lb_conn_state {
 	LB_CONN_FREE = 0,        /* never used since the table was made */
@@ -266,17 +266,26 @@ enum lb_conn_state {
 #define LB_REF_UDP          (1u << 31)
 #define LB_BACKENDS_MAX     ((1u << LB_REF_BACKEND_BITS) - 1)
 
+union lb_conn_key {
+	struct {
+		__u32 ref;
+		__be16 cport; /* client's port */
+		__be16 sport; /* service's port */
+	};
+	__u64 word;
+};
+
+/* What the buckets of both families begin with. */
 struct lb_conn_head {
-	__u32 meta;
-	__u32 ref;
-	__be16 cport; /* client's port */
-	__be16 sport; /* service's port */
+	__u8 tag[4];
+	__u32 meta[];
 };
 
 #define LB_CONN4_SLOTS 3
 struct lb_conn4_bucket {
-	struct lb_conn_head head[LB_CONN4_SLOTS];
-	__u32 pad;
+	__u8 tag[4];
+	__u32 meta[LB_CONN4_SLOTS];
+	union lb_conn_key key[LB_CONN4_SLOTS];
 	struct {
 		__be32 client, service;
 	} addr[LB_CONN4_SLOTS];
@@ -284,16 +293,56 @@ struct lb_conn4_bucket {
 
 #define LB_CONN6_SLOTS 4
 struct lb_conn6_bucket {
-	struct lb_conn_head head[LB_CONN6_SLOTS];
-	__u32 pad[4];
+	__u8 tag[4];
+	__u32 meta[LB_CONN6_SLOTS];
+	union lb_conn_key key[LB_CONN6_SLOTS] __attribute__((aligned(32)));
 	struct {
 		__be32 client[4], service[4];
 	} addr[LB_CONN6_SLOTS];
 } __attribute__((aligned(64)));
 
-/* Buckets for a limit of connections: 1.125 of 64 bytes each for IPv4 (72 bytes a connection, the
- * slots 59 % full at the limit), 0.84 of 192 bytes for IPv6 (161 bytes a connection, 60 %). */
-#define LB_CONN4_BUCKETS(limit) (((__u64)(limit)*9 + 7) / 8)
-#define LB_CONN6_BUCKETS(limit) (((__u64)(limit)*27 + 31) / 32)
+/* Buckets for a limit of connections, an even number: 1.125 of 64 bytes each for IPv4 (72 bytes a
+ * connection, the slots 59 % full at the limit), 0.84 of 192 bytes for IPv6 (162 bytes, 59 %). */
+#define LB_CONN4_BUCKETS(limit) (((__u64)(limit)*9 + 15) / 16 * 2)
+#define LB_CONN6_BUCKETS(limit) (((__u64)(limit)*27 + 63) / 64 * 2)
+
+/*
+ * Vector multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", 2.3), pairwise for
+ * IPv6 (2.5), of a flow on the wire. The multipliers (lb_config.secret) are secret: nobody without
+ * them makes flows collide on purpose. saddr, daddr: one word for IPv4, four for IPv6; ports: the
+ * first word of the TCP or UDP header.
+ */
+static inline __attribute__((always_inline)) __u64 lb_conn_hash(int family, const volatile __u64 *k,
+								const __be32 *saddr,
+								const __be32 *daddr, __u32 ports,
+								int udp)
+{
+	__u64 h = k[1] * ports + (udp ? k[4] : k[0]);
+
+	if (family == LB_V4)
+		return h + k[2] * saddr[0] + k[3] * daddr[0];
+	h += (k[2] + saddr[0]) * (k[3] + saddr[1]);
+	h += (k[5] + saddr[2]) * (k[6] + saddr[3]);
+	h += (k[7] + daddr[0]) * (k[8] + daddr[1]);
+	return h + (k[9] + daddr[2]) * (k[10] + daddr[3]);
+}
+
+/* The buckets in which a flow may lie, the first one its home. Two and two are neighbours: the
+ * CPU often fetches such lines together. */
+#define LB_CONN_CHOICES 4
+static inline __attribute__((always_inline)) __u32 lb_conn_choice(__u64 hash, int which,
+								  const volatile __u64 *k,
+								  __u32 buckets)
+{
+	if (which >= 2)
+		hash = (hash ^ hash >> 31) * (k[11] | 1);
+	return ((hash >> 32) * buckets >> 32) ^ (which & 1);
+}
+
+/* Bits of the hash that the home bucket's index does not use. */
+static inline __attribute__((always_inline)) __u8 lb_conn_tag(__u64 hash)
+{
+	return hash >> 32;
+}
 
 #endif

@@ -348,9 +348,9 @@ static void shuffle(struct bench_tuple *t, uint32_t n, uint64_t seed)
 	}
 }
 
-/* Entry i of a family as head, client and service. False: there are no more. */
+/* Entry i of a family: its meta, key, client and service. False: there are no more. */
 static bool entry_at(const struct bench_env *e, enum lb_family family, uint64_t i,
-		     struct lb_conn_head *head, struct bench_tuple *t)
+		     uint32_t *meta, union lb_conn_key *key, struct bench_tuple *t)
 {
 	memset(t, 0, sizeof(*t));
 	if (family == LB_V4) {
@@ -358,7 +358,8 @@ static bool entry_at(const struct bench_env *e, enum lb_family family, uint64_t 
 
 		if (i / LB_CONN4_SLOTS >= LB_CONN4_BUCKETS(e->limit))
 			return false;
-		*head = b->head[i % LB_CONN4_SLOTS];
+		*meta = b->meta[i % LB_CONN4_SLOTS];
+		*key = b->key[i % LB_CONN4_SLOTS];
 		t->saddr[0] = b->addr[i % LB_CONN4_SLOTS].client;
 		t->daddr[0] = b->addr[i % LB_CONN4_SLOTS].service;
 	} else {
@@ -366,12 +367,13 @@ static bool entry_at(const struct bench_env *e, enum lb_family family, uint64_t 
 
 		if (i / LB_CONN6_SLOTS >= LB_CONN6_BUCKETS(e->limit))
 			return false;
-		*head = b->head[i % LB_CONN6_SLOTS];
+		*meta = b->meta[i % LB_CONN6_SLOTS];
+		*key = b->key[i % LB_CONN6_SLOTS];
 		memcpy(t->saddr, b->addr[i % LB_CONN6_SLOTS].client, 16);
 		memcpy(t->daddr, b->addr[i % LB_CONN6_SLOTS].service, 16);
 	}
-	t->sport = head->cport;
-	t->dport = head->sport;
+	t->sport = key->cport;
+	t->dport = key->sport;
 	return true;
 }
 
@@ -379,15 +381,16 @@ uint32_t bench_table_list(const struct bench_env *e, enum lb_family family,
 			  struct bench_tuple *forward, struct bench_tuple *reverse,
 			  bool established)
 {
-	struct lb_conn_head head;
+	union lb_conn_key key;
+	uint32_t meta;
 	struct bench_tuple t;
 	uint32_t n = 0;
 
-	for (uint64_t i = 0; entry_at(e, family, i, &head, &t) && n < BENCH_FLOWS_MAX; i++) {
-		const struct lb_backend *b = &e->backends[LB_REF_BACKEND(head.ref)];
-		uint32_t state = LB_META_STATE(head.meta);
+	for (uint64_t i = 0; entry_at(e, family, i, &meta, &key, &t) && n < BENCH_FLOWS_MAX; i++) {
+		const struct lb_backend *b = &e->backends[LB_REF_BACKEND(key.ref)];
+		uint32_t state = LB_META_STATE(meta);
 
-		if (state <= LB_CONN_BUSY || (head.ref & LB_REF_REVERSE) ||
+		if (state <= LB_CONN_BUSY || (key.ref & LB_REF_REVERSE) ||
 		    (established && state != LB_CONN_ESTABLISHED))
 			continue;
 		forward[n] = t;

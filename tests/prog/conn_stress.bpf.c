@@ -69,18 +69,21 @@ static __always_inline void flow_answer(const struct lb_packet *p, __u32 n, stru
 	f->dport = p->flow.sport;
 }
 
-static __always_inline struct lb_conn_hash flow_hash(const struct lb_packet *p,
-						     const struct lb_flow *f)
+static __always_inline __u64 flow_hash(const struct lb_packet *p, const struct lb_flow *f)
 {
-	return p->family == LB_V4 ? lb_conn_hash(LB_V4, f, p->udp) : lb_conn_hash(LB_V6, f, p->udp);
+	struct lb_tuple t = lb_tuple_of(f);
+
+	return p->family == LB_V4 ? lb_tuple_hash(LB_V4, &t, p->udp)
+				  : lb_tuple_hash(LB_V6, &t, p->udp);
 }
 
 __noinline int flow_find(__u32 family, __u32 n, __u32 reverse, struct lb_conn_found *e)
 {
 	__u32 now = lb_now();
-	struct lb_conn_hash hash;
 	struct lb_packet p;
+	struct lb_tuple t;
 	struct lb_flow f;
+	__u64 hash;
 
 	if (!e)
 		return 0;
@@ -89,21 +92,24 @@ __noinline int flow_find(__u32 family, __u32 n, __u32 reverse, struct lb_conn_fo
 		flow_answer(&p, n, &f);
 	else
 		f = p.flow;
+	t = lb_tuple_of(&f);
 	hash = flow_hash(&p, &f);
 	if (p.family == LB_V4)
-		return reverse ? lb_conn_find(LB_V4, true, &f, p.udp, &hash, now, e)
-			       : lb_conn_find(LB_V4, false, &f, p.udp, &hash, now, e);
-	return reverse ? lb_conn_find(LB_V6, true, &f, p.udp, &hash, now, e)
-		       : lb_conn_find(LB_V6, false, &f, p.udp, &hash, now, e);
+		return reverse ? lb_conn_find(LB_V4, true, false, &t, p.udp, hash, now, e)
+			       : lb_conn_find(LB_V4, false, false, &t, p.udp, hash, now, e);
+	return reverse ? lb_conn_find(LB_V6, true, false, &t, p.udp, hash, now, e)
+		       : lb_conn_find(LB_V6, false, false, &t, p.udp, hash, now, e);
 }
 
 /* As the hit path looks: it may miss an entry, but finds none that is not there. */
 __noinline int flow_find_fast(__u32 family, __u32 n, __u32 reverse, struct lb_conn_found *e)
 {
 	__u32 now = lb_now();
-	struct lb_conn_hash hash;
 	struct lb_packet p;
+	struct lb_tuple t;
 	struct lb_flow f;
+	__u64 hash;
+	bool found;
 
 	if (!e)
 		return 0;
@@ -112,19 +118,23 @@ __noinline int flow_find_fast(__u32 family, __u32 n, __u32 reverse, struct lb_co
 		flow_answer(&p, n, &f);
 	else
 		f = p.flow;
+	t = lb_tuple_of(&f);
 	hash = flow_hash(&p, &f);
 	if (p.family == LB_V4)
-		return reverse ? lb_conn_find_fast(LB_V4, true, &f, p.udp, &hash, now, e)
-			       : lb_conn_find_fast(LB_V4, false, &f, p.udp, &hash, now, e);
-	return reverse ? lb_conn_find_fast(LB_V6, true, &f, p.udp, &hash, now, e)
-		       : lb_conn_find_fast(LB_V6, false, &f, p.udp, &hash, now, e);
+		found = reverse ? lb_conn_find(LB_V4, true, true, &t, p.udp, hash, now, e)
+				: lb_conn_find(LB_V4, false, true, &t, p.udp, hash, now, e);
+	else
+		found = reverse ? lb_conn_find(LB_V6, true, true, &t, p.udp, hash, now, e)
+				: lb_conn_find(LB_V6, false, true, &t, p.udp, hash, now, e);
+	/* Its caller looks at meta. */
+	return found && LB_META_STATE(e->meta) > LB_CONN_BUSY && !lb_conn_expired(e->meta, now);
 }
 
 __noinline int flow_insert(__u32 family, __u32 n, __u32 reverse, __u32 state)
 {
-	struct lb_conn_hash hash;
 	struct lb_packet p;
 	struct lb_flow f;
+	__u64 hash;
 	__u32 ref;
 
 	flow_make(&p, family, n);
@@ -136,7 +146,8 @@ __noinline int flow_insert(__u32 family, __u32 n, __u32 reverse, __u32 state)
 	} else {
 		hash = flow_hash(&p, &p.flow);
 	}
-	return lb_conn_insert(&p, &hash, ref, state, lb_now());
+	return p.family == LB_V4 ? lb_conn_insert(LB_V4, &p, hash, ref, state, lb_now())
+				 : lb_conn_insert(LB_V6, &p, hash, ref, state, lb_now());
 }
 
 /* Is all of the entry that flow n found its own? */
@@ -161,32 +172,28 @@ __noinline int flow_whole(__u32 family, __u32 n, __u32 reverse, const struct lb_
 	return 1;
 }
 
-static __always_inline bool hash_spreads(const struct lb_conn_hash *h)
+static __always_inline __u32 flow_bucket(__u32 family, __u64 hash, int which)
 {
-	int i, j;
+	return family & 1 ? lb_conn_choose(LB_V6, hash, which) : lb_conn_choose(LB_V4, hash, which);
+}
 
-	for (i = 0; i < LB_CONN_CHOICES; i++) {
-		for (j = 0; j < i; j++) {
-			if (h->bucket[i] == h->bucket[j])
-				return false;
-		}
-	}
-	return true;
+/* Two pairs of neighbours. */
+static __always_inline bool hash_spreads(__u32 family, __u64 hash)
+{
+	return flow_bucket(family, hash, 0) >> 1 != flow_bucket(family, hash, 2) >> 1;
 }
 
 /* Has flow n as many slots to lie in as a flow can have, in both directions? So many that those of
  * established connections never fill them all, see STRESS_HELD. */
 __noinline int flow_spreads(__u32 family, __u32 n)
 {
-	struct lb_conn_hash forward, reverse;
 	struct lb_packet p;
 	struct lb_flow f;
 
 	flow_make(&p, family, n);
 	flow_answer(&p, n, &f);
-	forward = flow_hash(&p, &p.flow);
-	reverse = flow_hash(&p, &f);
-	return hash_spreads(&forward) && hash_spreads(&reverse);
+	return hash_spreads(family, flow_hash(&p, &p.flow)) &&
+	       hash_spreads(family, flow_hash(&p, &f));
 }
 
 /* ------------------------------------------------------------------------- two threads */
@@ -368,15 +375,17 @@ SEC("tc")
 int conn_one(struct __sk_buff *skb)
 {
 	struct lb_conn_found e = {};
-	struct lb_conn_hash hash;
 	struct lb_packet p;
 	struct lb_flow f;
+	__u64 hash;
+	int which;
 
 	(void)skb;
 	flow_make(&p, conn_op.family, conn_op.flow);
 	flow_answer(&p, conn_op.flow, &f);
 	hash = conn_op.reverse ? flow_hash(&p, &f) : flow_hash(&p, &p.flow);
-	__builtin_memcpy(conn_op.bucket, hash.bucket, sizeof(hash.bucket));
+	for (which = 0; which < LB_CONN_CHOICES; which++)
+		conn_op.bucket[which] = flow_bucket(conn_op.family, hash, which);
 	conn_op.buckets = LB_CONN_CHOICES;
 	switch (conn_op.kind) {
 	case CONN_FIND:

@@ -219,23 +219,24 @@ uint32_t run_backend_id(struct run *r, uint32_t service, const struct pkt_end *a
 }
 
 struct entry {
-	const struct lb_conn_head *head;
+	uint32_t meta;
+	union lb_conn_key key;
 	const void *client, *service;
 };
 
 static void note_entry(const struct entry *e, size_t n, uint8_t proto, const struct pkt_end *client,
 		       const struct pkt_end *service, struct run_entries *out)
 {
-	int reverse = !!(e->head->ref & LB_REF_REVERSE);
+	int reverse = !!(e->key.ref & LB_REF_REVERSE);
 
-	if (LB_META_STATE(e->head->meta) <= LB_CONN_BUSY || e->head->cport != htons(client->port) ||
-	    e->head->sport != htons(service->port) ||
-	    !!(e->head->ref & LB_REF_UDP) != (proto == PKT_UDP) ||
+	if (LB_META_STATE(e->meta) <= LB_CONN_BUSY || e->key.cport != htons(client->port) ||
+	    e->key.sport != htons(service->port) ||
+	    !!(e->key.ref & LB_REF_UDP) != (proto == PKT_UDP) ||
 	    memcmp(e->client, client->addr.b, n) || memcmp(e->service, service->addr.b, n))
 		return;
 	out->n[reverse]++;
-	out->state[reverse] = LB_META_STATE(e->head->meta);
-	out->backend[reverse] = LB_REF_BACKEND(e->head->ref);
+	out->state[reverse] = LB_META_STATE(e->meta);
+	out->backend[reverse] = LB_REF_BACKEND(e->key.ref);
 }
 
 void run_entries(struct run *r, uint8_t proto, const struct pkt_end *client,
@@ -249,7 +250,7 @@ void run_entries(struct run *r, uint8_t proto, const struct pkt_end *client,
 			struct lb_conn4_bucket *b = &r->conn4[i / LB_CONN4_SLOTS];
 
 			s = i % LB_CONN4_SLOTS;
-			note_entry(&(struct entry){&b->head[s], &b->addr[s].client,
+			note_entry(&(struct entry){b->meta[s], b->key[s], &b->addr[s].client,
 						   &b->addr[s].service},
 				   4, proto, client, service, out);
 		}
@@ -259,8 +260,9 @@ void run_entries(struct run *r, uint8_t proto, const struct pkt_end *client,
 		struct lb_conn6_bucket *b = &r->conn6[i / LB_CONN6_SLOTS];
 
 		s = i % LB_CONN6_SLOTS;
-		note_entry(&(struct entry){&b->head[s], b->addr[s].client, b->addr[s].service}, 16,
-			   proto, client, service, out);
+		note_entry(&(struct entry){b->meta[s], b->key[s], b->addr[s].client,
+					   b->addr[s].service},
+			   16, proto, client, service, out);
 	}
 }
 

@@ -459,9 +459,9 @@ static void test_interrupted_writer(void **state)
 	(void)state;
 	s->bss->lb_clock = 1000;
 	for (slot = 0; slot < LB_CONN4_SLOTS; slot++)
-		b4.head[slot].meta = LB_META(1, LB_CONN_BUSY, 1000);
+		b4.meta[slot] = LB_META(1, LB_CONN_BUSY, 1000);
 	for (slot = 0; slot < LB_CONN6_SLOTS; slot++)
-		b6.head[slot].meta = LB_META(1, LB_CONN_BUSY, 1000);
+		b6.meta[slot] = LB_META(1, LB_CONN_BUSY, 1000);
 	bpf_map_update_elem(bpf_map__fd(s->maps.lb_conn4), &zero, &b4, BPF_ANY);
 	bpf_map_update_elem(bpf_map__fd(s->maps.lb_conn6), &zero, &b6, BPF_ANY);
 	for (uint32_t late = 0; late < 100000; late = late * 3 + 1) {

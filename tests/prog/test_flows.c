@@ -191,10 +191,12 @@ static void test_one_side_keeps_both(void **state)
 static void lose_entries(bool reverse)
 {
 	for (uint32_t i = 0; i < run.buckets4 * LB_CONN4_SLOTS; i++) {
-		struct lb_conn_head *h = &run.conn4[i / LB_CONN4_SLOTS].head[i % LB_CONN4_SLOTS];
+		struct lb_conn4_bucket *b = &run.conn4[i / LB_CONN4_SLOTS];
+		uint32_t s = i % LB_CONN4_SLOTS, *meta = &b->meta[s];
 
-		if (LB_META_STATE(h->meta) > LB_CONN_BUSY && !(h->ref & LB_REF_REVERSE) == !reverse)
-			h->meta = LB_META(LB_META_VERSION(h->meta), LB_CONN_DEAD, 0);
+		if (LB_META_STATE(*meta) > LB_CONN_BUSY &&
+		    !(b->key[s].ref & LB_REF_REVERSE) == !reverse)
+			*meta = LB_META(LB_META_VERSION(*meta), LB_CONN_DEAD, 0);
 	}
 }
 

@@ -59,9 +59,9 @@ static void set_table(enum lb_conn_state state)
 	uint32_t i;
 
 	for (i = 0; i < run.buckets4 * LB_CONN4_SLOTS; i++)
-		run.conn4[i / LB_CONN4_SLOTS].head[i % LB_CONN4_SLOTS].meta = LB_META(9, state, 0);
+		run.conn4[i / LB_CONN4_SLOTS].meta[i % LB_CONN4_SLOTS] = LB_META(9, state, 0);
 	for (i = 0; i < run.buckets6 * LB_CONN6_SLOTS; i++)
-		run.conn6[i / LB_CONN6_SLOTS].head[i % LB_CONN6_SLOTS].meta = LB_META(9, state, 0);
+		run.conn6[i / LB_CONN6_SLOTS].meta[i % LB_CONN6_SLOTS] = LB_META(9, state, 0);
 }
 
 /* Rings far beyond the end, and back: what no apply may ever leave. */

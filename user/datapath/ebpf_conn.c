@@ -10,8 +10,6 @@
 
 #include "ebpf_internal.h"
 
-#define CHOICES 3 /* LB_CONN_CHOICES of bpf/conn.h */
-
 struct table {
 	struct lb_dp *dp;
 	enum lb_family family;
@@ -24,7 +22,7 @@ struct table {
 
 /* A copy of one entry. IPv4 addresses are in word 0. */
 struct entry {
-	struct lb_conn_head *head; /* in the table */
+	__u32 *at; /* its meta in the table */
 	__u32 meta, ref, bucket;
 	__be16 cport, sport;
 	__be32 client[4], service[4];
@@ -60,43 +58,56 @@ static bool is_live(const struct table *t, __u32 meta)
 	       (age <= t->timeouts[state] || age > LB_META_TICK_MASK / 2);
 }
 
-static void entry_copy(const struct table *t, __u32 bucket, int slot, struct entry *e)
+static void *bucket_at(const struct table *t, __u32 bucket)
 {
-	if (t->family == LB_V4) {
-		struct lb_conn4_bucket *b = (struct lb_conn4_bucket *)t->buckets + bucket;
-
-		e->client[0] = b->addr[slot].client;
-		e->service[0] = b->addr[slot].service;
-	} else {
-		struct lb_conn6_bucket *b = (struct lb_conn6_bucket *)t->buckets + bucket;
-
-		memcpy(e->client, b->addr[slot].client, sizeof(e->client));
-		memcpy(e->service, b->addr[slot].service, sizeof(e->service));
-	}
+	return t->family == LB_V4 ? (void *)((struct lb_conn4_bucket *)t->buckets + bucket)
+				  : (void *)((struct lb_conn6_bucket *)t->buckets + bucket);
 }
 
-static struct lb_conn_head *head_at(const struct table *t, __u32 bucket, int slot)
+static __u32 *meta_at(const struct table *t, __u32 bucket, int slot)
 {
-	if (t->family == LB_V4)
-		return &((struct lb_conn4_bucket *)t->buckets)[bucket].head[slot];
-	return &((struct lb_conn6_bucket *)t->buckets)[bucket].head[slot];
+	return &((struct lb_conn_head *)bucket_at(t, bucket))->meta[slot];
+}
+
+static union lb_conn_key key_read(const struct table *t, __u32 bucket, int slot)
+{
+	const struct lb_conn4_bucket *b4 = bucket_at(t, bucket);
+	const struct lb_conn6_bucket *b6 = bucket_at(t, bucket);
+
+	return (union lb_conn_key){.word = __atomic_load_n(t->family == LB_V4 ? &b4->key[slot].word
+									      : &b6->key[slot].word,
+							   __ATOMIC_RELAXED)};
+}
+
+static void addresses_copy(const struct table *t, __u32 bucket, int slot, struct entry *e)
+{
+	const struct lb_conn4_bucket *b4 = bucket_at(t, bucket);
+	const struct lb_conn6_bucket *b6 = bucket_at(t, bucket);
+
+	if (t->family == LB_V4) {
+		e->client[0] = b4->addr[slot].client;
+		e->service[0] = b4->addr[slot].service;
+	} else {
+		memcpy(e->client, b6->addr[slot].client, sizeof(e->client));
+		memcpy(e->service, b6->addr[slot].service, sizeof(e->service));
+	}
 }
 
 /* The version in meta is the same before and after: then all between is of one entry. */
 static bool entry_read(const struct table *t, __u32 bucket, int slot, struct entry *e)
 {
-	struct lb_conn_head *h = head_at(t, bucket, slot);
-	__u32 meta = __atomic_load_n(&h->meta, __ATOMIC_ACQUIRE);
+	__u32 *at = meta_at(t, bucket, slot);
+	__u32 meta = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+	union lb_conn_key key;
 
 	if (!is_live(t, meta))
 		return false;
-	*e = (struct entry){.head = h, .bucket = bucket};
-	e->ref = __atomic_load_n(&h->ref, __ATOMIC_RELAXED);
-	e->cport = h->cport;
-	e->sport = h->sport;
-	entry_copy(t, bucket, slot, e);
+	key = key_read(t, bucket, slot);
+	*e = (struct entry){
+		.at = at, .bucket = bucket, .ref = key.ref, .cport = key.cport, .sport = key.sport};
+	addresses_copy(t, bucket, slot, e);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	e->meta = __atomic_load_n(&h->meta, __ATOMIC_RELAXED);
+	e->meta = __atomic_load_n(at, __ATOMIC_RELAXED);
 	return LB_META_VERSION(e->meta) == LB_META_VERSION(meta) && is_live(t, e->meta) &&
 	       LB_REF_BACKEND(e->ref) < t->dp->max_entries[LB_MAP_BACKENDS];
 }
@@ -106,62 +117,41 @@ static const struct lb_backend *entry_backend(const struct table *t, const struc
 	return &t->dp->backends[LB_REF_BACKEND(e->ref)];
 }
 
-static __u32 reduce(__u64 hash, __u32 buckets)
-{
-	return (hash >> 32) * buckets >> 32;
-}
-
-/* lb_conn_hash() of bpf/conn.h: the buckets where the flow may lie. */
-static void flow_buckets(const struct table *t, const __be32 *saddr, const __be32 *daddr,
-			 __be16 sport, __be16 dport, bool udp, __u32 buckets[CHOICES])
-{
-	const __u64 *k = t->dp->config->secret;
-	const __be16 pair[2] = {sport, dport};
-	__u32 ports;
-	__u64 h;
-
-	memcpy(&ports, pair, sizeof(ports));
-	h = k[1] * ports + (udp ? k[4] : k[0]);
-	if (t->family == LB_V4) {
-		h += k[2] * saddr[0] + k[3] * daddr[0];
-	} else {
-		h += (k[2] + saddr[0]) * (k[3] + saddr[1]);
-		h += (k[5] + saddr[2]) * (k[6] + saddr[3]);
-		h += (k[7] + daddr[0]) * (k[8] + daddr[1]);
-		h += (k[9] + daddr[2]) * (k[10] + daddr[3]);
-	}
-	buckets[0] = reduce(h, t->n);
-	buckets[1] = reduce((h ^ h >> 31) * (k[11] | 1), t->n);
-	buckets[2] = reduce((h ^ h >> 33) * (k[10] | 1), t->n);
-}
-
+/* The buckets where the entry may lie as a reverse or a forward one. */
 static void entry_buckets(const struct table *t, const struct entry *e, bool reverse,
-			  __u32 buckets[CHOICES])
+			  __u32 buckets[LB_CONN_CHOICES])
 {
 	const struct lb_backend *b = entry_backend(t, e);
+	const __u64 *secret = t->dp->config->secret;
+	const __be16 forward[2] = {e->cport, e->sport}, back[2] = {b->port, e->cport};
 	bool udp = e->ref & LB_REF_UDP;
 	__be32 from[4];
+	__u32 ports;
+	__u64 hash;
 
 	memcpy(from, b->addr.b, sizeof(from));
+	memcpy(&ports, reverse ? back : forward, sizeof(ports));
 	if (!reverse)
-		flow_buckets(t, e->client, e->service, e->cport, e->sport, udp, buckets);
+		hash = lb_conn_hash(t->family, secret, e->client, e->service, ports, udp);
 	else
-		flow_buckets(t, t->family == LB_V4 ? &from[3] : from, e->client, b->port, e->cport,
-			     udp, buckets);
+		hash = lb_conn_hash(t->family, secret, t->family == LB_V4 ? &from[3] : from,
+				    e->client, ports, udp);
+	for (int which = 0; which < LB_CONN_CHOICES; which++)
+		buckets[which] = lb_conn_choice(hash, which, secret, t->n);
 }
 
 /* An id may have been given to another backend since the entry was made. */
 static bool entry_is_stale(const struct table *t, const struct entry *e)
 {
 	const struct lb_backend *b = entry_backend(t, e);
-	__u32 buckets[CHOICES];
+	__u32 buckets[LB_CONN_CHOICES];
 
 	if (b->state == LB_BACKEND_FREE || b->family != t->family)
 		return true;
 	if (!(e->ref & LB_REF_REVERSE))
 		return LB_REF_AUX(e->ref) != (b->reuse & ((1u << LB_REF_AUX_BITS) - 1));
 	entry_buckets(t, e, true, buckets);
-	for (int i = 0; i < CHOICES; i++)
+	for (int i = 0; i < LB_CONN_CHOICES; i++)
 		if (e->bucket == buckets[i])
 			return false;
 	return true;
@@ -171,10 +161,10 @@ static bool entry_is_stale(const struct table *t, const struct entry *e)
 static bool partner_find(const struct table *t, const struct entry *e, struct entry *partner)
 {
 	const __u32 aux = ((1u << LB_REF_AUX_BITS) - 1) << LB_REF_BACKEND_BITS;
-	__u32 buckets[CHOICES];
+	__u32 buckets[LB_CONN_CHOICES];
 
 	entry_buckets(t, e, !(e->ref & LB_REF_REVERSE), buckets);
-	for (int which = 0; which < CHOICES; which++)
+	for (int which = 0; which < LB_CONN_CHOICES; which++)
 		for (int slot = 0; slot < t->slots; slot++)
 			if (entry_read(t, buckets[which], slot, partner) &&
 			    ((partner->ref ^ e->ref) & ~aux) == LB_REF_REVERSE &&
@@ -280,7 +270,7 @@ static void entry_forget(const struct entry *e)
 	while (LB_META_VERSION(meta) == LB_META_VERSION(e->meta) &&
 	       LB_META_STATE(meta) > LB_CONN_BUSY)
 		if (__atomic_compare_exchange_n(
-			    &e->head->meta, &meta,
+			    e->at, &meta,
 			    LB_META(LB_META_VERSION(meta), LB_CONN_DEAD, LB_META_TICK(meta)), false,
 			    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			return;
@@ -380,9 +370,8 @@ int lb_conn_usage(struct lb_dp *dp, uint64_t *conn4, uint64_t *conn6, struct lb_
 		*used[family] = 0;
 		for (__u32 bucket = 0; bucket < t.n; bucket++) {
 			for (int slot = 0; slot < t.slots; slot++) {
-				const struct lb_conn_head *h = head_at(&t, bucket, slot);
-
-				*used[family] += is_live(&t, h->meta) && !(h->ref & LB_REF_REVERSE);
+				*used[family] += is_live(&t, *meta_at(&t, bucket, slot)) &&
+						 !(key_read(&t, bucket, slot).ref & LB_REF_REVERSE);
 			}
 		}
 	}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* slow.h - the slow way settles whatever comes: first packets, changes of state, the first packet
+ * of a tick, unusual shapes. */
+#ifndef LB_SLOW_H
+#define LB_SLOW_H
+
+#include "common.h"
+#include "conn.h"
+#include "emit.h"
+#include "nexthop.h"
+#include "track.h"
+
+static __always_inline int lb_slow_emit_xdp(const int family, const bool reverse,
+					    struct xdp_md *ctx, struct lb_packet *p,
+					    const struct lb_rewrite *r, const struct lb_nexthop *nh,
+					    __u32 backend)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	bool turns = lb_xdp_turns(ctx, nh);
+
+	if (!turns && !(nh->flags & LB_IFACE_XMIT))
+		return lb_stop(LB_HOOK_XDP, LB_REASON_TO_TC);
+	if (!lb_rewrite_xdp(family, reverse, data, end, r))
+		return lb_stop(LB_HOOK_XDP, LB_REASON_REWRITE_FAILED);
+	lb_set_macs(data, nh);
+	lb_count(backend, reverse, p);
+	return lb_xdp_send(nh, turns);
+}
+
+/* Sends p, translated by r, to a next hop. */
+static __always_inline int lb_slow_emit(const int hook, const int family, const bool reverse,
+					void *ctx, struct lb_packet *p, const struct lb_rewrite *r,
+					__u32 nexthop, __u32 backend)
+{
+	struct lb_nexthop *nh = lb_nexthop_get(nexthop & (LB_NEXTHOPS - 1));
+
+	/* Id 0: more next hops than the table holds. */
+	if (!nh || !(nexthop & (LB_NEXTHOPS - 1)))
+		return lb_stop(hook, hook == LB_HOOK_XDP ? LB_REASON_TO_TC : LB_REASON_NO_ROUTE);
+	/* A GSO packet leaves in segments that fitted the sender's MTU. */
+	if (p->segments == 1 && p->ip_len > nh->mtu)
+		return lb_stop(hook, LB_REASON_TOO_BIG);
+	if (hook == LB_HOOK_TC)
+		return lb_emit_tc(family, reverse, ctx, p, r, nh, backend);
+	if (nexthop & LB_NEXTHOP_VIA_TC)
+		return lb_stop(hook, LB_REASON_TO_TC);
+	return lb_slow_emit_xdp(family, reverse, ctx, p, r, nh, backend);
+}
+
+/* The slow way from client to service. `e`: the connection's entry, or NULL for a new one. */
+static __always_inline int lb_slow_forward(const int hook, const int family, void *ctx,
+					   struct lb_packet *p, struct lb_conn_found *e,
+					   __u32 ports, __u32 now)
+{
+	struct lb_backend *b;
+	struct lb_rewrite r;
+	int id, nexthop;
+
+	id = e ? lb_track_forward(p, e, now) : 0;
+	if (!id)
+		id = lb_conn_open(family, ctx, p, ports, now);
+	if (id < 0)
+		return lb_stop(hook, LB_STOP_REASON(id));
+	b = lb_backend_get(id);
+	if (!b)
+		return lb_stop(hook, LB_REASON_BAD_STATE);
+	nexthop = READ_ONCE(b->nexthop);
+	if (nexthop && (__u32)nexthop >> LB_NEXTHOP_BITS == now) {
+		nexthop &= LB_NEXTHOPS - 1;
+	} else {
+		nexthop = lb_backend_nexthop(ctx, p, id, now);
+		if (nexthop < 0)
+			return lb_stop(hook, LB_STOP_REASON(nexthop));
+	}
+	lb_rewrite_forward(family, p, b, &r);
+	return lb_slow_emit(hook, family, false, ctx, p, &r, nexthop, id);
+}
+
+static __always_inline int lb_slow_reverse(const int hook, const int family, void *ctx,
+					   struct lb_packet *p, struct lb_conn_found *e, __u32 now)
+{
+	struct lb_rewrite r;
+	int nexthop = lb_track_reverse(ctx, p, e, now);
+
+	if (nexthop < 0)
+		return lb_stop(hook, LB_STOP_REASON(nexthop));
+	lb_rewrite_reverse(family, p, e, &r);
+	return lb_slow_emit(hook, family, true, ctx, p, &r, nexthop, LB_REF_BACKEND(e->ref));
+}
+
+/* The slow way settles whatever comes: first packets, changes of state, the first of a tick. */
+static __always_inline int lb_slow(const int hook, const int family, void *ctx, struct lb_packet *p)
+{
+	const __u8 *flags = lb_ports_of(p->udp);
+	struct lb_conn_found e = {};
+	bool to = false, from = false;
+	__u32 now = lb_now();
+	__u8 ports = 0;
+
+	if (flags) {
+		ports = flags[lb_port(p->flow.dport)] & (LB_PORT_EXACT | LB_PORT_ANY);
+		from = flags[lb_port(p->flow.sport)] & LB_PORT_BACKEND;
+	}
+	to = ports && lb_find(p, &p->flow, false, now, &e);
+	from = !to && from && lb_find(p, &p->flow, true, now, &e);
+	if (!to && !from && !ports)
+		return lb_stop(hook, LB_REASON_NO_SERVICE);
+	if ((to || from) && p->ttl <= 1)
+		return lb_stop(hook, LB_REASON_TTL_EXPIRED);
+	if (from)
+		return lb_slow_reverse(hook, family, ctx, p, &e, now);
+	return lb_slow_forward(hook, family, ctx, p, to ? &e : NULL, ports, now);
+}
+
+#endif
