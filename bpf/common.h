@@ -40,20 +40,20 @@ struct lb_flow {
 	};
 };
 
-/* The same by reference: one word of each address for IPv4, four for IPv6. */
+/* The same by reference, be it in a packet: one word of each address for IPv4, four for IPv6. */
 struct lb_tuple {
 	const __be32 *saddr, *daddr;
-	union {
-		struct {
-			__be16 sport, dport;
-		};
-		__u32 ports;
-	};
+	const __be16 *ports; /* source, destination */
 };
 
 static __always_inline struct lb_tuple lb_tuple_of(const struct lb_flow *f)
 {
-	return (struct lb_tuple){.saddr = f->saddr, .daddr = f->daddr, .ports = f->ports};
+	return (struct lb_tuple){.saddr = f->saddr, .daddr = f->daddr, .ports = &f->sport};
+}
+
+static __always_inline __u32 lb_tuple_ports(const struct lb_tuple *t)
+{
+	return *(const __u32 *)t->ports;
 }
 
 struct lb_packet {

@@ -45,7 +45,7 @@ static __always_inline bool lb_meta_change(__u32 *meta, __u32 from, __u32 to)
 
 static __always_inline __u64 lb_tuple_hash(const int family, const struct lb_tuple *t, __u32 udp)
 {
-	return lb_conn_hash(family, lb_secret, t->saddr, t->daddr, t->ports, udp);
+	return lb_conn_hash(family, lb_secret, t->saddr, t->daddr, lb_tuple_ports(t), udp);
 }
 
 /* NULL only for an index beyond the table. */
@@ -144,7 +144,7 @@ static __always_inline bool lb_conn_backend_is(const int family, __u32 id, const
 {
 	struct lb_backend *b = lb_backend_get(id);
 
-	if (!b || b->port != t->sport ||
+	if (!b || b->port != t->ports[0] ||
 	    lb_addr_word(&b->addr, 3) != t->saddr[family == LB_V4 ? 0 : 3])
 		return false;
 	if (family == LB_V4)
@@ -158,20 +158,25 @@ static __always_inline bool lb_conn_match(const int family, const bool reverse, 
 					  struct lb_conn_head *h, __u64 i, const struct lb_tuple *t,
 					  __u32 udp, __u32 now, struct lb_conn_found *out)
 {
-	const __u32 kind = (reverse ? LB_REF_REVERSE : 0) | (udp ? LB_REF_UDP : 0);
+	const union lb_conn_key mask = {
+		.ref = LB_REF_REVERSE | LB_REF_UDP, .cport = 0xffff, .sport = reverse ? 0 : 0xffff};
+	union lb_conn_key key, want = {.ref = udp ? LB_REF_UDP : 0, .ports = lb_tuple_ports(t)};
 	const __be32 *service = lb_conn_service_at(family, h, i);
 	__u32 meta = lb_meta_read(&h->meta[i]), again;
 	__be32 to[4] = {};
-	union lb_conn_key key;
 
+	if (reverse) {
+		want.ref |= LB_REF_REVERSE;
+		want.ports = 0;
+		want.cport = t->ports[1];
+	}
 	key.word = READ_ONCE(lb_conn_key_at(family, h, i)->word);
-	if ((key.ref & (LB_REF_REVERSE | LB_REF_UDP)) != kind ||
+	if (((key.word ^ want.word) & mask.word) ||
 	    !lb_conn_addr_is(family, lb_conn_client_at(family, h, i),
 			     reverse ? t->daddr : t->saddr))
 		return false;
 	if (reverse) {
-		if (key.cport != t->dport ||
-		    !lb_conn_backend_is(family, LB_REF_BACKEND(key.ref), t))
+		if (!lb_conn_backend_is(family, LB_REF_BACKEND(key.ref), t))
 			return false;
 		to[0] = READ_ONCE(service[0]);
 		if (family == LB_V6) {
@@ -179,10 +184,8 @@ static __always_inline bool lb_conn_match(const int family, const bool reverse, 
 			to[2] = READ_ONCE(service[2]);
 			to[3] = READ_ONCE(service[3]);
 		}
-	} else {
-		if (key.cport != t->sport || key.sport != t->dport ||
-		    !lb_conn_addr_is(family, service, t->daddr))
-			return false;
+	} else if (!lb_conn_addr_is(family, service, t->daddr)) {
+		return false;
 	}
 	barrier();
 	again = lb_meta_read(&h->meta[i]);
@@ -206,7 +209,8 @@ static __always_inline bool lb_conn_match(const int family, const bool reverse, 
 	return true;
 }
 
-/* Looks the flow up in one bucket. `fast` tries two slots with its tag at most. */
+/* Looks the flow up in one bucket. `fast` tries the first slot with its tag: one connection in some
+ * hundreds lies behind another with the same tag, and always goes the slow way. */
 static __always_inline bool lb_conn_find_in(const int family, const bool reverse, const bool fast,
 					    struct lb_conn_head *h, __u32 bucket,
 					    const struct lb_tuple *t, __u32 udp, __u64 hash,
@@ -228,24 +232,20 @@ static __always_inline bool lb_conn_find_in(const int family, const bool reverse
 		return false;
 	}
 	tagged = lb_conn_tagged(family, h, lb_conn_tag(hash));
-	for (i = 0; i < 2 && tagged; i++) {
-		slot = lb_conn_lowest(tagged);
-		barrier_var(slot);
-		if (slot >= slots)
-			return false;
-		if (lb_conn_match(family, reverse, true, h, slot, t, udp, now, out)) {
-			out->pos = bucket << 2 | slot;
-			return true;
-		}
-		tagged &= tagged - 1;
-	}
-	return false;
+	if (!tagged)
+		return false;
+	slot = lb_conn_lowest(tagged);
+	barrier_var(slot);
+	if (slot >= slots || !lb_conn_match(family, reverse, true, h, slot, t, udp, now, out))
+		return false;
+	out->pos = bucket << 2 | slot;
+	return true;
 }
 
 /*
  * Looks the flow up as a forward or a reverse one. The other buckets are asked only where the first
- * one has no FREE slot: a used slot never becomes FREE again. `fast` may miss what is there, and
- * leaves it to the caller to look at meta: an entry may be BUSY, expired or dead.
+ * one has no FREE slot: a used slot never becomes FREE again. `fast` may miss what is there, needs
+ * no `now`, and leaves it to the caller to look at meta: an entry may be BUSY, expired or dead.
  */
 static __always_inline bool lb_conn_find(const int family, const bool reverse, const bool fast,
 					 const struct lb_tuple *t, __u32 udp, __u64 hash, __u32 now,

@@ -8,13 +8,14 @@
 #include "nexthop.h"
 #include "rewrite.h"
 
-static __always_inline void lb_count(__u32 id, const int direction, const struct lb_packet *p)
+/* segments: packets on the wire. */
+static __always_inline void lb_count(__u32 id, const int direction, __u32 segments, __u32 ip_len)
 {
 	struct lb_counters *c = bpf_map_lookup_elem(&lb_backend_stats, &id);
 
 	if (c) {
-		c->packets[direction] += p->segments;
-		c->bytes[direction] += p->ip_len;
+		c->packets[direction] += segments;
+		c->bytes[direction] += ip_len;
 	}
 }
 
@@ -35,20 +36,20 @@ static __always_inline bool lb_xdp_turns(const struct xdp_md *ctx, const struct 
 	return (nh->flags & LB_IFACE_TX) && nh->ifindex == ctx->ingress_ifindex;
 }
 
-static __always_inline int lb_xdp_send(const struct lb_nexthop *nh, bool turns)
+static __always_inline int lb_xdp_send(const struct xdp_md *ctx, const struct lb_nexthop *nh)
 {
-	return turns ? XDP_TX : (int)bpf_redirect(nh->ifindex, 0);
+	return lb_xdp_turns(ctx, nh) ? XDP_TX : (int)bpf_redirect(nh->ifindex, 0);
 }
 
 static __always_inline int lb_emit_tc(const int family, const bool reverse, struct __sk_buff *skb,
-				      struct lb_packet *p, const struct lb_rewrite *r,
+				      __u32 segments, __u32 ip_len, const struct lb_rewrite *r,
 				      const struct lb_nexthop *nh, __u32 backend)
 {
 	struct bpf_redir_neigh to = {};
 
 	if (!lb_rewrite_tc(family, reverse, skb, r))
 		return lb_stop(LB_HOOK_TC, LB_REASON_REWRITE_FAILED);
-	lb_count(backend, reverse, p);
+	lb_count(backend, reverse, segments, ip_len);
 	to.nh_family = nh->gateway_family == LB_V4 ? LB_AF_INET : LB_AF_INET6;
 	if (nh->gateway_family == LB_V4)
 		to.ipv4_nh = lb_addr_word(&nh->gateway, 3);
@@ -58,43 +59,39 @@ static __always_inline int lb_emit_tc(const int family, const bool reverse, stru
 }
 
 /* Client to service: the destination becomes the backend. */
-static __always_inline void lb_rewrite_forward(const int family, const struct lb_packet *p,
+static __always_inline void lb_rewrite_forward(const int family, const struct lb_tuple *t,
 					       const struct lb_backend *b, struct lb_rewrite *r)
 {
-	r->from[0] = p->flow.daddr[0];
+	r->from[0] = t->daddr[0];
 	r->to[0] = lb_addr_word(&b->addr, family == LB_V4 ? 3 : 0);
 	if (family == LB_V6) {
-		r->from[1] = p->flow.daddr[1];
-		r->from[2] = p->flow.daddr[2];
-		r->from[3] = p->flow.daddr[3];
+		r->from[1] = t->daddr[1];
+		r->from[2] = t->daddr[2];
+		r->from[3] = t->daddr[3];
 		r->to[1] = lb_addr_word(&b->addr, 1);
 		r->to[2] = lb_addr_word(&b->addr, 2);
 		r->to[3] = lb_addr_word(&b->addr, 3);
 	}
-	r->from_port = p->flow.dport;
+	r->from_port = t->ports[1];
 	r->to_port = b->port;
-	r->l4 = p->l4;
-	r->udp = p->udp;
 }
 
 /* Backend to client: the source becomes the service again. */
-static __always_inline void lb_rewrite_reverse(const int family, const struct lb_packet *p,
+static __always_inline void lb_rewrite_reverse(const int family, const struct lb_tuple *t,
 					       const struct lb_conn_found *e, struct lb_rewrite *r)
 {
-	r->from[0] = p->flow.saddr[0];
+	r->from[0] = t->saddr[0];
 	r->to[0] = e->service[0];
 	if (family == LB_V6) {
-		r->from[1] = p->flow.saddr[1];
-		r->from[2] = p->flow.saddr[2];
-		r->from[3] = p->flow.saddr[3];
+		r->from[1] = t->saddr[1];
+		r->from[2] = t->saddr[2];
+		r->from[3] = t->saddr[3];
 		r->to[1] = e->service[1];
 		r->to[2] = e->service[2];
 		r->to[3] = e->service[3];
 	}
-	r->from_port = p->flow.sport;
+	r->from_port = t->ports[0];
 	r->to_port = e->sport;
-	r->l4 = p->l4;
-	r->udp = p->udp;
 }
 
 #endif

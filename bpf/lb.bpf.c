@@ -36,27 +36,28 @@ static __always_inline int lb_run_slow(const int hook, const int family, void *c
 	return lb_slow(hook, family, ctx, p);
 }
 
-static __always_inline int lb_xdp(const int family, const bool fast, struct xdp_md *ctx, void *data,
-				  void *end)
+static __always_inline __u32 lb_segments(const struct __sk_buff *skb)
+{
+	__u32 segments = skb->gso_segs;
+
+	return segments > 1 ? segments : 1;
+}
+
+static __always_inline int lb_xdp_slow(const int family, struct xdp_md *ctx)
 {
 	struct lb_packet p = {.segments = 1, .ifindex = ctx->ingress_ifindex};
 
-	if (fast)
-		return lb_fast(LB_HOOK_XDP, family, ctx, &p, data, end, end - data);
 	/* The whole frame: with xdp.frags the linear part may be but its beginning. */
-	return lb_run_slow(LB_HOOK_XDP, family, ctx, &p, data, end, bpf_xdp_get_buff_len(ctx));
+	return lb_run_slow(LB_HOOK_XDP, family, ctx, &p, (void *)(long)ctx->data,
+			   (void *)(long)ctx->data_end, bpf_xdp_get_buff_len(ctx));
 }
 
-static __always_inline int lb_tc(const int family, const bool fast, struct __sk_buff *skb,
-				 void *data, void *end)
+static __always_inline int lb_tc_slow(const int family, struct __sk_buff *skb)
 {
-	struct lb_packet p = {.segments = 1, .ifindex = skb->ifindex};
+	struct lb_packet p = {.segments = lb_segments(skb), .ifindex = skb->ifindex};
 
-	if (skb->gso_segs > 1)
-		p.segments = skb->gso_segs;
-	if (fast)
-		return lb_fast(LB_HOOK_TC, family, skb, &p, data, end, skb->len);
-	return lb_run_slow(LB_HOOK_TC, family, skb, &p, data, end, skb->len);
+	return lb_run_slow(LB_HOOK_TC, family, skb, &p, (void *)(long)skb->data,
+			   (void *)(long)skb->data_end, skb->len);
 }
 
 /*
@@ -100,25 +101,25 @@ struct {
 SEC("xdp.frags")
 int meshlb_xdp_slow4(struct xdp_md *ctx)
 {
-	return lb_xdp(LB_V4, false, ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
+	return lb_xdp_slow(LB_V4, ctx);
 }
 
 SEC("xdp.frags")
 int meshlb_xdp_slow6(struct xdp_md *ctx)
 {
-	return lb_xdp(LB_V6, false, ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end);
+	return lb_xdp_slow(LB_V6, ctx);
 }
 
 SEC("tc")
 int meshlb_tc_slow4(struct __sk_buff *skb)
 {
-	return lb_tc(LB_V4, false, skb, (void *)(long)skb->data, (void *)(long)skb->data_end);
+	return lb_tc_slow(LB_V4, skb);
 }
 
 SEC("tc")
 int meshlb_tc_slow6(struct __sk_buff *skb)
 {
-	return lb_tc(LB_V6, false, skb, (void *)(long)skb->data, (void *)(long)skb->data_end);
+	return lb_tc_slow(LB_V6, skb);
 }
 
 SEC("xdp.frags")
@@ -132,8 +133,8 @@ int meshlb_xdp(struct xdp_md *ctx)
 	family = lb_parse_eth(data);
 	if (family < 0)
 		return lb_stop(LB_HOOK_XDP, LB_STOP_REASON(family));
-	verdict = family == LB_V4 ? lb_xdp(LB_V4, true, ctx, data, end)
-				  : lb_xdp(LB_V6, true, ctx, data, end);
+	verdict = family == LB_V4 ? lb_fast(LB_HOOK_XDP, LB_V4, ctx, 1, data, end, end - data)
+				  : lb_fast(LB_HOOK_XDP, LB_V6, ctx, 1, data, end, end - data);
 	if (likely(verdict != LB_AGAIN))
 		return verdict;
 	LB_GO_SLOW(ctx, lb_slow_xdp, family);
@@ -187,8 +188,9 @@ int meshlb_tc(struct __sk_buff *skb)
 	family = lb_parse_eth(data);
 	if (family < 0)
 		return lb_stop(LB_HOOK_TC, LB_STOP_REASON(family));
-	verdict = family == LB_V4 ? lb_tc(LB_V4, true, skb, data, end)
-				  : lb_tc(LB_V6, true, skb, data, end);
+	verdict = family == LB_V4
+			  ? lb_fast(LB_HOOK_TC, LB_V4, skb, lb_segments(skb), data, end, skb->len)
+			  : lb_fast(LB_HOOK_TC, LB_V6, skb, lb_segments(skb), data, end, skb->len);
 	if (likely(verdict != LB_AGAIN))
 		return verdict;
 	LB_GO_SLOW(skb, lb_slow_tc, family);

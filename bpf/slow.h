@@ -16,15 +16,14 @@ static __always_inline int lb_slow_emit_xdp(const int family, const bool reverse
 					    __u32 backend)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	bool turns = lb_xdp_turns(ctx, nh);
 
-	if (!turns && !(nh->flags & LB_IFACE_XMIT))
+	if (!(nh->flags & LB_IFACE_XMIT) && !lb_xdp_turns(ctx, nh))
 		return lb_stop(LB_HOOK_XDP, LB_REASON_TO_TC);
 	if (!lb_rewrite_xdp(family, reverse, data, end, r))
 		return lb_stop(LB_HOOK_XDP, LB_REASON_REWRITE_FAILED);
 	lb_set_macs(data, nh);
-	lb_count(backend, reverse, p);
-	return lb_xdp_send(nh, turns);
+	lb_count(backend, reverse, p->segments, p->ip_len);
+	return lb_xdp_send(ctx, nh);
 }
 
 /* Sends p, translated by r, to a next hop. */
@@ -41,7 +40,7 @@ static __always_inline int lb_slow_emit(const int hook, const int family, const 
 	if (p->segments == 1 && p->ip_len > nh->mtu)
 		return lb_stop(hook, LB_REASON_TOO_BIG);
 	if (hook == LB_HOOK_TC)
-		return lb_emit_tc(family, reverse, ctx, p, r, nh, backend);
+		return lb_emit_tc(family, reverse, ctx, p->segments, p->ip_len, r, nh, backend);
 	if (nexthop & LB_NEXTHOP_VIA_TC)
 		return lb_stop(hook, LB_REASON_TO_TC);
 	return lb_slow_emit_xdp(family, reverse, ctx, p, r, nh, backend);
@@ -52,8 +51,9 @@ static __always_inline int lb_slow_forward(const int hook, const int family, voi
 					   struct lb_packet *p, struct lb_conn_found *e,
 					   __u32 ports, __u32 now)
 {
+	struct lb_rewrite r = {.l4 = p->l4, .udp = p->udp};
 	struct lb_backend *b;
-	struct lb_rewrite r;
+	struct lb_tuple t;
 	int id, nexthop;
 
 	id = e ? lb_track_forward(p, e, now) : 0;
@@ -72,19 +72,21 @@ static __always_inline int lb_slow_forward(const int hook, const int family, voi
 		if (nexthop < 0)
 			return lb_stop(hook, LB_STOP_REASON(nexthop));
 	}
-	lb_rewrite_forward(family, p, b, &r);
+	t = lb_tuple_of(&p->flow);
+	lb_rewrite_forward(family, &t, b, &r);
 	return lb_slow_emit(hook, family, false, ctx, p, &r, nexthop, id);
 }
 
 static __always_inline int lb_slow_reverse(const int hook, const int family, void *ctx,
 					   struct lb_packet *p, struct lb_conn_found *e, __u32 now)
 {
-	struct lb_rewrite r;
+	struct lb_rewrite r = {.l4 = p->l4, .udp = p->udp};
+	struct lb_tuple t = lb_tuple_of(&p->flow);
 	int nexthop = lb_track_reverse(ctx, p, e, now);
 
 	if (nexthop < 0)
 		return lb_stop(hook, LB_STOP_REASON(nexthop));
-	lb_rewrite_reverse(family, p, e, &r);
+	lb_rewrite_reverse(family, &t, e, &r);
 	return lb_slow_emit(hook, family, true, ctx, p, &r, nexthop, LB_REF_BACKEND(e->ref));
 }
 

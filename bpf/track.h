@@ -84,16 +84,16 @@ static __always_inline int lb_find(const struct lb_packet *p, const struct lb_fl
 				  : lb_find6(f, p->udp, reverse, now, out);
 }
 
-/* The flow of the backend's answers to forward packet p. */
+/* The flow of the backend's answers to forward packet p. `ports`: room for its ports. */
 static __always_inline struct lb_tuple lb_reverse_tuple(const int family, const struct lb_packet *p,
-							const struct lb_backend *b)
+							const struct lb_backend *b, __be16 ports[2])
 {
 	const __be32 *addr = (const __be32 *)b->addr.b;
-	struct lb_tuple t = {.saddr = family == LB_V4 ? addr + 3 : addr, .daddr = p->flow.saddr};
 
-	t.sport = b->port;
-	t.dport = p->flow.sport;
-	return t;
+	ports[0] = b->port;
+	ports[1] = p->flow.sport;
+	return (struct lb_tuple){
+		.saddr = family == LB_V4 ? addr + 3 : addr, .daddr = p->flow.saddr, .ports = ports};
 }
 
 /* The forward entry of reverse packet p, whose own entry is `e`. */
@@ -128,12 +128,13 @@ static __always_inline int lb_reverse_put_family(const int family, const struct 
 {
 	struct lb_backend *b = lb_backend_get(id);
 	struct lb_conn_found e = {};
+	__be16 ports[2] __attribute__((aligned(4)));
 	struct lb_tuple t;
 	__u64 hash;
 
 	if (!p || !b)
 		return LB_STOP(LB_REASON_BAD_STATE);
-	t = lb_reverse_tuple(family, p, b);
+	t = lb_reverse_tuple(family, p, b, ports);
 	hash = lb_tuple_hash(family, &t, p->udp);
 	barrier_var(hash);
 	if (lb_conn_find(family, true, false, &t, p->udp, hash, now, &e)) {
@@ -280,7 +281,8 @@ static __always_inline bool lb_reverse_find(const int family, const struct lb_pa
 					    const struct lb_backend *b, __u32 now,
 					    struct lb_conn_found *out)
 {
-	struct lb_tuple t = lb_reverse_tuple(family, p, b);
+	__be16 ports[2] __attribute__((aligned(4)));
+	struct lb_tuple t = lb_reverse_tuple(family, p, b, ports);
 
 	return lb_conn_find(family, true, false, &t, p->udp, lb_tuple_hash(family, &t, p->udp), now,
 			    out);

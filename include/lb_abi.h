@@ -269,8 +269,13 @@ enum lb_conn_state {
 union lb_conn_key {
 	struct {
 		__u32 ref;
-		__be16 cport; /* client's port */
-		__be16 sport; /* service's port */
+		union {
+			struct {
+				__be16 cport; /* client's port */
+				__be16 sport; /* service's port */
+			};
+			__u32 ports;
+		};
 	};
 	__u64 word;
 };

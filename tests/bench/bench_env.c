@@ -349,8 +349,8 @@ static void shuffle(struct bench_tuple *t, uint32_t n, uint64_t seed)
 }
 
 /* Entry i of a family: its meta, key, client and service. False: there are no more. */
-static bool entry_at(const struct bench_env *e, enum lb_family family, uint64_t i,
-		     uint32_t *meta, union lb_conn_key *key, struct bench_tuple *t)
+static bool entry_at(const struct bench_env *e, enum lb_family family, uint64_t i, uint32_t *meta,
+		     union lb_conn_key *key, struct bench_tuple *t)
 {
 	memset(t, 0, sizeof(*t));
 	if (family == LB_V4) {
