@@ -145,26 +145,34 @@ const char *lb_yaml_value(const struct lb_yaml *y)
 	return lb_yaml_is(y, YAML_SCALAR_EVENT) ? (const char *)y->event.data.scalar.value : "";
 }
 
+static bool is_one_value(const struct lb_yaml *y)
+{
+	return *lb_yaml_value(y) && strlen(lb_yaml_value(y)) == y->event.data.scalar.length;
+}
+
 int lb_yaml_expect_scalar(struct lb_yaml *y, const char *what, const char *right)
 {
 	char buf[LINE_TEXT];
 
+	if (is_one_value(y))
+		return 0;
 	if (!lb_yaml_is(y, YAML_SCALAR_EVENT)) {
 		line_text(y, lb_yaml_line(y), buf);
 		return lb_yaml_refuse(y, what, buf, "not one value: write %s%s", right,
 				      quotes_hint(buf));
 	}
-	if (strlen(lb_yaml_value(y)) != y->event.data.scalar.length)
+	if (y->event.data.scalar.length)
 		return lb_yaml_refuse(y, what, lb_yaml_value(y), "has a NUL character: write %s",
 				      right);
-	if (!y->event.data.scalar.length)
-		return lb_yaml_refuse(y, what, "", "is empty: write %s", right);
-	return 0;
+	return lb_yaml_refuse(y, what, "", "is empty: write %s", right);
 }
 
 /* ---------------------------------------------------------------------------- shapes */
 
+/* Texts for messages are made where one is refused: large configs have many keys and numbers. */
 #define KNOWN_KEYS 128 /* characters of the longest list of names */
+#define KEY_OF     32
+#define RANGE      64
 
 static const char *known_keys(const struct lb_yaml_key *keys, size_t n, char *buf)
 {
@@ -173,10 +181,22 @@ static const char *known_keys(const struct lb_yaml_key *keys, size_t n, char *bu
 	return buf;
 }
 
+static const char *key_of(const char *what, char *buf)
+{
+	snprintf(buf, KEY_OF, "key of %s", what);
+	return buf;
+}
+
+static const char *range(uint32_t min, uint32_t max, char *buf)
+{
+	snprintf(buf, RANGE, "a number from %u to %u", min, max);
+	return buf;
+}
+
 int lb_yaml_mapping(struct lb_yaml *y, const char *what, const struct lb_yaml_key *keys, size_t n,
 		    void *into)
 {
-	char text[LINE_TEXT], known[KNOWN_KEYS], key[32];
+	char text[LINE_TEXT], known[KNOWN_KEYS], key[KEY_OF];
 	unsigned int seen = 0;
 	size_t i;
 	int err;
@@ -189,18 +209,17 @@ int lb_yaml_mapping(struct lb_yaml *y, const char *what, const struct lb_yaml_ke
 				      "not a mapping: write \"KEY: VALUE\" with the keys %s%s",
 				      known_keys(keys, n, known), quotes_hint(text));
 	}
-	snprintf(key, sizeof(key), "key of %s", what);
 	while (!(err = lb_yaml_next(y)) && !lb_yaml_is(y, YAML_MAPPING_END_EVENT)) {
-		err = lb_yaml_expect_scalar(y, key, "its name");
-		if (err)
-			return err;
+		if (!is_one_value(y))
+			return lb_yaml_expect_scalar(y, key_of(what, key), "its name");
 		for (i = 0; i < n && strcmp(keys[i].name, lb_yaml_value(y)) != 0; i++)
 			;
 		if (i == n)
-			return lb_yaml_refuse(y, key, lb_yaml_value(y), "unknown: write one of %s",
+			return lb_yaml_refuse(y, key_of(what, key), lb_yaml_value(y),
+					      "unknown: write one of %s",
 					      known_keys(keys, n, known));
 		if (seen & 1u << i)
-			return lb_yaml_refuse(y, key, lb_yaml_value(y),
+			return lb_yaml_refuse(y, key_of(what, key), lb_yaml_value(y),
 					      "is there twice: write it once");
 		seen |= 1u << i;
 		err = lb_yaml_next(y);
@@ -235,19 +254,17 @@ int lb_yaml_number(struct lb_yaml *y, const char *what, uint32_t min, uint32_t m
 {
 	const char *v = lb_yaml_value(y);
 	unsigned long number;
-	char right[64];
-	int err;
+	char right[RANGE];
 
-	snprintf(right, sizeof(right), "a number from %u to %u", min, max);
-	err = lb_yaml_expect_scalar(y, what, right);
-	if (err)
-		return err;
+	if (!is_one_value(y))
+		return lb_yaml_expect_scalar(y, what, range(min, max, right));
 	/* A leading 0 means octal in YAML 1.1 and nothing in 1.2. */
 	if (strspn(v, "0123456789") != strlen(v) || strlen(v) > 10 || (v[0] == '0' && v[1]))
-		return lb_yaml_refuse(y, what, v, "not a plain decimal number: write %s", right);
+		return lb_yaml_refuse(y, what, v, "not a plain decimal number: write %s",
+				      range(min, max, right));
 	number = strtoul(v, NULL, 10);
 	if (number < min || number > max)
-		return lb_yaml_refuse(y, what, v, "out of range: write %s", right);
+		return lb_yaml_refuse(y, what, v, "out of range: write %s", range(min, max, right));
 	*into = (uint32_t)number;
 	return 0;
 }
