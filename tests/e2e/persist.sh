@@ -28,7 +28,7 @@ snapshot() {
 	for map in "$PINS"/lb_*; do
 		[[ $map == */lb_conn* ]] || echo "$map $(bpftool -j map show pinned "$map" | jq .id)"
 	done
-	for map in lb_services lb_listens lb_rings lb_members; do
+	for map in lb_config lb_ports lb_services lb_listens lb_rings lb_members lb_ifaces; do
 		echo "$map $(bpftool -j map dump pinned "$PINS/$map" |
 			jq -c '.[].formatted | del(.value.next)' | sha256sum)"
 	done

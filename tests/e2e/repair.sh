@@ -60,6 +60,23 @@ expect_found_and_repaired 'a ring slot' 'ring|slot'
 flip lb_members "$(service_field vote '.pool[1].members')" 4
 expect_found_and_repaired 'a member'"'"'s weight' 'weight|member'
 
+step 'damage beside a change: both are told, both are made'
+flip lb_rings $((ring / 32 + 3)) 4
+ring=$(service_field vote '.pool[0].ring')
+flip lb_rings $((ring / 32)) 2
+{
+	lab_service vote '*:8080' 80
+	lab_service table '*:8090' 80 random
+} | lab_config >"$CONFIG"
+expect 3 apply --dry-run
+expect_text "$OUT" '^~ service table: scheduler maglev -> random'
+expect_text "$OUT" '^to repair: service "vote": ring slot 1 '
+expect 0 apply
+expect_text "$OUT" '^~ service table: scheduler maglev -> random'
+expect_text "$OUT" '^repaired: service "vote": ring slot 1 '
+expect 0 verify
+expect_alternation 4 4
+
 step 'a listen deleted, a port forgotten'
 read -r -a listen < <(bpftool -j map dump pinned "$PINS/lb_listens" |
 	jq -r '[.[] | select(.formatted.key.port == 36895)][0].key | join(" ")') # 8080, swapped

@@ -16,9 +16,8 @@ struct apply {
 	bool fresh;          /* there was no instance */
 	struct lb_model desired;
 	struct lb_diff diff;
-	struct lb_texts findings; /* below the model, where the models are equal */
-	size_t repaired;
-	bool armed; /* a process will go back */
+	struct lb_texts findings; /* below the model: what is, or in a dry run would be, repaired */
+	bool armed;               /* a process will go back */
 };
 
 static void add_finding(void *findings, const char *text)
@@ -49,10 +48,8 @@ static int refuse_while_pending(const char *instance, struct lb_err *err)
 		return ret;
 	if (!p.alive) {
 		lb_warn("instance \"%s\": an earlier change was never confirmed, and the process "
-			"that "
-			"was to go back is gone; the state before it is in \"" LB_RUN_DIR
-			"/%s.rollback.yaml\"",
-			instance, instance);
+			"that was to go back to \"%s\" is gone",
+			instance, *p.before ? p.before : "no instance");
 		lb_pending_forget(instance);
 		return 0;
 	}
@@ -116,9 +113,7 @@ static int compare(struct apply *a, struct lb_err *err)
 	ret = lb_diff_make(&a->diff, &a->s.model, &a->desired, LB_SOURCE_FILE, err);
 	if (ret)
 		return ret;
-	/* What is wrong below the model: an apply that changes something repairs it too, but only
-	 * where nothing else is to be said is it worth the time of naming it. */
-	if (!a->diff.n && a->s.dp && !a->fresh)
+	if (a->cli->dry_run && a->s.dp) /* else apply() looks */
 		ret = a->s.ops->audit(a->s.dp, &a->s.model, add_finding, &a->findings, err);
 	return ret < 0 ? ret : 0;
 }
@@ -146,7 +141,7 @@ static int commit(struct apply *a, struct lb_err *err)
 		a->armed = !ret;
 	}
 	if (!ret)
-		ret = a->s.ops->apply(a->s.dp, &a->diff, &a->desired, &a->repaired, err);
+		ret = a->s.ops->apply(a->s.dp, &a->diff, add_finding, &a->findings, err);
 	return ret;
 }
 
@@ -161,7 +156,7 @@ static void print_json(const struct apply *a)
 	json_object_set_new(o, "added", json_integer(added));
 	json_object_set_new(o, "changed", json_integer(changed));
 	json_object_set_new(o, "removed", json_integer(removed));
-	json_object_set_new(o, "repaired", json_integer(a->repaired));
+	json_object_set_new(o, "repaired", json_integer(a->cli->dry_run ? 0 : a->findings.n));
 	json_object_set_new(o, "changes", lb_json_diff(&a->diff));
 	json_object_set_new(o, "findings", lb_json_texts(&a->findings));
 	if (a->armed)
@@ -178,8 +173,6 @@ static void print_text(const struct apply *a)
 		printf("%s: %s\n", dry ? "to repair" : "repaired", a->findings.list[i]);
 	if (!a->diff.n && !a->findings.n)
 		printf("no difference\n");
-	if (!a->findings.n && a->repaired)
-		printf("repaired beside it: %zu\n", a->repaired);
 	fflush(stdout); /* what follows goes to stderr */
 	if (a->armed)
 		lb_info("`meshlb confirm --instance %s` within %" PRIu32
@@ -226,7 +219,7 @@ int lb_cmd_apply(struct lb_cli *cli)
 		lb_error("%s", err.text);
 		code = LB_EXIT_FAILED;
 	} else {
-		cli->changed = !cli->dry_run;
+		cli->changed = !cli->dry_run && (a.diff.n || a.findings.n || a.fresh);
 		print(&a);
 		if (cli->dry_run && (a.diff.n || a.findings.n))
 			code = LB_EXIT_DIFFERENT;

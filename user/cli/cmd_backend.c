@@ -15,7 +15,6 @@ static int apply_override(struct lb_session *s, size_t service, size_t backend, 
 	struct lb_model desired;
 	struct lb_diff diff = {};
 	struct lb_backend_conf *b;
-	size_t repaired;
 	int ret;
 
 	if (lb_model_copy(&desired, &s->model))
@@ -25,7 +24,7 @@ static int apply_override(struct lb_session *s, size_t service, size_t backend, 
 	b->override_since = weight == LB_NO_OVERRIDE ? 0 : time(NULL);
 	ret = lb_diff_make(&diff, &s->model, &desired, desired.services[service].source, err);
 	if (!ret)
-		ret = s->ops->apply(s->dp, &diff, &desired, &repaired, err);
+		ret = s->ops->apply(s->dp, &diff, NULL, NULL, err);
 	lb_diff_free(&diff);
 	lb_model_free(&desired);
 	return ret;

@@ -128,7 +128,11 @@ int lb_pending_read(const char *instance, struct lb_pending *p, struct lb_err *e
 		return lb_err_sys(err, errno, "opening \"%s\"", path);
 	ret = pending_parse(fd, p);
 	close(fd);
-	return ret ? lb_err_sys(err, -ret, "reading \"%s\"", path) : 0;
+	if (ret)
+		return lb_err_sys(err, -ret, "reading \"%s\"", path);
+	if (access(run_path(p->before, instance, "rollback.yaml"), F_OK))
+		p->before[0] = '\0';
+	return 0;
 }
 
 /*
@@ -154,7 +158,6 @@ static int restore(struct lb_session *s, const struct rollback *r, struct lb_err
 {
 	struct lb_model desired;
 	struct lb_diff diff = {};
-	size_t repaired;
 	int ret;
 
 	if (lb_model_copy(&desired, r->old))
@@ -162,7 +165,7 @@ static int restore(struct lb_session *s, const struct rollback *r, struct lb_err
 	merge_overrides(&desired, &s->model, r->reset);
 	ret = lb_diff_make(&diff, &s->model, &desired, LB_SOURCE_FILE, err);
 	if (!ret)
-		ret = s->ops->apply(s->dp, &diff, &desired, &repaired, err);
+		ret = s->ops->apply(s->dp, &diff, NULL, NULL, err);
 	lb_diff_free(&diff);
 	lb_model_free(&desired);
 	return ret;

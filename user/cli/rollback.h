@@ -9,6 +9,7 @@
 #ifndef LB_ROLLBACK_H
 #define LB_ROLLBACK_H
 
+#include <limits.h>
 #include <sys/types.h>
 
 #include "cli.h"
@@ -20,6 +21,7 @@ struct lb_pending {
 	unsigned long long start;    /* of the process: field 22 of /proc/PID/stat */
 	unsigned long long deadline; /* seconds since the epoch */
 	bool alive;                  /* the process is there, waiting */
+	char before[PATH_MAX];       /* the old state, a config; empty: there was no instance */
 };
 
 /* Is a change waiting for `confirm`? 0; -ENOENT: none; another -errno with err filled. */

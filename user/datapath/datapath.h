@@ -16,8 +16,8 @@ struct lb_dp; /* each datapath's own */
 
 struct lb_dp_options {
 	const char *instance; /* name: [A-Za-z0-9_.-]{1,64}, not "." or ".." */
-	bool write;	      /* take the instance's lock, wait for it */
-	bool force;	      /* take a hook from a foreign program */
+	bool write;           /* take the instance's lock, wait for it */
+	bool force;           /* take a hook from a foreign program */
 };
 
 /* A hook as it really is. */
@@ -28,7 +28,7 @@ struct lb_hook_status {
 	bool behind_xdp;      /* the tc program behind an XDP one */
 	uint32_t prog_id;     /* 0: not attached */
 	char prog_name[16];
-	char mode[24];	   /* "native", "generic", "tcx", "clsact" */
+	char mode[24];     /* "native", "generic", "tcx", "clsact" */
 	uint64_t attached; /* seconds since the epoch */
 	char trouble[128]; /* empty: as it should be */
 };
@@ -42,20 +42,18 @@ struct lb_dp_status {
 	char instance[65];
 	uint32_t abi, generation;
 	uint64_t build, created, applied; /* hash; seconds since the epoch */
-	bool build_current;		  /* the loaded programs are this binary's */
+	bool build_current;               /* the loaded programs are this binary's */
 	struct lb_usage connections4, connections6, services, backends, ring_slots;
 	struct lb_hook_status *hooks;
 	size_t n_hooks;
-	bool confirm_pending;
-	uint64_t confirm_deadline; /* seconds since the epoch */
 };
 
 struct lb_dp_stats {
 	uint64_t reasons[LB_HOOKS][LB_REASONS];
 	uint64_t evicted[LB_EVICT_KINDS];
 	/* Counters by service and by backend, in the order of the model that was read. */
-	struct lb_counters *services;  /* n_services, retired ones included */
-	struct lb_counters *backends;  /* of all services, one after another */
+	struct lb_counters *services; /* n_services, retired ones included */
+	struct lb_counters *backends; /* of all services, one after another */
 	size_t n_services, n_backends;
 };
 
@@ -63,17 +61,17 @@ struct lb_dp_stats {
 struct lb_conn {
 	struct lb_endpoint client, service, backend;
 	uint8_t proto, state;
-	bool half; /* only one of the two entries stands */
+	bool half;    /* only one of the two entries stands */
 	uint32_t age; /* seconds since its last packet, as coarse as a tick */
 	uint32_t backend_id, service_id;
 };
 
-struct lb_conn_filter { /* zero: all */
+struct lb_conn_filter {      /* zero: all */
 	const char *service; /* name */
 	bool by_backend, by_client;
 	struct lb_endpoint backend; /* port 0: any */
 	struct lb_endpoint client;  /* port 0: any */
-	uint8_t client_prefix;	    /* bits */
+	uint8_t client_prefix;      /* bits */
 };
 
 /* Found by audit(): one thing that is not as the model says. */
@@ -86,11 +84,11 @@ struct lb_dp_ops {
 	/* Can this host run it? Fills err with why not. */
 	int (*probe)(struct lb_err *err);
 
-	/* Opens a standing instance: -ENOENT where there is none, -ESTALE where its maps have another
-	 * ABI, -EXDEV where it belongs to another network namespace. The last two leave a handle in
-	 * *dp, for down() and close() alone; else *dp is NULL on failure. create() makes one, or opens
-	 * the one that another process has made meanwhile (so read() it); without an apply() that
-	 * succeeds, close() removes it. */
+	/* Opens a standing instance: -ENOENT where there is none, -ESTALE where its maps have
+	 * another ABI, -EXDEV where it belongs to another network namespace. The last two leave a
+	 * handle in *dp, for down() and close() alone; else *dp is NULL on failure. create() makes
+	 * one, or opens the one that another process has made meanwhile (so read() it); without an
+	 * apply() that succeeds, close() removes it. */
 	int (*open)(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err);
 	int (*create)(struct lb_dp **dp, const struct lb_dp_options *opt,
 		      const struct lb_model *model, struct lb_err *err);
@@ -99,10 +97,12 @@ struct lb_dp_ops {
 	/* Reads back what is really there; m is lb_model_init()ed here, sorted, ids filled. */
 	int (*read)(struct lb_dp *dp, struct lb_model *m, struct lb_err *err);
 
-	/* Applies a whole diff or nothing. `desired` is what the diff leads to. Also repairs what
-	 * audit() would find, and brings the programs up to date. *repaired: how many things. */
-	int (*apply)(struct lb_dp *dp, const struct lb_diff *d, const struct lb_model *desired,
-		     size_t *repaired, struct lb_err *err);
+	/* Applies a whole diff or nothing: from what this handle read, which is d->actual, to
+	 * d->desired. Also repairs what audit() finds, and brings the programs up to date; calls fn
+	 * (may be NULL) for each finding. Without a difference and a finding all stays as it is,
+	 * the generation too. */
+	int (*apply)(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
+		     struct lb_err *err);
 
 	/* Compares everything below the model with what `m` (as read) means; calls fn for each
 	 * difference. Returns their number or -errno. */
@@ -115,7 +115,8 @@ struct lb_dp_ops {
 		     struct lb_err *err);
 	void (*stats_free)(struct lb_dp_stats *s);
 
-	/* Connections that match; fn is called for each. conn_flush() forgets them. *n: how many. */
+	/* Connections that match; fn is called for each. conn_flush() forgets them. *n: how many.
+	 */
 	int (*conn_list)(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_fn fn, void *arg,
 			 uint64_t *n, struct lb_err *err);
 	int (*conn_flush)(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,

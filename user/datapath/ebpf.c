@@ -72,6 +72,7 @@ static void ebpf_close(struct lb_dp *dp)
 {
 	if (dp->fresh)
 		instance_remove(dp);
+	lb_grace_drop(&dp->grace);
 	lb_displaced_forget(dp);
 	lb_progs_close(&dp->progs);
 	lb_maps_close(dp);

@@ -32,6 +32,13 @@ void lb_finding(struct lb_audit *a, const char *fmt, ...)
 			(w)->a->damaged[(w)->index] = true;                                        \
 	} while (0)
 
+#define damage_backend(w, at, id, fmt, ...)                                                        \
+	do {                                                                                       \
+		char text[LB_ENDPOINT_STRLEN];                                                     \
+		damage(w, "backend \"%s\" (id %u): " fmt, lb_endpoint_str(text, at), id,           \
+		       ##__VA_ARGS__);                                                             \
+	} while (0)
+
 struct walk {
 	struct lb_dp *dp;
 	struct lb_audit *a;
@@ -91,7 +98,7 @@ static void member_check(struct walk *w, const struct lb_pool *pool, __u32 i, en
 			 const struct lb_ring_member *members)
 {
 	__u32 id = w->dp->members[pool->members + i].backend;
-	char text[LB_ENDPOINT_STRLEN];
+	const struct lb_endpoint *at = &members[i].at;
 	const struct lb_backend *b;
 
 	if (!id || id >= w->dp->max_entries[LB_MAP_BACKENDS]) {
@@ -99,20 +106,18 @@ static void member_check(struct walk *w, const struct lb_pool *pool, __u32 i, en
 		return;
 	}
 	b = &w->dp->backends[id];
-	lb_endpoint_str(text, &members[i].at);
 	if (b->state != LB_BACKEND_LIVE)
-		damage(w, "backend \"%s\" (id %u): its state is %u, should be %u", text, id,
-		       b->state, LB_BACKEND_LIVE);
+		damage_backend(w, at, id, "its state is %u, should be %u", b->state,
+			       LB_BACKEND_LIVE);
 	if (b->family != family)
-		damage(w, "backend \"%s\" (id %u): its family is %u, should be %u", text, id,
-		       b->family, family);
+		damage_backend(w, at, id, "its family is %u, should be %u", b->family, family);
 	if (b->service != w->s->id)
-		damage(w, "backend \"%s\" (id %u): it belongs to service id %u, should be %u", text,
-		       id, b->service, w->s->id);
+		damage_backend(w, at, id, "it belongs to service id %u, should be %u", b->service,
+			       w->s->id);
 	else if (w->named[id] > 1)
-		damage(w, "backend \"%s\" (id %u): %u members have its id", text, id, w->named[id]);
-	if (i && lb_endpoint_cmp(&members[i - 1].at, &members[i].at) >= 0)
-		damage(w, "backend \"%s\" (id %u): out of order", text, id);
+		damage_backend(w, at, id, "%u members have its id", w->named[id]);
+	if (i && lb_endpoint_cmp(&members[i - 1].at, at) >= 0)
+		damage_backend(w, at, id, "out of order");
 }
 
 static int pool_check(struct walk *w, const struct lb_service_version *v, enum lb_family family)
@@ -182,11 +187,11 @@ static int services_check(struct lb_dp *dp, const struct lb_model *m, struct lb_
 static int listens_check(struct lb_dp *dp, struct lb_audit *a, struct lb_err *err)
 {
 	__u32 generation = lb_generation(dp);
-	struct lb_listen_entry *entries;
+	const struct lb_listen_entry *entries;
 	size_t n;
 	int ret = lb_listens_read(dp, &entries, &n, err);
 
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && !ret; i++) {
 		const struct lb_listen_key *key = &entries[i].key;
 		__u32 id = entries[i].value.service[lb_slot(entries[i].value.select, generation)];
 		bool is_v4 = key->addr.b[10] == 0xff;
@@ -202,7 +207,6 @@ static int listens_check(struct lb_dp *dp, struct lb_audit *a, struct lb_err *er
 			lb_finding(a, "listen \"%s\": it leads to service id %u, which is none",
 				   lb_listen_str(text, &l), id);
 	}
-	free(entries);
 	return ret;
 }
 

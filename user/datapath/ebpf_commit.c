@@ -10,43 +10,26 @@
 
 #include "ebpf_internal.h"
 
-/* Slots of rings that an apply with other things to do checks: some 3 ms. One without checks all,
+/* Slots of rings that an apply with other things to do checks: some 2 ms. One without checks all,
  * as `verify` does. */
-#define RING_BUDGET 100000
+#define RING_BUDGET 50000
 
 struct apply {
 	struct lb_dp *dp;
 	const struct lb_diff *diff;
-	const struct lb_model *desired;
-	struct lb_model actual;
-	bool *damaged;         /* by index in actual: needs new members and rings */
+	struct lb_audit audit;
 	struct lb_progs fresh; /* of this binary, where it is another build */
 	struct lb_hook_plan plan;
-	struct lb_grace grace;
 	struct lb_tx tx;
 };
 
-static void debug_finding(void *arg, const char *text)
+static int look(struct apply *a, struct lb_err *err)
 {
-	(void)arg;
-	lb_debug("repairing: %s", text);
-}
-
-static int look(struct apply *a, size_t *repaired, struct lb_err *err)
-{
-	struct lb_audit audit = {.fn = debug_finding,
-				 .ring_budget = a->diff->n ? RING_BUDGET : ~0ull};
-	int ret = lb_ebpf_read(a->dp, &a->actual, err);
-
-	if (ret)
-		return ret;
-	a->damaged = calloc(a->actual.n_services + 1, sizeof(*a->damaged));
-	if (!a->damaged)
+	a->audit.ring_budget = a->diff->n ? RING_BUDGET : ~0ull;
+	a->audit.damaged = calloc(a->diff->actual->n_services + 1, sizeof(*a->audit.damaged));
+	if (!a->audit.damaged)
 		return lb_err_sys(err, ENOMEM, "looking for damage");
-	audit.damaged = a->damaged;
-	ret = lb_audit_run(a->dp, &a->actual, &audit, err);
-	*repaired = audit.found;
-	return ret;
+	return lb_audit_run(a->dp, a->diff->actual, &a->audit, err);
 }
 
 static bool progs_are_current(const struct lb_dp *dp)
@@ -58,52 +41,45 @@ static bool progs_are_current(const struct lb_dp *dp)
 /* The services that differ, and those that are damaged below the model. */
 static int services_prepare(struct apply *a, struct lb_err *err)
 {
+	const struct lb_model *actual = a->diff->actual;
+	bool *damaged = a->audit.damaged;
 	int ret = 0;
 
 	for (size_t i = 0; i < a->diff->n && !ret; i++) {
 		const struct lb_change *c = &a->diff->changes[i];
-		const struct lb_service_conf *from = NULL;
-		bool rebuild = false;
+		bool *rebuild = c->from ? &damaged[c->from - actual->services] : NULL;
 
 		if (c->kind != LB_CHANGE_SERVICE)
 			continue;
-		if (c->from) {
-			from = lb_model_find_service(&a->actual, c->from->name);
-			if (!from)
-				return lb_err_set(err, EINVAL,
-						  "service \"%s\": it is not there any more",
-						  c->from->name);
-			rebuild = a->damaged[from - a->actual.services];
-			a->damaged[from - a->actual.services] = false;
-		}
-		ret = lb_tx_service(&a->tx, from, c->to, rebuild, err);
+		ret = lb_tx_service(&a->tx, c->from, c->to, rebuild && *rebuild, err);
+		if (rebuild)
+			*rebuild = false;
 	}
-	for (size_t i = 0; i < a->actual.n_services && !ret; i++) {
-		const struct lb_service_conf *s = &a->actual.services[i], *to;
+	for (size_t i = 0; i < actual->n_services && !ret; i++) {
+		const struct lb_service_conf *s = &actual->services[i];
 
 		lb_ports_need(a->dp, s, NULL);
-		if (!a->damaged[i])
-			continue;
-		to = lb_model_find_service(a->desired, s->name);
-		ret = lb_tx_service(&a->tx, s, to ? to : s, true, err);
+		if (damaged[i])
+			ret = lb_tx_service(&a->tx, s, s, true, err);
 	}
 	return ret ? ret : lb_tx_listens(&a->tx, err);
 }
 
 static int prepare(struct apply *a, struct lb_err *err)
 {
+	const struct lb_model *actual = a->diff->actual;
 	bool current = progs_are_current(a->dp);
 	int ret = current ? 0 : lb_object_reload(a->dp, &a->fresh, err);
 
 	if (!ret)
 		ret = lb_settle(a->dp, err);
-	if (ret)
-		return ret;
-	ret = lb_tx_begin(&a->tx, a->dp, &a->actual.limits, &a->grace, err);
+	if (!ret)
+		ret = lb_tx_begin(&a->tx, a->dp, &actual->limits, a->diff->n + actual->n_services,
+				  err);
 	if (!ret)
 		ret = services_prepare(a, err);
 	if (!ret)
-		ret = lb_hooks_make(a->dp, a->desired, current ? &a->dp->progs : &a->fresh,
+		ret = lb_hooks_make(a->dp, a->diff->desired, current ? &a->dp->progs : &a->fresh,
 				    &a->plan, err);
 	return ret;
 }
@@ -121,17 +97,32 @@ static void undo(struct apply *a)
 
 static void commit(struct apply *a)
 {
+	const struct lb_model *desired = a->diff->desired;
 	struct lb_config *c = a->dp->config;
 
 	__atomic_store_n(&c->generation, a->tx.next, __ATOMIC_SEQ_CST);
 	c->applied = time(NULL);
-	c->default_scheduler = a->desired->default_scheduler;
-	c->default_maglev_size = a->desired->default_maglev_size;
-	c->datapath_auto = a->desired->datapath == LB_DATAPATH_AUTO;
+	c->default_scheduler = desired->default_scheduler;
+	c->default_maglev_size = desired->default_maglev_size;
+	c->datapath_auto = desired->datapath == LB_DATAPATH_AUTO;
 	a->dp->fresh = false;
+	lb_grace_drop(&a->dp->grace);
 }
 
-/* What fails here is found by verify and tried again by the next apply. */
+/* Writes only where something is not as it should be. What fails is tried again by the next
+ * apply. */
+static void tidy(struct lb_dp *dp)
+{
+	struct lb_err err;
+
+	if (lb_settle(dp, &err))
+		lb_warn("%s", err.text);
+	lb_hooks_settle(dp);
+	lb_hooks_flags(dp);
+	lb_displaced_forget(dp);
+	lb_slow_trim(dp);
+}
+
 static void clean_up(struct apply *a)
 {
 	struct lb_err err;
@@ -140,40 +131,36 @@ static void clean_up(struct apply *a)
 		lb_warn("%s", err.text);
 	lb_tx_listen_flags(&a->tx);
 	lb_hooks_record(a->dp, &a->plan);
-	if (lb_settle(a->dp, &err))
-		lb_warn("%s", err.text);
-	lb_hooks_settle(a->dp);
-	lb_hooks_flags(a->dp, &a->plan);
-	lb_displaced_forget(a->dp);
-	lb_slow_trim(a->dp);
+	tidy(a->dp);
 }
 
-int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, const struct lb_model *desired,
-		  size_t *repaired, struct lb_err *err)
+static int change(struct apply *a, struct lb_err *err)
 {
-	struct apply a = {.dp = dp, .diff = d, .desired = desired, .fresh = LB_PROGS_NONE};
-	int ret;
+	int ret = prepare(a, err);
 
-	if (d->n) /* packets that were on their way at the last commit may look at what it left */
-		lb_grace_begin(&a.grace);
-	ret = look(&a, repaired, err);
-	/* Also without anything to do: an interrupted apply may have left things that no packet
-	 * sees, and new interfaces want to be recorded. */
-	if (!ret)
-		ret = prepare(&a, err);
 	if (ret) {
-		if (a.damaged)
-			undo(&a);
+		undo(a);
 	} else {
-		commit(&a);
-		clean_up(&a);
+		commit(a);
+		clean_up(a);
 	}
-	if (a.grace.running)
-		lb_grace_end(&a.grace);
-	lb_tx_end(&a.tx);
-	lb_hooks_plan_free(&a.plan);
-	lb_progs_close(&a.fresh);
-	lb_model_free(&a.actual);
-	free(a.damaged);
+	lb_tx_end(&a->tx);
+	lb_hooks_plan_free(&a->plan);
+	lb_progs_close(&a->fresh);
+	return ret;
+}
+
+int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
+		  struct lb_err *err)
+{
+	struct apply a = {
+		.dp = dp, .diff = d, .audit = {.fn = fn, .arg = arg}, .fresh = LB_PROGS_NONE};
+	int ret = look(&a, err);
+
+	if (!ret && (d->n || a.audit.found || dp->fresh))
+		ret = change(&a, err);
+	else if (!ret) /* what an interrupted apply left where no packet sees it; new interfaces */
+		tidy(dp);
+	free(a.audit.damaged);
 	return ret;
 }

@@ -141,8 +141,10 @@ int lb_instance_lock(struct lb_dp *dp, bool make, struct lb_err *err)
 		if (ret)
 			return lb_err_sys(err, errno, "locking \"%s\"", dp->dir);
 		if (!fstat(dp->dir_fd, &held) && !stat(dp->dir, &there) &&
-		    held.st_ino == there.st_ino && held.st_dev == there.st_dev)
+		    held.st_ino == there.st_ino && held.st_dev == there.st_dev) {
+			lb_grace_begin(&dp->grace);
 			return 0;
+		}
 		close(dp->dir_fd);
 		dp->dir_fd = -1;
 	}

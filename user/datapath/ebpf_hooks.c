@@ -194,15 +194,18 @@ void lb_hooks_record(struct lb_dp *dp, const struct lb_hook_plan *plan)
 
 /* All interfaces, for XDP may send by one on which we are not; and when all is in place, for what
  * a driver can do depends on the programs that are there. */
-void lb_hooks_flags(struct lb_dp *dp, const struct lb_hook_plan *plan)
+void lb_hooks_flags(struct lb_dp *dp)
 {
-	struct lb_xdp_features features;
-	int ret = lb_xdp_features_read(&features);
+	struct lb_xdp_features features = {};
+	struct lb_links links;
+	int ret = lb_links_read(&links);
 
+	if (!ret)
+		ret = lb_xdp_features_read(&features);
 	if (ret)
 		lb_warn("reading what the interfaces can do with XDP: %s", strerror(-ret));
-	for (size_t i = 0; i < plan->links.n && !ret; i++) {
-		const struct lb_link *link = &plan->links.list[i];
+	for (size_t i = 0; i < links.n && !ret; i++) {
+		const struct lb_link *link = &links.list[i];
 		struct lb_iface was = {}, now;
 
 		iface_get(dp, link->ifindex, &was);
@@ -216,6 +219,7 @@ void lb_hooks_flags(struct lb_dp *dp, const struct lb_hook_plan *plan)
 			iface_put(dp, link->ifindex, &now);
 	}
 	lb_xdp_features_free(&features);
+	lb_links_free(&links);
 }
 
 static void hook_settle(struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface)

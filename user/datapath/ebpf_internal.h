@@ -48,6 +48,18 @@ struct lb_displaced {
 	struct lb_displaced *next;
 };
 
+struct lb_listen_entry {
+	struct lb_listen_key key;
+	struct lb_listen_value value;
+};
+
+/* A grace period: after it no BPF program runs that began before it. It takes 10 to 20 ms, so it is
+ * waited for in a thread while there is other work. (ebpf_settle.c) */
+struct lb_grace {
+	pthread_t thread;
+	bool running, over;
+};
+
 #define LB_DIR_MAX 192
 struct lb_dp {
 	char instance[65];
@@ -57,6 +69,7 @@ struct lb_dp {
 	bool fresh; /* made by this handle and not applied yet: close() removes it */
 	bool dead;  /* other ABI, other namespace or damaged: only down() and close() */
 	bool foreign_netns;
+	struct lb_grace grace; /* of writers: since the last commit */
 	int map_fd[LB_MAPS];
 	void *mem[LB_MAPS];
 	size_t mem_size[LB_MAPS];
@@ -67,13 +80,11 @@ struct lb_dp {
 	struct lb_member *members;
 	struct lb_ring_line *rings;
 	struct lb_backend *backends;
+	struct lb_listen_entry *listens; /* as last read, sorted by key */
+	size_t n_listens;
+	bool listens_known;    /* and not written since */
 	struct lb_progs progs; /* the pinned ones */
 	struct lb_displaced *displaced;
-};
-
-struct lb_listen_entry {
-	struct lb_listen_key key;
-	struct lb_listen_value value;
 };
 
 /* Findings go here, from whichever file. */
@@ -126,8 +137,14 @@ int lb_maps_open(struct lb_dp *dp, struct lb_err *err);  /* -ENOENT: half made; 
 int lb_maps_adopt(struct lb_dp *dp, struct lb_err *err); /* map_fd[] is filled: check and mmap */
 int lb_map_mmap(struct lb_dp *dp, enum lb_map map, struct lb_err *err);
 void lb_maps_close(struct lb_dp *dp);
-int lb_listens_read(const struct lb_dp *dp, struct lb_listen_entry **entries, size_t *n,
+/* All listens by key; they stay until the next call. A writer, whom nobody else disturbs, reads
+ * them again only after it has written. */
+int lb_listens_read(struct lb_dp *dp, const struct lb_listen_entry **entries, size_t *n,
 		    struct lb_err *err);
+int lb_listen_put(struct lb_dp *dp, const struct lb_listen_key *key,
+		  const struct lb_listen_value *value);
+int lb_listen_delete(struct lb_dp *dp, const struct lb_listen_key *key);
+int lb_listen_key_cmp(const void *a, const void *b); /* of what begins with a key */
 int lb_ifaces_read(const struct lb_dp *dp, __u32 **ifindexes, struct lb_iface **ifaces, size_t *n,
 		   struct lb_err *err);
 
@@ -171,7 +188,7 @@ int lb_hooks_make(struct lb_dp *dp, const struct lb_model *m, const struct lb_pr
 		  struct lb_hook_plan *plan, struct lb_err *err);
 void lb_hooks_record(struct lb_dp *dp, const struct lb_hook_plan *plan);
 void lb_hooks_plan_free(struct lb_hook_plan *plan);
-void lb_hooks_flags(struct lb_dp *dp, const struct lb_hook_plan *plan);
+void lb_hooks_flags(struct lb_dp *dp);
 void lb_hooks_settle(struct lb_dp *dp); /* makes the hooks as lb_ifaces records them */
 void lb_hooks_remove(struct lb_dp *dp); /* all of this instance in this namespace */
 __u8 lb_iface_flags(const struct lb_xdp_features *features, const struct lb_link *link,
@@ -243,14 +260,9 @@ static inline __u16 *lb_ring_slots(const struct lb_dp *dp, __u32 ring)
 	return &dp->rings[0].member[0] + ring;
 }
 
-/* A grace period: after it no BPF program runs that began before it. It takes 10 to 20 ms, so it is
- * waited for in a thread while there is other work. (ebpf_settle.c) */
-struct lb_grace {
-	pthread_t thread;
-	bool running, over;
-};
 void lb_grace_begin(struct lb_grace *g);
-void lb_grace_end(struct lb_grace *g); /* waits, also where it was not begun */
+void lb_grace_end(struct lb_grace *g);  /* waits, also where it was not begun */
+void lb_grace_drop(struct lb_grace *g); /* forgets it: the next end() waits anew */
 
 /* ebpf_tx.c, ebpf_pool.c - preparing the next generation where nobody looks */
 struct lb_tx_listen {
@@ -263,8 +275,8 @@ struct lb_tx {
 	const struct lb_limits *limits;
 	__u32 generation; /* the one in force, and the next one */
 	__u32 next;
-	struct lb_grace *grace;         /* since the last commit */
 	struct lb_space members, rings; /* rings: in lines */
+	size_t max_rings;               /* in force and to be made */
 	struct lb_ring_table table;     /* by key; made when the first ring is */
 	__u8 *named;                    /* by backend id: how many members in force have it */
 	__u32 next_service, next_backend;
@@ -273,8 +285,9 @@ struct lb_tx {
 	struct lb_tx_listen *wants, *olds;
 	size_t n_wants, n_olds, max_wants, max_olds;
 };
-int lb_tx_begin(struct lb_tx *tx, struct lb_dp *dp, const struct lb_limits *l,
-		struct lb_grace *grace, struct lb_err *err);
+/* At most `services` of them are going to be given to lb_tx_service(). */
+int lb_tx_begin(struct lb_tx *tx, struct lb_dp *dp, const struct lb_limits *l, size_t services,
+		struct lb_err *err);
 int lb_tx_service(struct lb_tx *tx, const struct lb_service_conf *from,
 		  const struct lb_service_conf *to, bool rebuild, struct lb_err *err);
 int lb_tx_listens(struct lb_tx *tx, struct lb_err *err); /* of all services given so far */
@@ -303,8 +316,8 @@ int lb_ebpf_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 		  struct lb_err *err);
 
 /* ebpf_commit.c */
-int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, const struct lb_model *desired,
-		  size_t *repaired, struct lb_err *err);
+int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
+		  struct lb_err *err);
 
 /* ebpf_conn.c */
 int lb_ebpf_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_fn fn, void *arg,

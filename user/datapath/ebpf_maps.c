@@ -209,6 +209,9 @@ void lb_maps_close(struct lb_dp *dp)
 		dp->mem[i] = NULL;
 		dp->map_fd[i] = -1;
 	}
+	free(dp->listens);
+	dp->listens = NULL;
+	dp->listens_known = false;
 }
 
 /* A whole hash map. Not a snapshot where others write: they take the lock, readers look at the
@@ -246,23 +249,58 @@ fail:
 	return lb_err_sys(err, -ret, "reading map \"%s\"", s->name);
 }
 
-int lb_listens_read(const struct lb_dp *dp, struct lb_listen_entry **entries, size_t *n,
-		    struct lb_err *err)
+int lb_listen_key_cmp(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct lb_listen_key));
+}
+
+static int listens_fetch(struct lb_dp *dp, struct lb_err *err)
 {
 	void *keys, *values;
-	int ret = hash_read(dp, LB_MAP_LISTENS, &keys, &values, n, err);
+	size_t n;
+	int ret = hash_read(dp, LB_MAP_LISTENS, &keys, &values, &n, err);
 
-	*entries = NULL;
 	if (ret)
 		return ret;
-	*entries = calloc(*n + 1, sizeof(**entries));
-	for (size_t i = 0; *entries && i < *n; i++) {
-		(*entries)[i].key = ((struct lb_listen_key *)keys)[i];
-		(*entries)[i].value = ((struct lb_listen_value *)values)[i];
-	}
+	free(dp->listens);
+	dp->n_listens = 0;
+	dp->listens = calloc(n + 1, sizeof(*dp->listens));
+	for (size_t i = 0; dp->listens && i < n; i++)
+		dp->listens[i] = (struct lb_listen_entry){((struct lb_listen_key *)keys)[i],
+							  ((struct lb_listen_value *)values)[i]};
 	free(keys);
 	free(values);
-	return *entries ? 0 : lb_err_sys(err, ENOMEM, "reading map \"lb_listens\"");
+	if (!dp->listens)
+		return lb_err_sys(err, ENOMEM, "reading map \"lb_listens\"");
+	dp->n_listens = n;
+	qsort(dp->listens, n, sizeof(*dp->listens), lb_listen_key_cmp);
+	dp->listens_known = true;
+	return 0;
+}
+
+int lb_listens_read(struct lb_dp *dp, const struct lb_listen_entry **entries, size_t *n,
+		    struct lb_err *err)
+{
+	int ret = 0;
+
+	if (!dp->write || !dp->listens_known)
+		ret = listens_fetch(dp, err);
+	*entries = dp->listens;
+	*n = dp->n_listens;
+	return ret;
+}
+
+int lb_listen_put(struct lb_dp *dp, const struct lb_listen_key *key,
+		  const struct lb_listen_value *value)
+{
+	dp->listens_known = false;
+	return bpf_map_update_elem(dp->map_fd[LB_MAP_LISTENS], key, value, BPF_ANY) ? -errno : 0;
+}
+
+int lb_listen_delete(struct lb_dp *dp, const struct lb_listen_key *key)
+{
+	dp->listens_known = false;
+	return bpf_map_delete_elem(dp->map_fd[LB_MAP_LISTENS], key) ? -errno : 0;
 }
 
 int lb_ifaces_read(const struct lb_dp *dp, __u32 **ifindexes, struct lb_iface **ifaces, size_t *n,

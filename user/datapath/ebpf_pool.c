@@ -18,8 +18,7 @@ static int table_make(struct lb_tx *tx)
 
 	if (tx->table.entries)
 		return 0;
-	ret = lb_ring_table_init(&tx->table,
-				 (size_t)dp->max_entries[LB_MAP_SERVICES] * LB_FAMILIES * 2);
+	ret = lb_ring_table_init(&tx->table, tx->max_rings);
 	for (__u32 id = 1; id < dp->max_entries[LB_MAP_SERVICES] && !ret; id++) {
 		const struct lb_service_version *v = lb_service_in_force(dp, id, tx->generation);
 

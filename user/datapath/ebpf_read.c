@@ -75,11 +75,6 @@ static int services_read(struct reading *r)
 	return 0;
 }
 
-static int entry_cmp(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(struct lb_listen_key));
-}
-
 /* The other family's entry of a `*` listen, where it stands and goes to the same service. */
 static const struct lb_listen_entry *other_half(const struct reading *r,
 						const struct lb_listen_entry *e, size_t n,
@@ -92,7 +87,7 @@ static const struct lb_listen_entry *other_half(const struct reading *r,
 	if (!(e->value.flags & LB_LISTEN_BOTH))
 		return NULL;
 	want.key.addr.b[10] = want.key.addr.b[11] = is_v6 ? 0xff : 0;
-	found = bsearch(&want, all, n, sizeof(*all), entry_cmp);
+	found = bsearch(&want, all, n, sizeof(*all), lb_listen_key_cmp);
 	if (!found || !(found->value.flags & LB_LISTEN_BOTH) ||
 	    found->value.service[lb_slot(found->value.select, r->generation)] != service)
 		return NULL;
@@ -126,16 +121,14 @@ static int listen_read(struct reading *r, const struct lb_listen_entry *e, size_
 
 static int listens_read(struct reading *r, struct lb_err *err)
 {
-	struct lb_listen_entry *entries;
+	const struct lb_listen_entry *entries;
 	size_t n;
 	int ret = lb_listens_read(r->dp, &entries, &n, err);
 
 	if (ret)
 		return ret;
-	qsort(entries, n, sizeof(*entries), entry_cmp);
 	for (size_t i = 0; i < n && !ret; i++)
 		ret = listen_read(r, &entries[i], n, entries);
-	free(entries);
 	return ret ? lb_err_sys(err, -ret, "reading the listens") : 0;
 }
 

@@ -38,6 +38,13 @@ void lb_grace_end(struct lb_grace *g)
 	g->over = true;
 }
 
+void lb_grace_drop(struct lb_grace *g)
+{
+	if (g->running)
+		pthread_join(g->thread, NULL);
+	*g = (struct lb_grace){};
+}
+
 size_t lb_listen_keys(const struct lb_listen *l, struct lb_listen_key keys[2])
 {
 	memset(keys, 0, 2 * sizeof(*keys));
@@ -89,25 +96,23 @@ static bool service_exists(const struct lb_dp *dp, __u32 id, __u32 generation)
 static int listens_settle(struct lb_dp *dp, struct lb_err *err)
 {
 	__u32 generation = lb_generation(dp);
-	struct lb_listen_entry *entries;
+	const struct lb_listen_entry *entries;
 	size_t n;
 	int ret = lb_listens_read(dp, &entries, &n, err);
 
 	for (size_t i = 0; i < n && !ret; i++) {
-		struct lb_listen_entry *e = &entries[i];
-		__u32 slot = lb_slot(e->value.select, generation);
+		struct lb_listen_entry e = entries[i];
+		__u32 slot = lb_slot(e.value.select, generation);
 
-		if (!service_exists(dp, e->value.service[slot], generation)) {
-			if (bpf_map_delete_elem(dp->map_fd[LB_MAP_LISTENS], &e->key))
-				ret = lb_err_sys(err, errno, "deleting from \"lb_listens\"");
-		} else if (e->value.select >> 1 > generation) {
-			e->value.select = generation << 1 | slot;
-			if (bpf_map_update_elem(dp->map_fd[LB_MAP_LISTENS], &e->key, &e->value,
-						BPF_EXIST))
-				ret = lb_err_sys(err, errno, "writing to \"lb_listens\"");
+		if (!service_exists(dp, e.value.service[slot], generation)) {
+			ret = lb_listen_delete(dp, &e.key);
+		} else if (e.value.select >> 1 > generation) {
+			e.value.select = generation << 1 | slot;
+			ret = lb_listen_put(dp, &e.key, &e.value);
 		}
+		if (ret)
+			lb_err_sys(err, -ret, "putting \"lb_listens\" right");
 	}
-	free(entries);
 	return ret;
 }
 

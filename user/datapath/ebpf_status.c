@@ -76,7 +76,7 @@ static int usage_read(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *e
 				  .bytes = bytes_of(dp, LB_MAP_RINGS)};
 	for (__u32 id = 1; id < dp->max_entries[LB_MAP_SERVICES]; id++)
 		s->services.used += lb_service_in_force(dp, id, generation) != NULL;
-	ret = lb_tx_begin(&tx, dp, NULL, NULL, err); /* it knows what is free */
+	ret = lb_tx_begin(&tx, dp, NULL, 0, err); /* it knows what is free */
 	for (__u32 id = 1; id < n && !ret; id++)
 		s->backends.used += tx.named[id] != 0;
 	for (size_t i = 0; i < tx.rings.n && !ret; i++)

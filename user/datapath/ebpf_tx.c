@@ -43,6 +43,7 @@ static int spaces_make(struct lb_tx *tx)
 								LB_RING_LINE};
 		}
 	}
+	tx->max_rings += n;
 	if (!ret)
 		ret = lb_space_init(&tx->members, members, n, dp->max_entries[LB_MAP_MEMBERS]);
 	if (!ret)
@@ -69,15 +70,15 @@ static int ids_make(struct lb_tx *tx)
 	return 0;
 }
 
-int lb_tx_begin(struct lb_tx *tx, struct lb_dp *dp, const struct lb_limits *l,
-		struct lb_grace *grace, struct lb_err *err)
+int lb_tx_begin(struct lb_tx *tx, struct lb_dp *dp, const struct lb_limits *l, size_t services,
+		struct lb_err *err)
 {
 	int ret;
 
 	*tx = (struct lb_tx){.dp = dp,
 			     .limits = l,
-			     .grace = grace,
 			     .generation = lb_generation(dp),
+			     .max_rings = services * LB_FAMILIES,
 			     .next_service = 1,
 			     .next_backend = 1};
 	tx->next = tx->generation + 1;
@@ -265,7 +266,7 @@ int lb_tx_service(struct lb_tx *tx, const struct lb_service_conf *from,
 	int ret = 0;
 
 	/* Packets that were on their way at the last commit may still look at what it left. */
-	lb_grace_end(tx->grace);
+	lb_grace_end(&tx->dp->grace);
 	if (!id)
 		return lb_err_set(
 			err, ENOSPC,
@@ -296,15 +297,10 @@ int lb_tx_service(struct lb_tx *tx, const struct lb_service_conf *from,
 
 /* ---------------------------------------------------------------- listens */
 
-static int listen_cmp(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(struct lb_listen_key));
-}
-
 /* Makes the key go to `service` (0: to none) from the next generation on. */
 static int listen_point(struct lb_tx *tx, struct lb_tx_listen *l, __u32 service, struct lb_err *err)
 {
-	int fd = tx->dp->map_fd[LB_MAP_LISTENS];
+	int fd = tx->dp->map_fd[LB_MAP_LISTENS], ret;
 	struct lb_listen_value v = {.flags = l->flags};
 	bool there = !bpf_map_lookup_elem(fd, &l->key, &v);
 	__u32 slot = there ? lb_slot(v.select, tx->generation) : 0;
@@ -315,14 +311,13 @@ static int listen_point(struct lb_tx *tx, struct lb_tx_listen *l, __u32 service,
 	}
 	v.service[slot ^ 1] = service;
 	v.select = tx->next << 1 | (slot ^ 1);
-	if (!bpf_map_update_elem(fd, &l->key, &v, BPF_ANY))
-		return 0;
-	if (errno == E2BIG)
+	ret = lb_listen_put(tx->dp, &l->key, &v);
+	if (ret == -E2BIG)
 		return lb_err_set(err, ENOSPC,
 				  "limits.services: \"%u\": room for %u listens (`*` takes two), "
 				  "and there are more",
 				  tx->limits->services, tx->dp->max_entries[LB_MAP_LISTENS]);
-	return lb_err_sys(err, errno, "writing to \"lb_listens\"");
+	return ret ? lb_err_sys(err, -ret, "writing to \"lb_listens\"") : 0;
 }
 
 int lb_tx_listens(struct lb_tx *tx, struct lb_err *err)
@@ -330,12 +325,12 @@ int lb_tx_listens(struct lb_tx *tx, struct lb_err *err)
 	int ret = 0;
 
 	if (tx->n_wants)
-		qsort(tx->wants, tx->n_wants, sizeof(*tx->wants), listen_cmp);
+		qsort(tx->wants, tx->n_wants, sizeof(*tx->wants), lb_listen_key_cmp);
 	for (size_t i = 0; i < tx->n_wants && !ret; i++)
 		ret = listen_point(tx, &tx->wants[i], tx->wants[i].service, err);
 	for (size_t i = 0; i < tx->n_olds && !ret; i++)
-		if (!tx->n_wants ||
-		    !bsearch(&tx->olds[i], tx->wants, tx->n_wants, sizeof(*tx->wants), listen_cmp))
+		if (!tx->n_wants || !bsearch(&tx->olds[i], tx->wants, tx->n_wants,
+					     sizeof(*tx->wants), lb_listen_key_cmp))
 			ret = listen_point(tx, &tx->olds[i], 0, err);
 	return ret;
 }
@@ -351,6 +346,6 @@ void lb_tx_listen_flags(const struct lb_tx *tx)
 		if (!l->fix_flags || bpf_map_lookup_elem(fd, &l->key, &v))
 			continue;
 		v.flags = l->flags;
-		bpf_map_update_elem(fd, &l->key, &v, BPF_EXIST);
+		lb_listen_put(tx->dp, &l->key, &v);
 	}
 }
