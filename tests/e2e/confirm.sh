@@ -23,6 +23,12 @@ begin_traffic 8080
 lab_meshlb apply --confirm-timeout 3s -f "$LAB_DIR/b.yaml" >"$LAB_DIR/out" 2>&1 &
 apply=$!
 lab_until 2 is_b
+expect 0 lab_meshlb status
+expect_text "$OUT" "waits for .meshlb confirm. until .* goes back to /run/meshlb/$LAB.rollback.yaml"
+expect_text "$(<"/run/meshlb/$LAB.rollback.yaml")" 'name: "?vote'
+! grep more "/run/meshlb/$LAB.rollback.yaml" || fail 'what it goes back to has the change in it'
+equal 'confirm in JSON' "$(lab_meshlb -j status | jq -c '.confirm | [.alive, .before,
+	.deadline > now - 1 and .deadline < now + 4]')" "[true,\"/run/meshlb/$LAB.rollback.yaml\",true]"
 sleep 1
 is_b || fail 'it went back too early'
 lab_until 6 is_a

@@ -92,12 +92,13 @@ static int print_json(const struct status *st)
 	json_object_set_new(o, "hooks", hooks_json(s));
 	json_object_set_new(o, "services", json_integer(st->s.model.n_services));
 	json_object_set_new(o, "overrides", lb_json_overrides(&st->s.model));
-	json_object_set_new(
-		o, "confirm",
-		st->is_pending
-			? json_pack("{s:I, s:b, s:I}", "deadline", (json_int_t)st->pending.deadline,
-				    "alive", st->pending.alive, "pid", (json_int_t)st->pending.pid)
-			: json_null());
+	json_object_set_new(o, "confirm",
+			    st->is_pending ? json_pack("{s:I, s:b, s:I, s:s}", "deadline",
+						       (json_int_t)st->pending.deadline, "alive",
+						       st->pending.alive, "pid",
+						       (json_int_t)st->pending.pid, "before",
+						       st->pending.before)
+					   : json_null());
 	return lb_json_print(o);
 }
 
@@ -118,18 +119,18 @@ static void print_pending(const struct status *st)
 {
 	char at[LB_TEXT_MAX], left[LB_TEXT_MAX];
 	uint64_t now = time(NULL), deadline = st->pending.deadline;
+	const char *before = st->pending.before;
 
 	if (!st->is_pending)
 		return;
 	printf("%s", lb_colour(stdout, LB_YELLOW));
 	if (st->pending.alive)
-		printf("waits for `meshlb confirm` until %s (%s from now), else goes back",
+		printf("waits for `meshlb confirm` until %s (%s from now), else goes back to ",
 		       lb_time_str(at, deadline),
 		       lb_duration_str(left, deadline > now ? deadline - now : 0));
 	else
-		printf("was never confirmed, and the process that was to go back is gone; "
-		       "before: " LB_RUN_DIR "/%s.rollback.yaml",
-		       st->dp.instance);
+		printf("was never confirmed, and the process is gone that was to go back to ");
+	printf("%s", *before ? before : "no instance");
 	printf("%s\n", lb_colour(stdout, LB_PLAIN));
 }
 
