@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/link.h"
 #include "rollback.h"
 
 struct rollback {
@@ -154,6 +155,27 @@ static void merge_overrides(struct lb_model *old, const struct lb_model *now, bo
 	lb_overrides_carry(old, now);
 }
 
+/* An interface that has gone meanwhile must not keep the services from going back. */
+static void drop_gone_interfaces(struct lb_model *m, const char *instance)
+{
+	struct lb_links links;
+	size_t kept = 0;
+
+	if (lb_links_read(&links))
+		return; /* apply() will tell */
+	for (size_t i = 0; i < m->n_interfaces; i++) {
+		if (lb_links_find(&links, m->interfaces[i].name))
+			m->interfaces[kept++] = m->interfaces[i];
+		else
+			syslog(LOG_WARNING,
+			       "instance \"%s\": goes back without interface \"%s\": "
+			       "it is gone",
+			       instance, m->interfaces[i].name);
+	}
+	m->n_interfaces = kept;
+	lb_links_free(&links);
+}
+
 static int restore(struct lb_session *s, const struct rollback *r, struct lb_err *err)
 {
 	struct lb_model desired;
@@ -163,6 +185,7 @@ static int restore(struct lb_session *s, const struct rollback *r, struct lb_err
 	if (lb_model_copy(&desired, r->old))
 		return lb_err_set(err, ENOMEM, "no memory");
 	merge_overrides(&desired, &s->model, r->reset);
+	drop_gone_interfaces(&desired, r->instance);
 	ret = lb_diff_make(&diff, &s->model, &desired, LB_SOURCE_FILE, err);
 	if (!ret)
 		ret = s->ops->apply(s->dp, &diff, NULL, NULL, err);

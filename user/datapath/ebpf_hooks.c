@@ -96,6 +96,32 @@ static int hook_make(struct lb_dp *dp, struct lb_hook_want *want, const struct l
 	return 0;
 }
 
+/* Of an interface that was ours and has gone its record stays, and verify names it: a change that
+ * is about something else goes through. */
+static bool hook_is_gone(const struct lb_dp *dp, struct lb_hook_want *want)
+{
+	struct lb_iface *ifaces;
+	bool found = false;
+	struct lb_err err;
+	__u32 *ifindexes;
+	size_t n;
+
+	if (lb_ifaces_read(dp, &ifindexes, &ifaces, &n, &err))
+		return false;
+	for (size_t i = 0; i < n && !found; i++) {
+		if (!(ifaces[i].flags & LB_IFACE_ATTACHED) || ifaces[i].wanted != want->wanted ||
+		    strcmp(ifaces[i].name, want->name) != 0)
+			continue;
+		want->ifindex = ifindexes[i];
+		want->actual = ifaces[i].actual;
+		want->attached = ifaces[i].attached;
+		found = true;
+	}
+	free(ifindexes);
+	free(ifaces);
+	return found;
+}
+
 int lb_hooks_make(struct lb_dp *dp, const struct lb_model *m, const struct lb_progs *progs,
 		  struct lb_hook_plan *plan, struct lb_err *err)
 {
@@ -112,12 +138,14 @@ int lb_hooks_make(struct lb_dp *dp, const struct lb_model *m, const struct lb_pr
 		const struct lb_link *link = lb_links_find(&plan->links, c->name);
 		struct lb_hook_want *want = &plan->wants[i];
 
+		snprintf(want->name, sizeof(want->name), "%s", c->name);
+		want->wanted = c->hook;
+		if (!link && hook_is_gone(dp, want))
+			continue;
 		if (!link)
 			return lb_err_set(err, ENODEV,
 					  "interface \"%s\": there is none of this name", c->name);
-		snprintf(want->name, sizeof(want->name), "%s", c->name);
 		want->ifindex = link->ifindex;
-		want->wanted = c->hook;
 		ret = hook_make(dp, want, link, progs, err);
 		if (ret)
 			return ret;

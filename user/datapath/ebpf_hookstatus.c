@@ -6,6 +6,24 @@
 
 #include "ebpf_internal.h"
 
+/* Is the interface the one that it was? Else says what became of it. */
+static bool iface_stands(__u32 ifindex, const char *name, char *trouble, size_t size)
+{
+	__u32 now = if_nametoindex(name);
+	char renamed[IF_NAMESIZE];
+
+	if (now == ifindex)
+		return true;
+	if (if_indextoname(ifindex, renamed))
+		snprintf(trouble, size, "the interface is called \"%s\" now", renamed);
+	else if (now)
+		snprintf(trouble, size, "the interface was made anew: its index is %u, was %u", now,
+			 ifindex);
+	else
+		snprintf(trouble, size, "the interface is gone");
+	return false;
+}
+
 static void hook_fill(const struct lb_dp *dp, struct lb_hook_status *h, __u32 ifindex,
 		      const struct lb_iface *iface, enum lb_hook hook)
 {
@@ -18,11 +36,8 @@ static void hook_fill(const struct lb_dp *dp, struct lb_hook_status *h, __u32 if
 				     .behind_xdp = is_tc && iface->actual != LB_KIND_TC,
 				     .attached = iface->attached};
 	snprintf(h->ifname, sizeof(h->ifname), "%s", iface->name);
-	if (if_nametoindex(iface->name) != ifindex) {
-		snprintf(h->trouble, sizeof(h->trouble),
-			 "the interface is gone, or another one of this name");
+	if (!iface_stands(ifindex, iface->name, h->trouble, sizeof(h->trouble)))
 		return;
-	}
 	if (is_tc)
 		lb_tc_query(dp, iface->name, ifindex, &a);
 	else
