@@ -7,7 +7,7 @@
 #include "log.h"
 #include "model.h"
 
-#define LB_CONFIG_PATH "/etc/meshlb/meshlb.yaml"
+#define LB_CONFIG_PATH     "/etc/meshlb/meshlb.yaml"
 #define LB_CONFIG_SIZE_MAX (64u << 20) /* bytes of text: a larger one is refused unparsed */
 
 /*

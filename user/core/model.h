@@ -16,13 +16,19 @@
 
 #include "lb_abi.h"
 
-#define LB_WEIGHT_MAX 65535
+#define LB_WEIGHT_MAX          65535
 #define LB_MAGLEV_SIZE_DEFAULT 65537
-#define LB_MAGLEV_SIZE_MAX 655373
-#define LB_IFNAME_MAX 16
+#define LB_MAGLEV_SIZE_MAX     655373
+#define LB_IFNAME_MAX          16
 
 /* Who made an object, as a route's proto. A source reconciles only its own. */
-enum lb_source { LB_SOURCE_FILE = 1, LB_SOURCE_SWARM, LB_SOURCE_CLI, LB_SOURCE_IPVSADM, LB_SOURCES };
+enum lb_source {
+	LB_SOURCE_FILE = 1,
+	LB_SOURCE_SWARM,
+	LB_SOURCE_CLI,
+	LB_SOURCE_IPVSADM,
+	LB_SOURCES
+};
 
 /* An IPv4 (as ::ffff:a.b.c.d) or IPv6 address with a port. */
 struct lb_endpoint {
@@ -33,30 +39,30 @@ struct lb_endpoint {
 
 enum lb_any {
 	LB_ANY_NOT = 0, /* address-bound */
-	LB_ANY_ONE,	/* 0.0.0.0 or [::] */
-	LB_ANY_BOTH,	/* `*`: kept as one listen, family V4, standing for both */
+	LB_ANY_ONE,     /* 0.0.0.0 or [::] */
+	LB_ANY_BOTH,    /* `*`: kept as one listen, family V4, standing for both */
 };
 
 struct lb_listen {
 	struct lb_endpoint at; /* any != NOT: at.addr is 0.0.0.0 or :: */
-	uint8_t proto;	       /* enum lb_proto */
-	uint8_t any;	       /* enum lb_any */
-	int line;	       /* of the config file, 0: none */
+	uint8_t proto;         /* enum lb_proto */
+	uint8_t any;           /* enum lb_any */
+	int line;              /* of the config file, 0: none */
 };
 
 struct lb_backend_conf {
 	struct lb_endpoint at;
-	uint32_t weight;	 /* configured, 0 to LB_WEIGHT_MAX */
-	uint32_t override;	 /* set by hand, or LB_NO_OVERRIDE */
+	uint32_t weight;         /* configured, 0 to LB_WEIGHT_MAX */
+	uint32_t override;       /* set by hand, or LB_NO_OVERRIDE */
 	uint32_t override_since; /* seconds since the epoch */
-	uint32_t id;		 /* lb_backends' id where read back, else 0 */
+	uint32_t id;             /* lb_backends' id where read back, else 0 */
 	int line;
 };
 
 struct lb_service_conf {
 	char name[LB_NAME_MAX];
 	uint8_t scheduler; /* enum lb_scheduler */
-	uint8_t source;	   /* enum lb_source */
+	uint8_t source;    /* enum lb_source */
 	uint32_t maglev_size;
 	struct lb_listen *listens;
 	size_t n_listens;
@@ -83,7 +89,7 @@ struct lb_limits {
 enum lb_datapath_kind { LB_DATAPATH_AUTO, LB_DATAPATH_EBPF, LB_DATAPATHS };
 
 struct lb_model {
-	uint8_t datapath;	   /* enum lb_datapath_kind */
+	uint8_t datapath;          /* enum lb_datapath_kind */
 	uint8_t default_scheduler; /* enum lb_scheduler */
 	uint32_t default_maglev_size;
 	struct lb_limits limits;
@@ -93,8 +99,8 @@ struct lb_model {
 	size_t n_services;
 };
 
-void lb_model_init(struct lb_model *m);	   /* empty, with the default limits */
-void lb_model_free(struct lb_model *m);	   /* and back to zeroes */
+void lb_model_init(struct lb_model *m); /* empty, with the default limits */
+void lb_model_free(struct lb_model *m); /* and back to zeroes */
 int lb_model_copy(struct lb_model *to, const struct lb_model *from); /* 0 or -ENOMEM */
 
 /* Appends a zeroed element (a backend: without override) and returns it; NULL without memory.
