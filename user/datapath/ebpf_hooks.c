@@ -12,12 +12,12 @@
 
 #include "ebpf_internal.h"
 
-static bool iface_get(const struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface)
+bool lb_iface_get(const struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface)
 {
 	return !bpf_map_lookup_elem(dp->map_fd[LB_MAP_IFACES], &ifindex, iface);
 }
 
-static int iface_put(const struct lb_dp *dp, __u32 ifindex, const struct lb_iface *iface)
+int lb_iface_put(const struct lb_dp *dp, __u32 ifindex, const struct lb_iface *iface)
 {
 	return bpf_map_update_elem(dp->map_fd[LB_MAP_IFACES], &ifindex, iface, BPF_ANY) ? -errno
 											: 0;
@@ -70,7 +70,7 @@ static int hook_make(struct lb_dp *dp, struct lb_hook_want *want, const struct l
 		     const struct lb_progs *progs, struct lb_err *err)
 {
 	struct lb_iface record = {};
-	bool known = iface_get(dp, want->ifindex, &record);
+	bool known = lb_iface_get(dp, want->ifindex, &record);
 	bool ours = known && record.flags & LB_IFACE_ATTACHED;
 	int tc, xdp;
 
@@ -82,7 +82,7 @@ static int hook_make(struct lb_dp *dp, struct lb_hook_want *want, const struct l
 		record.wanted = want->wanted;
 		record.actual = LB_KIND_TC;
 		snprintf(record.name, sizeof(record.name), "%s", want->name);
-		tc = iface_put(dp, want->ifindex, &record);
+		tc = lb_iface_put(dp, want->ifindex, &record);
 		if (tc)
 			return lb_err_sys(err, -tc, "interface \"%s\": recording it", want->name);
 	}
@@ -194,14 +194,14 @@ void lb_hooks_record(struct lb_dp *dp, const struct lb_hook_plan *plan)
 		const struct lb_hook_want *want = &plan->wants[i];
 		struct lb_iface was = {}, now;
 
-		iface_get(dp, want->ifindex, &was);
+		lb_iface_get(dp, want->ifindex, &was);
 		now = was;
 		memcpy(now.name, want->name, sizeof(now.name));
 		now.flags |= LB_IFACE_ATTACHED;
 		now.wanted = want->wanted;
 		now.actual = want->actual;
 		now.attached = want->attached;
-		if (memcmp(&was, &now, sizeof(was)) != 0 && iface_put(dp, want->ifindex, &now))
+		if (memcmp(&was, &now, sizeof(was)) != 0 && lb_iface_put(dp, want->ifindex, &now))
 			lb_warn("interface \"%s\": cannot be recorded", want->name);
 	}
 	if (lb_ifaces_read(dp, &ifindexes, &ifaces, &n, &err)) {
@@ -214,7 +214,7 @@ void lb_hooks_record(struct lb_dp *dp, const struct lb_hook_plan *plan)
 		if (!(ifaces[i].flags & LB_IFACE_ATTACHED) || want_find(plan, ifindexes[i]))
 			continue;
 		ifaces[i].flags &= ~LB_IFACE_ATTACHED;
-		iface_put(dp, ifindexes[i], &ifaces[i]);
+		lb_iface_put(dp, ifindexes[i], &ifaces[i]);
 	}
 	free(ifindexes);
 	free(ifaces);
@@ -236,7 +236,7 @@ void lb_hooks_flags(struct lb_dp *dp)
 		const struct lb_link *link = &links.list[i];
 		struct lb_iface was = {}, now;
 
-		iface_get(dp, link->ifindex, &was);
+		lb_iface_get(dp, link->ifindex, &was);
 		now = was;
 		snprintf(now.name, sizeof(now.name), "%s", link->name);
 		now.flags &= ~(LB_IFACE_XMIT | LB_IFACE_TX);
@@ -244,7 +244,7 @@ void lb_hooks_flags(struct lb_dp *dp)
 		/* Refused by a full map, XDP leaves the interface's packets to tc: slower, not
 		 * wrong. */
 		if (memcmp(&was, &now, sizeof(was)) != 0)
-			iface_put(dp, link->ifindex, &now);
+			lb_iface_put(dp, link->ifindex, &now);
 	}
 	lb_xdp_features_free(&features);
 	lb_links_free(&links);
@@ -258,8 +258,9 @@ static void hook_settle(struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface)
 	if (!(iface->flags & LB_IFACE_ATTACHED)) {
 		hooks_take_off(dp, name, ifindex);
 		iface->actual = iface->wanted = 0;
+		iface->flags &= ~LB_IFACE_CLSACT;
 		if (if_nametoindex(name) == ifindex)
-			iface_put(dp, ifindex, iface);
+			lb_iface_put(dp, ifindex, iface);
 		else
 			bpf_map_delete_elem(dp->map_fd[LB_MAP_IFACES], &ifindex);
 		return;

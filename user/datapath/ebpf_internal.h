@@ -189,6 +189,9 @@ int lb_hooks_make(struct lb_dp *dp, const struct lb_model *m, const struct lb_pr
 void lb_hooks_record(struct lb_dp *dp, const struct lb_hook_plan *plan);
 void lb_hooks_plan_free(struct lb_hook_plan *plan);
 void lb_hooks_flags(struct lb_dp *dp);
+bool lb_iface_get(const struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface);
+int lb_iface_put(const struct lb_dp *dp, __u32 ifindex, const struct lb_iface *iface);
+#define LB_IFACE_CLSACT 8 /* beside LB_IFACE_* of lb_abi.h: its clsact qdisc was made by us */
 void lb_hooks_settle(struct lb_dp *dp); /* makes the hooks as lb_ifaces records them */
 void lb_hooks_remove(struct lb_dp *dp); /* all of this instance in this namespace */
 __u8 lb_iface_flags(const struct lb_xdp_features *features, const struct lb_link *link,

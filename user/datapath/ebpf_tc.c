@@ -102,9 +102,22 @@ static int clsact_attach(int ifindex, int prog_fd)
 	struct bpf_tc_hook hook = CLSACT_HOOK(ifindex);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1, .prog_fd = prog_fd,
 		    .flags = BPF_TC_F_REPLACE);
+
+	return bpf_tc_attach(&hook, &opts);
+}
+
+/* Makes the qdisc where there is none, and takes note of that: others' must stay. */
+static int clsact_make(const struct lb_dp *dp, int ifindex)
+{
+	struct bpf_tc_hook hook = CLSACT_HOOK(ifindex);
+	struct lb_iface iface;
 	int ret = bpf_tc_hook_create(&hook);
 
-	return ret && ret != -EEXIST ? ret : bpf_tc_attach(&hook, &opts);
+	if (!ret && lb_iface_get(dp, ifindex, &iface)) {
+		iface.flags |= LB_IFACE_CLSACT;
+		lb_iface_put(dp, ifindex, &iface);
+	}
+	return ret == -EEXIST ? 0 : ret;
 }
 
 static int clsact_ensure(struct lb_dp *dp, const char *name, int ifindex, bool ours,
@@ -126,7 +139,9 @@ static int clsact_ensure(struct lb_dp *dp, const char *name, int ifindex, bool o
 				name, lb_prog_name(there, prog), there);
 		lb_displaced_add(dp, LB_HOOK_TC, ifindex, there, 0);
 	}
-	ret = clsact_attach(ifindex, progs->fd[LB_HOOK_TC]);
+	ret = clsact_make(dp, ifindex);
+	if (!ret)
+		ret = clsact_attach(ifindex, progs->fd[LB_HOOK_TC]);
 	if (ret)
 		return lb_err_sys(err, -ret, "interface \"%s\": attaching a tc filter", name);
 	return there ? 0 : 1;
@@ -159,14 +174,18 @@ static bool clsact_in_use(int ifindex, __u32 side)
 	return ret || n;
 }
 
-/* Takes our filter off, and the qdisc with it where nobody else has one there. */
+/* Takes our filter off, and the qdisc with it where we made it and nobody else has a filter there.
+ */
 static void clsact_remove(const struct lb_dp *dp, int ifindex)
 {
 	struct bpf_tc_hook hook = CLSACT_HOOK(ifindex);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1);
 	__u32 there = clsact_id(ifindex);
+	struct lb_iface iface;
 
 	if (!there || !lb_prog_is_ours(dp, there) || bpf_tc_detach(&hook, &opts))
+		return;
+	if (!lb_iface_get(dp, ifindex, &iface) || !(iface.flags & LB_IFACE_CLSACT))
 		return;
 	if (clsact_in_use(ifindex, TC_H_MIN_INGRESS) || clsact_in_use(ifindex, TC_H_MIN_EGRESS))
 		return;
