@@ -125,6 +125,7 @@ const volatile __u32 lb_conn6_buckets = 1;
 
 /* A tick is 2^lb_tick_shift jiffies, about a second; the loader knows the kernel's HZ. */
 const volatile __u32 lb_tick_shift = 8;
+const volatile __u32 lb_tick_ms = 1024; /* the same in milliseconds, to be shown */
 
 /* Ticks that an entry lives without a packet, by state; the loader computes them from seconds. */
 const volatile __u32 lb_timeouts[16] = {

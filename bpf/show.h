@@ -65,7 +65,7 @@ static __always_inline void lb_show_entry(const int family, struct seq_file *seq
 	b = lb_backend_get(LB_REF_BACKEND(ref));
 	if (!b)
 		return;
-	age = (now - LB_META_TICK(meta)) & LB_META_TICK_MASK;
+	age = (__u64)lb_conn_age(meta, now) * lb_tick_ms / 1000;
 	if (family == LB_V4)
 		BPF_SEQ_PRINTF(seq, "%s %pI4:%u %pI4:%u %pI4:%u ", proto, client,
 			       bpf_ntohs(key->cport), service, bpf_ntohs(key->sport),

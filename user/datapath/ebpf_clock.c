@@ -32,6 +32,11 @@ __u32 lb_clock_shift(void)
 	return shift;
 }
 
+__u32 lb_clock_tick_ms(void)
+{
+	return (jiffy_ns() << lb_clock_shift()) / 1000000;
+}
+
 __u32 lb_clock_now(void)
 {
 	__u64 ns = jiffy_ns(), hz = (NSEC + ns / 2) / ns;

@@ -165,6 +165,7 @@ void lb_slow_trim(const struct lb_dp *dp);
 
 /* ebpf_clock.c - the programs' clock, in ticks */
 __u32 lb_clock_shift(void);          /* a tick is 2^shift jiffies */
+__u32 lb_clock_tick_ms(void);        /* the same in milliseconds */
 __u32 lb_clock_now(void);            /* modulo 2^LB_META_TICK_BITS */
 __u32 lb_clock_ticks(__u32 seconds); /* rounded up */
 __u32 lb_clock_seconds(__u32 ticks);
