@@ -70,3 +70,17 @@ equal 'the held IPv6 connection' "$(ask_held h6)" "$held6"
 expect_alternation 4 4 node1:8100
 expect_alternation 6 4 node1:8080
 expect 0 verify
+
+step 'rings of positions are shared by services with other backends, too'
+slots() { lab_meshlb -j status | jq .usage.ring_slots.used; }
+before=$(slots)
+{
+	lab_service vote '*:8080' 80
+	lab_service other '*:8090' 80 random
+	lab_service third '*:8100' 80
+	lab_service fourth '*:8110' 81
+} | lab_config >"$CONFIG"
+expect 0 apply
+equal 'ring slots with a service more' "$(slots)" "$before"
+expect_alternation 4 4 node1:8110
+expect 0 verify

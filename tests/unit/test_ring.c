@@ -330,16 +330,16 @@ static void keys_differ(void **state)
 
 			was = *one;
 			one->weight += step;
-			keys[n++] = lb_ring_key(LB_SCHED_WRR, m, members, 100);
+			keys[n++] = lb_ring_key(LB_SCHED_MAGLEV, m, members, 100);
 			*one = was;
 			one->at.port = (uint16_t)(one->at.port + step);
-			keys[n++] = lb_ring_key(LB_SCHED_WRR, m, members, 100);
+			keys[n++] = lb_ring_key(LB_SCHED_MAGLEV, m, members, 100);
 			*one = was;
 			one->at.addr.b[12] ^= (uint8_t)step;
 			one->at.addr.b[9] ^= (uint8_t)(step >> 8);
-			keys[n++] = lb_ring_key(LB_SCHED_WRR, m, members, 100);
+			keys[n++] = lb_ring_key(LB_SCHED_MAGLEV, m, members, 100);
 			*one = was;
-			keys[n++] = lb_ring_key(LB_SCHED_WRR, m, members, 101 + (uint32_t)k);
+			keys[n++] = lb_ring_key(LB_SCHED_MAGLEV, m, members, 101 + (uint32_t)k);
 		}
 		free(m);
 	}
@@ -363,7 +363,10 @@ static void keys_share(void **state)
 	assert_true(key != lb_ring_key(LB_SCHED_MAGLEV, m, 2, 3));
 	assert_true(key != lb_ring_key(LB_SCHED_WRR, swapped, 2, 3));
 	assert_true(key != lb_ring_key(LB_SCHED_WRR, m, 1, 3));
-	m[0].at.family = LB_V6;
+	m[0].at.family = LB_V6; /* which rings that hold positions do not show */
+	m[1].at.port++;
+	assert_true(key == lb_ring_key(LB_SCHED_WRR, m, 2, 3));
+	m[0].weight++;
 	assert_true(key != lb_ring_key(LB_SCHED_WRR, m, 2, 3));
 	free(m);
 }

@@ -270,13 +270,16 @@ int lb_ring_fill(enum lb_scheduler scheduler, const struct lb_ring_member *membe
 uint64_t lb_ring_key(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,
 		     uint32_t size)
 {
-	/* wrr, random and sh fill alike, so they can share. */
-	bool weighted = scheduler != LB_SCHED_RR && scheduler != LB_SCHED_MAGLEV;
+	/* wrr, random and sh fill alike, so they can share; and but for maglev by positions and
+	 * weights alone. */
+	bool maglev = scheduler == LB_SCHED_MAGLEV;
+	bool weighted = scheduler != LB_SCHED_RR && !maglev;
 	uint64_t key = lb_hash_word(weighted ? LB_SCHED_WRR : scheduler, n);
 
 	key = lb_hash_word(key, size);
 	for (size_t i = 0; i < n; i++) {
-		key = lb_hash_endpoint(key, &members[i].at);
+		if (maglev)
+			key = lb_hash_endpoint(key, &members[i].at);
 		key = lb_hash_word(key, members[i].weight);
 	}
 	return key;

@@ -41,7 +41,8 @@ int lb_ring_fill(enum lb_scheduler scheduler, const struct lb_ring_member *membe
 int lb_ring_quotas(const struct lb_ring_member *members, size_t n, uint32_t total,
 		   uint32_t *quotas);
 
-/* Equal keys (64-bit hash of the ring's shape, members and weights) mean equal rings. */
+/* Equal keys (64-bit hash of the ring's shape, weights, and of maglev the members' addresses) mean
+ * equal rings. */
 uint64_t lb_ring_key(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,
 		     uint32_t size);
 
