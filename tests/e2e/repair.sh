@@ -113,7 +113,21 @@ if [[ $HOOK == xdp* ]]; then
 	expect_text "$ERR" 'eth0.*foreign_xdp|foreign_xdp.*eth0'
 	expect_text "$ERR" '--force'
 	[[ ! -e $PINS ]] || fail 'a refused first apply leaves an instance'
+	# Of another namespace, with the same index: a link does not say whose it is.
+	lab_ns twin
+	lab_in twin ip link add t0 index "$(lab_in node1 ip -j link show eth0 | jq ".[0].ifindex")" type veth peer name t1 index 999
+	lab_in twin ip addr add 10.77.0.1/24 dev t0
+	lab_in twin ip link set t0 up
+	lab_in twin ip link set t1 up
+	twin() { lab_in twin "$MESHLB" --instance "$LAB-twin" "$@"; }
+	twin apply -f - <<-CONFIG
+		interfaces: [{ name: t0, hook: xdp-generic }]
+		limits: { connections: 1024 }
+		services: [{ name: t, listen: ["10.77.0.1:80"], backends: [{ address: "10.77.0.2:80" }] }]
+	CONFIG
 	expect 0 apply --force
 	expect 0 verify
 	expect_alternation 4 4
+	expect 0 twin verify
+	twin down
 fi

@@ -38,26 +38,39 @@ static char *pin_name(char buf[LB_PIN_MAX], const char *ifname)
 	return buf;
 }
 
-/* A program attached by a link leaves only when the link is detached; others by netlink. */
-static int xdp_take_off(int ifindex, __u32 mode_flag)
+/*
+ * A program attached by a link leaves only when the link is detached; others by netlink. Links of
+ * all network namespaces are listed, and do not say of which they are: interfaces of two may have
+ * one index, so it must be the program's, too, and nobody is touched where two links could be it.
+ */
+static int xdp_take_off(int ifindex, __u32 prog_id, __u32 mode_flag)
 {
+	int found = -1, ret = 0;
 	__u32 id = 0;
 
-	while (!bpf_link_get_next_id(id, &id)) {
+	while (!bpf_link_get_next_id(id, &id) && !ret) {
 		struct bpf_link_info info = {};
 		__u32 len = sizeof(info);
-		int fd = bpf_link_get_fd_by_id(id), ret = 1;
+		int fd = bpf_link_get_fd_by_id(id);
 
 		if (fd < 0)
 			continue;
-		if (!bpf_obj_get_info_by_fd(fd, &info, &len) && info.type == BPF_LINK_TYPE_XDP &&
-		    info.xdp.ifindex == (__u32)ifindex)
-			ret = bpf_link_detach(fd) ? -errno : 0;
-		close(fd);
-		if (ret <= 0)
-			return ret;
+		if (bpf_obj_get_info_by_fd(fd, &info, &len) || info.type != BPF_LINK_TYPE_XDP ||
+		    info.xdp.ifindex != (__u32)ifindex || info.prog_id != prog_id) {
+			close(fd);
+		} else if (found < 0) {
+			found = fd;
+		} else {
+			close(fd);
+			ret = -ENOTUNIQ;
+		}
 	}
-	return bpf_xdp_detach(ifindex, mode_flag, NULL);
+	if (found < 0)
+		return bpf_xdp_detach(ifindex, mode_flag, NULL);
+	if (!ret && bpf_link_detach(found))
+		ret = -errno;
+	close(found);
+	return ret;
 }
 
 /* Takes off whatever is not ours, where that is allowed. */
@@ -81,7 +94,7 @@ static int foreign_displace(struct lb_dp *dp, const char *name, int ifindex, boo
 					  name, lb_prog_name(ids[i], prog), ids[i]);
 		if (!lb_prog_is_ours(dp, ids[i]))
 			lb_displaced_add(dp, LB_HOOK_XDP, ifindex, ids[i], modes[i].flag);
-		ret = xdp_take_off(ifindex, modes[i].flag);
+		ret = xdp_take_off(ifindex, ids[i], modes[i].flag);
 		if (ret)
 			return lb_err_sys(err, -ret,
 					  "interface \"%s\": taking XDP program \"%s\" (id %u) off",
