@@ -60,6 +60,32 @@ expect_found_and_repaired 'a ring slot' 'ring|slot'
 flip lb_members "$(service_field vote '.pool[1].members')" 4
 expect_found_and_repaired 'a member'"'"'s weight' 'weight|member'
 
+step 'the programs that take new connections'
+held=$(hold_open kept 4)
+programs() { find "$PINS" -name 'slow-*' -printf '%f\n' | sort; }
+hook_array() { # of the hook that clients come by
+	local hook=tc
+	[[ $HOOK != xdp* ]] || hook=xdp
+	echo "$PINS/slow-$(bpftool -j prog show pinned "$PINS/meshlb_$hook" | jq .id)"
+}
+equal 'program arrays' "$(programs | wc -l)" 2
+rm "$PINS"/slow-*
+expect_found_and_repaired 'lost program arrays' 'programs: the pin .*slow-.* is missing'
+for family in 0 1; do
+	bpftool map delete pinned "$(hook_array)" key $family 0 0 0
+	[[ $family == 1 ]] || ! ask 4 2>/dev/null || fail 'the deleted program is still called'
+	expect_found_and_repaired "an array without the program of family $family" \
+		"programs: \"lb_slow_.*\" has no program \"meshlb_.*_slow$((4 + family * 2))\""
+done
+array=$(hook_array)
+other=$(bpftool -j map lookup pinned "$array" key 1 0 0 0 | jq -r '.value | if type == "array"
+	then (map(ltrimstr("0x")) | reverse | join("")) else tostring end')
+echo "IPv6's program: $other"
+bpftool map update pinned "$array" key 0 0 0 0 value id "$((16#$other))"
+expect_found_and_repaired "the other family's program" 'programs: .* calls program [0-9]*, which is not'
+equal 'program arrays after repairs' "$(programs | wc -l)" 2
+equal 'the connection held over all of it' "$(ask_held kept)" "$held"
+
 step 'damage beside a change: both are told, both are made'
 flip lb_rings $((ring / 32 + 3)) 4
 ring=$(service_field vote '.pool[0].ring')

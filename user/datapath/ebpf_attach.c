@@ -11,8 +11,6 @@
 
 #include "ebpf_internal.h"
 
-#define PROG_MAPS 64
-
 /* A link lives on at the pin when its interface is gone or it was detached; ifindex is 0 then. An
  * XDP link's and a tcx link's info begin alike, with the ifindex. */
 int lb_link_open(const struct lb_dp *dp, const char *pin, struct bpf_link_info *info)
@@ -74,6 +72,7 @@ void lb_links_unpin(const struct lb_dp *dp)
 		closedir(dir);
 }
 
+/* Fills what info points to as well. */
 static int prog_info(__u32 id, struct bpf_prog_info *info)
 {
 	__u32 len = sizeof(*info);
@@ -94,6 +93,15 @@ const char *lb_prog_name(__u32 id, char buf[16])
 	return buf;
 }
 
+__u32 lb_prog_maps(__u32 id, __u32 maps[LB_PROG_MAPS])
+{
+	struct bpf_prog_info info = {.nr_map_ids = LB_PROG_MAPS, .map_ids = (__u64)(uintptr_t)maps};
+
+	if (prog_info(id, &info))
+		return 0;
+	return info.nr_map_ids < LB_PROG_MAPS ? info.nr_map_ids : LB_PROG_MAPS;
+}
+
 static bool map_is_ours(const struct lb_dp *dp, __u32 id)
 {
 	for (int i = 0; i < LB_MAPS; i++) {
@@ -109,12 +117,9 @@ static bool map_is_ours(const struct lb_dp *dp, __u32 id)
 
 bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id)
 {
-	__u32 maps[PROG_MAPS] = {};
-	struct bpf_prog_info info = {.nr_map_ids = PROG_MAPS, .map_ids = (__u64)(uintptr_t)maps};
+	__u32 maps[LB_PROG_MAPS], n = lb_prog_maps(id, maps);
 
-	if (prog_info(id, &info))
-		return false;
-	for (__u32 i = 0; i < info.nr_map_ids && i < PROG_MAPS; i++)
+	for (__u32 i = 0; i < n; i++)
 		if (map_is_ours(dp, maps[i]))
 			return true;
 	return false;

@@ -210,8 +210,11 @@ static int listens_check(struct lb_dp *dp, struct lb_audit *a, struct lb_err *er
 	return ret;
 }
 
+/* Whatever is wrong with the programs, loading them anew mends it. */
 static void progs_check(struct lb_dp *dp, struct lb_audit *a)
 {
+	size_t before = a->found;
+
 	if (dp->progs.fd[LB_HOOK_XDP] < 0 || dp->progs.fd[LB_HOOK_TC] < 0)
 		lb_finding(a, "programs: a pin is missing in \"%s\"", dp->dir);
 	else if (dp->config->build != lb_build_id())
@@ -220,6 +223,8 @@ static void progs_check(struct lb_dp *dp, struct lb_audit *a)
 			   (unsigned long long)lb_build_id());
 	if (dp->progs.iter_link < 0)
 		lb_finding(a, "connections: the pin \"%s/connections\" is missing", dp->dir);
+	lb_slow_audit(dp, a);
+	a->reload = a->found > before;
 }
 
 int lb_audit_run(struct lb_dp *dp, const struct lb_model *m, struct lb_audit *a, struct lb_err *err)

@@ -18,7 +18,7 @@ struct apply {
 	struct lb_dp *dp;
 	const struct lb_diff *diff;
 	struct lb_audit audit;
-	struct lb_progs fresh; /* of this binary, where it is another build */
+	struct lb_progs fresh; /* of this binary, where the instance's will not do */
 	struct lb_hook_plan plan;
 	struct lb_tx tx;
 };
@@ -30,12 +30,6 @@ static int look(struct apply *a, struct lb_err *err)
 	if (!a->audit.damaged)
 		return lb_err_sys(err, ENOMEM, "looking for damage");
 	return lb_audit_run(a->dp, a->diff->actual, &a->audit, err);
-}
-
-static bool progs_are_current(const struct lb_dp *dp)
-{
-	return dp->config->build == lb_build_id() && dp->progs.fd[LB_HOOK_XDP] >= 0 &&
-	       dp->progs.fd[LB_HOOK_TC] >= 0 && dp->progs.iter_link >= 0;
 }
 
 /* The services that differ, and those that are damaged below the model. */
@@ -68,7 +62,7 @@ static int services_prepare(struct apply *a, struct lb_err *err)
 static int prepare(struct apply *a, struct lb_err *err)
 {
 	const struct lb_model *actual = a->diff->actual;
-	bool current = progs_are_current(a->dp);
+	bool current = !a->audit.reload;
 	int ret = current ? 0 : lb_object_reload(a->dp, &a->fresh, err);
 
 	if (!ret)

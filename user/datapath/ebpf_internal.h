@@ -94,6 +94,7 @@ struct lb_audit {
 	size_t found;
 	bool *damaged;     /* by index of the model's service: needs new rings; NULL: not asked */
 	__u64 ring_budget; /* slots of rings to check at most */
+	bool reload;       /* found: the programs must be loaded anew */
 };
 void lb_finding(struct lb_audit *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -162,6 +163,7 @@ struct lb_bpf;
 int lb_slow_pin(const struct lb_dp *dp, const struct lb_bpf *skel, const struct lb_progs *progs,
 		struct lb_err *err);
 void lb_slow_trim(const struct lb_dp *dp);
+void lb_slow_audit(struct lb_dp *dp, struct lb_audit *a);
 
 /* ebpf_clock.c - the programs' clock, in ticks */
 __u32 lb_clock_shift(void);          /* a tick is 2^shift jiffies */
@@ -208,6 +210,8 @@ int lb_link_keep(const struct lb_dp *dp, const char *pin, int fd);
 void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex);
 void lb_links_unpin(const struct lb_dp *dp); /* all of them */
 const char *lb_prog_name(__u32 id, char buf[16]);
+#define LB_PROG_MAPS 64
+__u32 lb_prog_maps(__u32 id, __u32 maps[LB_PROG_MAPS]); /* ids; returns how many */
 bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id); /* of whatever build: it has our maps */
 void lb_displaced_add(struct lb_dp *dp, enum lb_hook hook, int ifindex, __u32 prog_id, __u32 flags);
 void lb_displaced_restore(struct lb_dp *dp);
