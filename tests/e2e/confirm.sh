@@ -36,6 +36,18 @@ wait $apply || true
 cat "$LAB_DIR/out"
 expect 0 lab_meshlb verify
 
+step 'nobody reads what apply prints'
+mkfifo "$LAB_DIR/fifo"
+exec 7<>"$LAB_DIR/fifo"
+head -c 65536 /dev/zero >&7 # it is full
+lab_meshlb apply --confirm-timeout 3s -f "$LAB_DIR/b.yaml" >"$LAB_DIR/fifo" 2>&1 7<&- &
+apply=$!
+lab_until 2 is_b
+lab_until 6 is_a
+kill -0 $apply || fail 'apply was not held up by its reader'
+exec 7<&-
+wait $apply || true
+
 step 'the terminal dies'
 lab_in node1 "$E2E/terminal.py" 1 "$MESHLB" --instance "$LAB" \
 	apply --confirm-timeout 3s -f "$LAB_DIR/b.yaml" &

@@ -117,6 +117,8 @@ int lb_session_open(struct lb_session *s, const char *instance, enum lb_access a
 int lb_session_start(struct lb_session *s, const struct lb_cli *cli, enum lb_access access);
 /* Reads the model again. */
 int lb_session_read(struct lb_session *s, struct lb_err *err);
+/* Gives up the instance and its lock, keeps the model. */
+void lb_session_release(struct lb_session *s);
 void lb_session_close(struct lb_session *s);
 
 /* What there is, for an error about what there is not; NULL where it is found. Errors are printed.

@@ -215,6 +215,9 @@ int lb_cmd_apply(struct lb_cli *cli)
 	int ret = run(&a, &err);
 	int code = LB_EXIT_DONE;
 
+	/* Who reads our output may do so late or never: nobody must wait for the lock meanwhile,
+	 * least of all what goes back where nobody confirms. */
+	lb_session_release(&a.s);
 	if (ret) {
 		lb_error("%s", err.text);
 		code = LB_EXIT_FAILED;
@@ -225,7 +228,7 @@ int lb_cmd_apply(struct lb_cli *cli)
 			code = LB_EXIT_DIFFERENT;
 	}
 	lb_diff_free(&a.diff);
-	lb_session_close(&a.s); /* before cancel(), which must not hold its lock */
+	lb_session_close(&a.s);
 	if (ret && a.armed)
 		lb_rollback_cancel(cli->instance, &ignored);
 	lb_model_free(&a.desired);

@@ -41,12 +41,17 @@ int lb_session_start(struct lb_session *s, const struct lb_cli *cli, enum lb_acc
 	return ret;
 }
 
-void lb_session_close(struct lb_session *s)
+void lb_session_release(struct lb_session *s)
 {
-	lb_model_free(&s->model);
 	if (s->dp)
 		s->ops->close(s->dp);
 	s->dp = NULL;
+}
+
+void lb_session_close(struct lb_session *s)
+{
+	lb_model_free(&s->model);
+	lb_session_release(s);
 }
 
 #define LB_LISTED_MAX 20 /* names in an error: who has more of them knows where to look */
