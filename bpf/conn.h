@@ -107,8 +107,7 @@ static __always_inline __u64 lb_conn_lowest(__u32 tagged)
 	return lowest * 0x00010203 >> 31 & 3;
 }
 
-/* Is a < b? 1 or 0, of numbers below 2^63, by arithmetic: the compiler would branch, and a dozen
- * branches on slots give the verifier (and the CPU) too many ways. */
+/* Is a < b? 1 or 0, of numbers below 2^63, and no branch: a dozen are too many for the verifier. */
 static __always_inline __u64 lb_below(__u64 a, __u64 b)
 {
 	__u64 below = a - b;
@@ -281,10 +280,8 @@ static __always_inline struct lb_conn_head *lb_conn_at(__u32 family, __u32 pos)
 	return (pos & 3) < LB_CONN4_SLOTS ? lb_conn_bucket(LB_V4, pos >> 2) : NULL;
 }
 
-/*
- * Changes of a found entry, by its position and the meta and ref that were found; global functions,
- * which the verifier checks once for any arguments.
- */
+/* Changes of a found entry, by its position and the meta and ref that were found; global functions,
+ * which the verifier checks once for any arguments. */
 
 /* Gives it a state and a tick. False: it changed or left meanwhile. */
 __noinline int lb_conn_set(__u32 family, __u32 pos, __u32 meta, __u32 state, __u32 now)
