@@ -127,3 +127,30 @@ sed 's/services: 1,/services: 16,/' "$CONFIG" >"$LAB_DIR/ok.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/ok.yaml"
 expect 1 lab_in node2 "$MESHLB" --instance "$LAB" status
 expect_text "$ERR" 'namespace'
+
+step 'changes that have no room beside what is in force: refused whole'
+many() { # THIRD_OCTET: a service of 200 backends
+	LAB_V4=() LAB_V6=()
+	for ((i = 1; i <= 200; i++)); do
+		LAB_V4+=("10.0.$1.$i")
+	done
+	lab_service many '0.0.0.0:8080' 80
+}
+expect 0 lab_meshlb down
+many 1 | lab_config >"$CONFIG"
+expect 0 apply
+state=$(lab_meshlb -j status | jq -S 'del(.usage, .hooks)')
+many 2 | lab_config >"$LAB_DIR/large.yaml"
+expect 1 lab_meshlb apply -f "$LAB_DIR/large.yaml"
+expect_text "$ERR" 'limits\.backends: "256": full; service "many" needs 1 more .*old and new'
+{
+	many 1
+	for ((n = 1; n <= 8; n++)); do # tables of 65,537 slots
+		LAB_V4=("10.0.1.$n")
+		lab_service "m$n" "0.0.0.0:909$n" 80 maglev
+	done
+} | lab_config >"$LAB_DIR/large.yaml"
+expect 1 lab_meshlb apply -f "$LAB_DIR/large.yaml"
+expect_text "$ERR" 'limits\.ring-slots: "524288": full; service "m[78]" needs 65537 more'
+equal 'the instance after the refusals' "$(lab_meshlb -j status | jq -S 'del(.usage, .hooks)')" "$state"
+expect 0 verify

@@ -302,6 +302,7 @@ int lb_tx_listens(struct lb_tx *tx, struct lb_err *err); /* of all services give
 void lb_tx_listen_flags(const struct lb_tx *tx);         /* after the commit */
 int lb_tx_backend(struct lb_tx *tx, const struct lb_service_conf *s, const struct lb_endpoint *at,
 		  __u32 service, __u32 *id, struct lb_err *err);
+int lb_tx_full(struct lb_err *err, const char *what, __u32 limit, const char *service, __u32 more);
 void lb_tx_end(struct lb_tx *tx);
 int lb_pool_make(struct lb_tx *tx, const struct lb_service_conf *from,
 		 const struct lb_service_conf *to, __u32 service, enum lb_family family,

@@ -60,12 +60,7 @@ static int ring_place(struct lb_tx *tx, const struct lb_service_conf *s, struct 
 	if (e->used && ring_is(tx->dp, e->ring, slots, size))
 		return 0;
 	if (lb_space_take(&tx->rings, (size + LB_RING_LINE - 1) / LB_RING_LINE, &line))
-		return lb_err_set(
-			err, ENOSPC,
-			"limits.ring-slots: \"%u\": full; service \"%s\" needs %u more "
-			"(old and new ones stand side by side: raise it, or change less at "
-			"a time)",
-			tx->limits->ring_slots, s->name, size);
+		return lb_tx_full(err, "ring-slots", tx->limits->ring_slots, s->name, size);
 	e->used = true;
 	e->ring = line * LB_RING_LINE;
 	memcpy(lb_ring_slots(tx->dp, e->ring), slots, size * sizeof(*slots));
@@ -138,12 +133,7 @@ int lb_pool_make(struct lb_tx *tx, const struct lb_service_conf *from,
 	if (!pool->n_members)
 		return 0;
 	if (lb_space_take(&tx->members, pool->n_members, &pool->members))
-		return lb_err_set(
-			err, ENOSPC,
-			"limits.backends: \"%u\": full; service \"%s\" needs %u more "
-			"(old and new ones stand side by side: raise it, or change fewer at "
-			"a time)",
-			tx->limits->backends, to->name, pool->n_members);
+		return lb_tx_full(err, "backends", tx->limits->backends, to->name, pool->n_members);
 	members = calloc(pool->n_members, sizeof(*members));
 	if (!members)
 		return lb_err_sys(err, ENOMEM, "service \"%s\": making its ring", to->name);

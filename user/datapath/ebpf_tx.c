@@ -99,6 +99,15 @@ void lb_tx_end(struct lb_tx *tx)
 	free(tx->olds);
 }
 
+int lb_tx_full(struct lb_err *err, const char *what, __u32 limit, const char *service, __u32 more)
+{
+	return lb_err_set(
+		err, ENOSPC,
+		"limits.%s: \"%u\": full; service \"%s\" needs %u more (old and new stand "
+		"side by side: raise it, or change less at a time)",
+		what, limit, service, more);
+}
+
 /* ---------------------------------------------------------------- ids */
 
 /* An id that was never used, else one that connections may still name: they tell by `reuse`. */
@@ -132,12 +141,7 @@ int lb_tx_backend(struct lb_tx *tx, const struct lb_service_conf *s, const struc
 
 	*id = backend_id(tx);
 	if (!*id)
-		return lb_err_set(
-			err, ENOSPC,
-			"limits.backends: \"%u\": full; service \"%s\" has more "
-			"(old and new ones stand side by side: raise it, or change fewer at "
-			"a time)",
-			tx->limits->backends, s->name);
+		return lb_tx_full(err, "backends", tx->limits->backends, s->name, 1);
 	b = &tx->dp->backends[*id];
 	ret = b->state == LB_BACKEND_GONE ? backend_recycle(tx, *id, err) : 0;
 	if (ret)
@@ -268,12 +272,7 @@ int lb_tx_service(struct lb_tx *tx, const struct lb_service_conf *from,
 	/* Packets that were on their way at the last commit may still look at what it left. */
 	lb_grace_end(&tx->dp->grace);
 	if (!id)
-		return lb_err_set(
-			err, ENOSPC,
-			"limits.services: \"%u\": full; service \"%s\" is one more "
-			"(old and new ones stand side by side: raise it, or change fewer at "
-			"a time)",
-			tx->limits->services, to->name);
+		return lb_tx_full(err, "services", tx->limits->services, to->name, 1);
 	if (!from)
 		service_begin(s, to->name);
 	if (to)
