@@ -41,6 +41,14 @@ int lb_link_keep(const struct lb_dp *dp, const char *pin, int fd)
 	return ret;
 }
 
+int lb_link_update(int fd, const struct bpf_link_info *info, const struct lb_progs *progs,
+		   enum lb_hook hook)
+{
+	if (info->prog_id == progs->id[hook])
+		return 0;
+	return bpf_link_update(fd, progs->fd[hook], NULL) ? -errno : 0;
+}
+
 /* Detached, not only unpinned: a program that looks at the link must not keep it alive. A link to
  * another interface than `ifindex` (0: any) stays: names move from one interface to another. */
 void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex)

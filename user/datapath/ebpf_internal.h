@@ -207,6 +207,8 @@ int lb_hooks_audit(struct lb_dp *dp, struct lb_audit *a, struct lb_err *err);
 /* ebpf_attach.c - what the hooks have in common */
 int lb_link_open(const struct lb_dp *dp, const char *pin, struct bpf_link_info *info);
 int lb_link_keep(const struct lb_dp *dp, const char *pin, int fd);
+int lb_link_update(int fd, const struct bpf_link_info *info, const struct lb_progs *progs,
+		   enum lb_hook hook); /* to the hook's program */
 void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex);
 void lb_links_unpin(const struct lb_dp *dp); /* all of them */
 const char *lb_prog_name(__u32 id, char buf[16]);

@@ -65,18 +65,15 @@ static int tcx_ensure(struct lb_dp *dp, const char *name, int ifindex, const str
 	int fd = lb_link_open(dp, pin_name(pin, name), &info), ret;
 
 	if (fd >= 0 && info.xdp.ifindex == (__u32)ifindex && !tcx_in_front(ifindex, info.prog_id)) {
-		ret = 0;
-		if (info.prog_id != progs->id[LB_HOOK_TC] &&
-		    bpf_link_update(fd, progs->fd[LB_HOOK_TC], NULL))
-			ret = lb_err_sys(err, errno, "interface \"%s\": replacing its tc program",
-					 name);
+		ret = lb_link_update(fd, &info, progs, LB_HOOK_TC);
 		close(fd);
-		return ret;
+		return ret ? lb_err_sys(err, -ret, "interface \"%s\": replacing its tc program",
+					name)
+			   : 0;
 	}
-	if (fd >= 0) {
+	if (fd >= 0)
 		close(fd);
-		lb_link_remove(dp, pin, 0);
-	}
+	lb_link_remove(dp, pin, 0);
 	ret = tcx_attach(dp, name, ifindex, progs->fd[LB_HOOK_TC], err);
 	return ret ? ret : 1;
 }

@@ -134,18 +134,15 @@ int lb_xdp_ensure(struct lb_dp *dp, const char *name, int ifindex, bool generic,
 
 	if (fd >= 0 && info.xdp.ifindex == (__u32)ifindex && !xdp_ids(ifindex, ids) &&
 	    ids[generic] == info.prog_id) {
-		ret = 0;
-		if (info.prog_id != progs->id[LB_HOOK_XDP] &&
-		    bpf_link_update(fd, progs->fd[LB_HOOK_XDP], NULL))
-			ret = lb_err_sys(err, errno, "interface \"%s\": replacing its XDP program",
-					 name);
+		ret = lb_link_update(fd, &info, progs, LB_HOOK_XDP);
 		close(fd);
-		return ret;
+		return ret ? lb_err_sys(err, -ret, "interface \"%s\": replacing its XDP program",
+					name)
+			   : 0;
 	}
-	if (fd >= 0) {
+	if (fd >= 0)
 		close(fd);
-		lb_link_remove(dp, pin, 0);
-	}
+	lb_link_remove(dp, pin, 0);
 	ret = foreign_displace(dp, name, ifindex, ours, err);
 	if (!ret)
 		ret = xdp_attach(dp, name, ifindex, generic, progs->fd[LB_HOOK_XDP], err);
