@@ -122,6 +122,12 @@ struct lb_dp_ops {
 	int (*conn_flush)(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
 			  struct lb_err *err);
 
+	/* Holds the programs of others that are on a model's interfaces, for an apply with `force`
+	 * takes them off; put_back() brings back those whose place is free, and lets go. NULL:
+	 * without memory; needs no handle. */
+	struct lb_held *(*hold)(const struct lb_model *m);
+	void (*put_back)(struct lb_held *held);
+
 	/* Detaches and removes everything of the instance; the handle is closed by it. */
 	int (*down)(struct lb_dp *dp, struct lb_err *err);
 };

@@ -176,5 +176,7 @@ const struct lb_dp_ops lb_dp_ebpf = {
 	.stats_free = lb_ebpf_stats_free,
 	.conn_list = lb_ebpf_conn_list,
 	.conn_flush = lb_ebpf_conn_flush,
+	.hold = lb_ebpf_hold,
+	.put_back = lb_ebpf_put_back,
 	.down = ebpf_down,
 };

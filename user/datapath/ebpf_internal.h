@@ -233,6 +233,7 @@ void lb_xdp_query(const struct lb_dp *dp, const char *name, int ifindex, struct 
 int lb_tc_ensure(struct lb_dp *dp, const char *name, int ifindex, bool ours,
 		 const struct lb_progs *progs, struct lb_err *err);
 void lb_tc_remove(const struct lb_dp *dp, const char *name, int ifindex);
+__u32 lb_clsact_id(int ifindex); /* the program at our handle and priority; 0: none */
 void lb_tc_restore(int ifindex, int prog_fd);
 void lb_tc_query(const struct lb_dp *dp, const char *name, int ifindex, struct lb_attachment *a);
 
@@ -329,6 +330,10 @@ int lb_ebpf_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 /* ebpf_commit.c */
 int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
 		  struct lb_err *err);
+
+/* ebpf_held.c */
+struct lb_held *lb_ebpf_hold(const struct lb_model *m);
+void lb_ebpf_put_back(struct lb_held *h);
 
 /* ebpf_conn.c */
 int lb_ebpf_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_fn fn, void *arg,

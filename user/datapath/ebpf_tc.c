@@ -85,8 +85,7 @@ static int tcx_ensure(struct lb_dp *dp, const char *name, int ifindex, const str
 			      .ifindex = index,                                                    \
 			      .attach_point = BPF_TC_INGRESS})
 
-/* The program at our handle and priority; 0: none. */
-static __u32 clsact_id(int ifindex)
+__u32 lb_clsact_id(int ifindex)
 {
 	struct bpf_tc_hook hook = CLSACT_HOOK(ifindex);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1);
@@ -120,7 +119,7 @@ static int clsact_make(const struct lb_dp *dp, int ifindex)
 static int clsact_ensure(struct lb_dp *dp, const char *name, int ifindex, bool ours,
 			 const struct lb_progs *progs, struct lb_err *err)
 {
-	__u32 there = clsact_id(ifindex);
+	__u32 there = lb_clsact_id(ifindex);
 	char prog[16];
 	int ret;
 
@@ -177,7 +176,7 @@ static void clsact_remove(const struct lb_dp *dp, int ifindex)
 {
 	struct bpf_tc_hook hook = CLSACT_HOOK(ifindex);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1);
-	__u32 there = clsact_id(ifindex);
+	__u32 there = lb_clsact_id(ifindex);
 	struct lb_iface iface;
 
 	if (!there || !lb_prog_is_ours(dp, there) || bpf_tc_detach(&hook, &opts))
@@ -240,7 +239,7 @@ void lb_tc_query(const struct lb_dp *dp, const char *name, int ifindex, struct l
 			other = tcx_in_front(ifindex, info.prog_id);
 		}
 	} else {
-		a->prog_id = clsact_id(ifindex);
+		a->prog_id = lb_clsact_id(ifindex);
 		if (a->prog_id && !lb_prog_is_ours(dp, a->prog_id)) {
 			other = a->prog_id;
 			a->prog_id = 0;
