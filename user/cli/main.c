@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* main.c - the table of commands, the table of options, and the command line. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "text.h"
@@ -250,11 +252,21 @@ static int run(struct lb_cli *cli, int argc, char **argv)
 	return cli->command->run(cli);
 }
 
+/* A file that we open must not become our standard output. What is closed is opened the wrong way
+ * round: who reads or writes there fails as before. */
+static void keep_standard_files(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+			_exit(LB_EXIT_FAILED);
+}
+
 int main(int argc, char **argv)
 {
 	struct lb_cli cli = {.file = LB_CONFIG_PATH, .instance = "default", .interval = 2};
 	int ret;
 
+	keep_standard_files();
 	argv[0] = "meshlb"; /* for getopt's own messages */
 	ret = run(&cli, argc, argv);
 	if (fflush(stdout) || ferror(stdout)) {
