@@ -27,14 +27,18 @@ expect 0 lab_meshlb status
 expect_text "$OUT" "waits for .meshlb confirm. until .* goes back to /run/meshlb/$LAB.rollback.yaml"
 expect_text "$(<"/run/meshlb/$LAB.rollback.yaml")" 'name: "?vote'
 ! grep more "/run/meshlb/$LAB.rollback.yaml" || fail 'what it goes back to has the change in it'
-equal 'confirm in JSON' "$(lab_meshlb -j status | jq -c '.confirm | [.alive, .before,
-	.deadline > now - 1 and .deadline < now + 4]')" "[true,\"/run/meshlb/$LAB.rollback.yaml\",true]"
+equal 'confirm in JSON' "$(lab_meshlb -j status | jq -c '.confirm | [.state, .before,
+	.deadline > now - 1 and .deadline < now + 4]')" "[\"waiting\",\"/run/meshlb/$LAB.rollback.yaml\",true]"
 sleep 1
 is_b || fail 'it went back too early'
 lab_until 6 is_a
 wait $apply || true
 cat "$LAB_DIR/out"
 expect 0 lab_meshlb verify
+expect 0 lab_meshlb status
+expect_text "$OUT" 'was not confirmed: it was undone at '
+expect 1 lab_meshlb confirm
+expect_text "$ERR" 'too late.* was undone at '
 
 step 'nobody reads what apply prints'
 mkfifo "$LAB_DIR/fifo"
@@ -45,8 +49,16 @@ apply=$!
 lab_until 2 is_b
 lab_until 6 is_a
 kill -0 $apply || fail 'apply was not held up by its reader'
-exec 7<&-
-wait $apply || true
+expect 1 lab_meshlb confirm
+exec 8<"$LAB_DIR/fifo"
+timeout 5 cat <&8 7<&- >"$LAB_DIR/out" &
+reader=$!
+exec 7<&- 8<&-
+status=0
+wait $apply || status=$?
+equal 'the exit code of an apply that was undone before anybody read of it' $status 1
+wait $reader
+expect_text "$(tr -d '\0' <"$LAB_DIR/out")" 'not confirmed within 3 s: it has been undone'
 
 step 'the terminal dies'
 lab_in node1 "$E2E/terminal.py" 1 "$MESHLB" --instance "$LAB" \
@@ -66,5 +78,12 @@ expect 0 lab_meshlb confirm
 wait $apply || fail "apply after confirm: $(<"$LAB_DIR/out")"
 sleep 4
 is_b || fail 'it went back although it was confirmed'
-expect 1 lab_meshlb confirm
+
+step 'nothing waits: confirm is content'
+expect 0 lab_meshlb confirm
+expect_text "$ERR" 'no change waits'
+expect 0 lab_meshlb apply --confirm-timeout 3s -f "$LAB_DIR/b.yaml"
+expect_text "$OUT" 'nothing waits for .meshlb confirm.: nothing was changed'
+expect 0 lab_meshlb confirm
+equal 'confirm in JSON' "$(lab_meshlb -j confirm | jq -c .waited)" false
 end_traffic

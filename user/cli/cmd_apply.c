@@ -42,23 +42,24 @@ static int refuse_while_pending(const char *instance, struct lb_err *err)
 	struct lb_pending p;
 	int ret = lb_pending_read(instance, &p, err);
 
-	if (ret == -ENOENT)
-		return 0;
 	if (ret)
-		return ret;
-	if (!p.alive) {
+		return ret == -ENOENT ? 0 : ret;
+	if (p.state == LB_PENDING_WAITING)
+		return lb_err_set(
+			err, EBUSY,
+			"instance \"%s\": the last change waits for `meshlb confirm` until %s (%s "
+			"from now): confirm it, or wait until it is undone",
+			instance, lb_time_str(at, p.deadline),
+			lb_duration_str(left, p.deadline > now ? p.deadline - now : 0));
+	if (p.state == LB_PENDING_FAILED)
+		lb_warn("instance \"%s\": an earlier change was not confirmed, and going back to "
+			"\"%s\" failed: %s",
+			instance, *p.before ? p.before : "no instance", p.why);
+	else if (p.state == LB_PENDING_LOST)
 		lb_warn("instance \"%s\": an earlier change was never confirmed, and the process "
-			"that was to go back to \"%s\" is gone",
-			instance, *p.before ? p.before : "no instance");
-		lb_pending_forget(instance);
-		return 0;
-	}
-	return lb_err_set(
-		err, EBUSY,
-		"instance \"%s\": the last change waits for `meshlb confirm` until %s (%s "
-		"from now): confirm it, or wait until it is undone",
-		instance, lb_time_str(at, p.deadline),
-		lb_duration_str(left, p.deadline > now ? p.deadline - now : 0));
+			"that was to go back to \"%s\" is gone%s%s",
+			instance, *p.before ? p.before : "no instance", *p.why ? ": " : "", p.why);
+	return 0;
 }
 
 /* Of what is made anew, limits and defaults are as the config wants: no difference to tell of. */
@@ -133,15 +134,23 @@ static int warn(const struct apply *a, struct lb_err *err)
 static int commit(struct apply *a, struct lb_err *err)
 {
 	const struct lb_cli *cli = a->cli;
+	const struct lb_rollback rollback = {
+		.instance = cli->instance,
+		.old = a->fresh ? NULL : &a->s.model,
+		.forced = cli->force ? &a->desired : NULL,
+		.reset = cli->reset_overrides,
+		.seconds = cli->confirm_timeout,
+	};
 	int ret = 0;
 
-	if (cli->confirm_timeout && a->diff.n) {
-		ret = lb_rollback_arm(cli->instance, a->fresh ? NULL : &a->s.model,
-				      cli->reset_overrides, cli->confirm_timeout, err);
+	if (cli->confirm_timeout && (a->diff.n || a->fresh)) {
+		ret = lb_rollback_arm(&rollback, err);
 		a->armed = !ret;
 	}
 	if (!ret)
 		ret = a->s.ops->apply(a->s.dp, &a->diff, add_finding, &a->findings, err);
+	if (!ret && !a->armed) /* what became of an earlier one is of no interest any more */
+		lb_pending_forget(cli->instance);
 	return ret;
 }
 
@@ -173,11 +182,31 @@ static void print_text(const struct apply *a)
 		printf("%s: %s\n", dry ? "to repair" : "repaired", a->findings.list[i]);
 	if (!a->diff.n && !a->findings.n)
 		printf("no difference\n");
-	fflush(stdout); /* what follows goes to stderr */
-	if (a->armed)
+	if (a->cli->confirm_timeout && !a->armed && !dry)
+		printf("nothing waits for `meshlb confirm`: %s\n",
+		       a->findings.n ? "repairs are not undone" : "nothing was changed");
+}
+
+/* Last, for our output may have been held up beyond the time. */
+static int tell_confirm(const struct apply *a)
+{
+	const struct lb_cli *cli = a->cli;
+	struct lb_pending p;
+	struct lb_err err;
+
+	fflush(stdout);
+	if (!a->armed || lb_pending_read(cli->instance, &p, &err)) /* confirmed already */
+		return LB_EXIT_DONE;
+	if (p.state == LB_PENDING_UNDONE) {
+		lb_error("instance \"%s\": not confirmed within %" PRIu32 " s: it has been undone",
+			 cli->instance, cli->confirm_timeout);
+		return LB_EXIT_FAILED;
+	}
+	if (!cli->json)
 		lb_info("`meshlb confirm --instance %s` within %" PRIu32
 			" s keeps it, else it is undone",
-			a->cli->instance, a->cli->confirm_timeout);
+			cli->instance, cli->confirm_timeout);
+	return LB_EXIT_DONE;
 }
 
 static void print(const struct apply *a)
@@ -212,6 +241,7 @@ int lb_cmd_apply(struct lb_cli *cli)
 {
 	struct apply a = {.cli = cli, .s.ops = &lb_dp_ebpf};
 	struct lb_err err, ignored;
+	struct lb_pending pending;
 	int ret = run(&a, &err);
 	int code = LB_EXIT_DONE;
 
@@ -224,13 +254,14 @@ int lb_cmd_apply(struct lb_cli *cli)
 	} else {
 		cli->changed = !cli->dry_run && (a.diff.n || a.findings.n || a.fresh);
 		print(&a);
+		code = tell_confirm(&a);
 		if (cli->dry_run && (a.diff.n || a.findings.n))
 			code = LB_EXIT_DIFFERENT;
 	}
 	lb_diff_free(&a.diff);
 	lb_session_close(&a.s);
 	if (ret && a.armed)
-		lb_rollback_cancel(cli->instance, &ignored);
+		lb_rollback_cancel(cli->instance, &pending, &ignored);
 	lb_model_free(&a.desired);
 	lb_texts_free(&a.findings);
 	return code;

@@ -6,25 +6,41 @@
 #include "json.h"
 #include "rollback.h"
 
+/* Where nothing waits, what was applied last is kept: unless there is no instance at all. */
+static int nothing_waits(const struct lb_cli *cli)
+{
+	struct lb_session s;
+
+	if (lb_session_start(&s, cli, LB_READ))
+		return LB_EXIT_FAILED;
+	lb_session_close(&s);
+	return LB_EXIT_DONE;
+}
+
 int lb_cmd_confirm(struct lb_cli *cli)
 {
+	struct lb_pending p;
 	struct lb_err err;
-	int ret = lb_rollback_cancel(cli->instance, &err);
+	int ret = lb_rollback_cancel(cli->instance, &p, &err);
+	char at[LB_TEXT_MAX];
 	json_t *o;
 
-	if (ret == -ENOENT)
-		lb_error("instance \"%s\": nothing to confirm: no change waits, or it has been "
-			 "undone",
-			 cli->instance);
-	else if (ret)
+	if (ret == -ENOENT && nothing_waits(cli))
+		return LB_EXIT_FAILED;
+	if (ret == -ECANCELED)
+		lb_error("instance \"%s\": too late: the change was undone at %s", cli->instance,
+			 lb_time_str(at, p.deadline));
+	else if (ret && ret != -ENOENT)
 		lb_error("%s", err.text);
-	if (ret)
+	if (ret && ret != -ENOENT)
 		return LB_EXIT_FAILED;
 	if (!cli->json) {
-		lb_info("instance \"%s\": confirmed", cli->instance);
+		lb_info("instance \"%s\": %s", cli->instance,
+			ret ? "no change waits: what was applied is kept" : "confirmed");
 		return LB_EXIT_DONE;
 	}
 	o = lb_json_new("confirm");
 	json_object_set_new(o, "instance", json_string(cli->instance));
+	json_object_set_new(o, "waited", json_boolean(!ret));
 	return lb_json_print(o);
 }

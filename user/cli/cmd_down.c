@@ -23,6 +23,7 @@ static int bring_down(const struct lb_cli *cli, struct lb_err *err)
 int lb_cmd_down(struct lb_cli *cli)
 {
 	struct lb_err err, ignored;
+	struct lb_pending pending;
 	int ret = bring_down(cli, &err);
 	json_t *o;
 
@@ -32,9 +33,11 @@ int lb_cmd_down(struct lb_cli *cli)
 	}
 	cli->changed = true;
 	/* After it, without its lock: the process that waits never makes an instance anew. */
-	if (!lb_rollback_cancel(cli->instance, &ignored))
+	if (!lb_rollback_cancel(cli->instance, &pending, &ignored) &&
+	    pending.state == LB_PENDING_WAITING)
 		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",
 			cli->instance);
+	lb_pending_remove(cli->instance);
 	if (!cli->json) {
 		lb_info("instance \"%s\": %s", cli->instance, ret ? "there is none" : "removed");
 		return LB_EXIT_DONE;

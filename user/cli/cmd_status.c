@@ -73,6 +73,13 @@ static json_t *hooks_json(const struct lb_dp_status *s)
 	return list;
 }
 
+static json_t *pending_json(const struct lb_pending *p)
+{
+	return json_pack("{s:s, s:I, s:I, s:s, s:s}", "state", lb_pending_state_name(p->state),
+			 "deadline", (json_int_t)p->deadline, "pid", (json_int_t)p->pid, "before",
+			 p->before, "why", p->why);
+}
+
 static int print_json(const struct status *st)
 {
 	const struct lb_dp_status *s = &st->dp;
@@ -93,12 +100,7 @@ static int print_json(const struct status *st)
 	json_object_set_new(o, "services", json_integer(st->s.model.n_services));
 	json_object_set_new(o, "overrides", lb_json_overrides(&st->s.model));
 	json_object_set_new(o, "confirm",
-			    st->is_pending ? json_pack("{s:I, s:b, s:I, s:s}", "deadline",
-						       (json_int_t)st->pending.deadline, "alive",
-						       st->pending.alive, "pid",
-						       (json_int_t)st->pending.pid, "before",
-						       st->pending.before)
-					   : json_null());
+			    st->is_pending ? pending_json(&st->pending) : json_null());
 	return lb_json_print(o);
 }
 
@@ -117,20 +119,33 @@ static void print_head(const struct status *st)
 
 static void print_pending(const struct status *st)
 {
+	const struct lb_pending *p = &st->pending;
+	const char *before = *p->before ? p->before : "no instance";
 	char at[LB_TEXT_MAX], left[LB_TEXT_MAX];
-	uint64_t now = time(NULL), deadline = st->pending.deadline;
-	const char *before = st->pending.before;
+	uint64_t now = time(NULL);
 
 	if (!st->is_pending)
 		return;
+	lb_time_str(at, p->deadline);
 	printf("%s", lb_colour(stdout, LB_YELLOW));
-	if (st->pending.alive)
-		printf("waits for `meshlb confirm` until %s (%s from now), else goes back to ",
-		       lb_time_str(at, deadline),
-		       lb_duration_str(left, deadline > now ? deadline - now : 0));
-	else
-		printf("was never confirmed, and the process is gone that was to go back to ");
-	printf("%s", *before ? before : "no instance");
+	switch (p->state) {
+	case LB_PENDING_WAITING:
+		printf("waits for `meshlb confirm` until %s (%s from now), else goes back to %s",
+		       at, lb_duration_str(left, p->deadline > now ? p->deadline - now : 0),
+		       before);
+		break;
+	case LB_PENDING_LOST:
+		printf("was never confirmed, and the process is gone that was to go back to %s%s%s",
+		       before, *p->why ? ": " : "", p->why);
+		break;
+	case LB_PENDING_UNDONE:
+		printf("the last change was not confirmed: it was undone at %s", at);
+		break;
+	case LB_PENDING_FAILED:
+		printf("was not confirmed by %s, and going back to %s failed: %s", at, before,
+		       p->why);
+		break;
+	}
 	printf("%s\n", lb_colour(stdout, LB_PLAIN));
 }
 
