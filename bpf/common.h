@@ -123,11 +123,10 @@ static __always_inline struct lb_backend *lb_backend_get(__u32 id)
 	return bpf_map_lookup_elem(&lb_backends, &id);
 }
 
-/* Is it still the backend that a forward entry's ref names, and in service? */
+/* Is it still the backend that an entry's ref names, and in service? */
 static __always_inline bool lb_backend_holds(const struct lb_backend *b, __u32 ref)
 {
-	return b->state == LB_BACKEND_LIVE &&
-	       (b->reuse & ((1u << LB_REF_AUX_BITS) - 1)) == LB_REF_AUX(ref);
+	return b->state == LB_BACKEND_LIVE && LB_REF_REUSE(b->reuse) == (ref & LB_REF_REUSE_MASK);
 }
 
 /* IPv4's word of an address that is stored as ::ffff:a.b.c.d, or word i of an IPv6 one. */

@@ -2,11 +2,13 @@
 /*
  * conn.h - the connection table: find, insert, set, remove. Nobody else in bpf/ knows its layout.
  *
- * No locks. An entry's key (tuple, ref's backend) is written only while its state is BUSY and its
- * version new; from then until its slot is claimed again only meta changes, by compare-and-exchange
- * (and ref's aux bits, see lb_conn_set_aux()). A reader that sees the same version in meta before
- * and after has seen one entry. With another version in between the entry it matched has left the
- * table, so "absent" is the right answer.
+ * No locks. An entry's key (addresses, ports, ref's backend) is written only while its state is
+ * BUSY and its version new; from then until its slot is claimed again only meta changes, by
+ * compare-and-exchange (and ref's next hop, see lb_conn_set_nexthop()). A reader that sees the same
+ * version in meta before and after has seen one entry. With another version in between the entry it
+ * matched has left the table, so "absent" is the right answer.
+ *
+ * An entry has its place by the client alone, and serves the packets of both directions.
  */
 #ifndef LB_CONN_H
 #define LB_CONN_H
@@ -17,11 +19,12 @@ struct lb_conn_found {
 	__u32 pos; /* bucket << 2 | slot */
 	__u32 meta;
 	__u32 ref;
-	__be16 sport; /* the service's side of the tuple, for a reverse entry */
+	__be16 sport; /* the service's side, for a packet from the backend */
 	__be32 service[4];
 };
 
-#define LB_CONN_NONE (-1)
+/* What a lookup knows. */
+enum lb_conn_answer { LB_CONN_MISS = 0, LB_CONN_HIT = 1, LB_CONN_UNSURE = 2 };
 
 /* Orders loads of an entry against those of its meta: x86 keeps the order of loads and of stores by
  * itself (TSO); elsewhere an atomic operation with fetch is a full barrier (BPF has no plain one).
@@ -43,9 +46,12 @@ static __always_inline bool lb_meta_change(__u32 *meta, __u32 from, __u32 to)
 	return __sync_val_compare_and_swap(meta, from, to) == from;
 }
 
-static __always_inline __u64 lb_tuple_hash(const int family, const struct lb_tuple *t, __u32 udp)
+/* `reverse`: of a packet from the backend. */
+static __always_inline __u64 lb_tuple_hash(const int family, const bool reverse,
+					   const struct lb_tuple *t, __u32 udp)
 {
-	return lb_conn_hash(family, lb_secret, t->saddr, t->daddr, lb_tuple_ports(t), udp);
+	return lb_conn_hash(family, lb_secret, reverse ? t->daddr : t->saddr,
+			    t->ports[reverse ? 1 : 0], udp);
 }
 
 /* NULL only for an index beyond the table. */
@@ -64,6 +70,29 @@ static __always_inline __u32 lb_conn_choose(const int family, __u64 hash, int wh
 
 #define lb_conn4_of(head) ((struct lb_conn4_bucket *)(head))
 #define lb_conn6_of(head) ((struct lb_conn6_bucket *)(head))
+
+static __always_inline __u8 *lb_conn_tag_at(const int family, struct lb_conn_head *h, int i)
+{
+	return family == LB_V4 ? &lb_conn4_of(h)->tag[i] : &lb_conn6_of(h)->tag[i];
+}
+
+/* Entries whose home this is and that lie elsewhere: never too few. */
+static __always_inline __u32 lb_conn_away(const int family, struct lb_conn_head *h)
+{
+	return family == LB_V4 ? READ_ONCE(lb_conn4_of(h)->away) : READ_ONCE(lb_conn6_of(h)->away);
+}
+
+/* One more or one less. There are at most as many as there are slots elsewhere, so a byte holds
+ * them; as part of its word, for BPF has no atomic operations on bytes. */
+static __always_inline void lb_conn_away_add(const int family, struct lb_conn_head *h, int more)
+{
+	const int shift = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 24 : 0;
+
+	if (family == LB_V4)
+		__sync_fetch_and_add(&h->tags, (__u32)more << shift);
+	else
+		__sync_fetch_and_add(&lb_conn6_of(h)->away, more);
+}
 
 static __always_inline union lb_conn_key *lb_conn_key_at(const int family, struct lb_conn_head *h,
 							 int i)
@@ -89,7 +118,7 @@ static __always_inline __be32 *lb_conn_service_at(const int family, struct lb_co
  */
 static __always_inline __u32 lb_conn_tagged(const int family, struct lb_conn_head *h, __u8 tag)
 {
-	__u32 tags = *(__u32 *)h->tag;
+	__u32 tags = READ_ONCE(h->tags);
 
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 	tags = __builtin_bswap32(tags);
@@ -152,20 +181,20 @@ static __always_inline bool lb_conn_backend_is(const int family, __u32 id, const
 	       lb_addr_word(&b->addr, 1) == t->saddr[1] && lb_addr_word(&b->addr, 2) == t->saddr[2];
 }
 
-/* Does slot i hold the flow? Fills `out` if so. `fast`: only if it needs no more than that. */
+/* Does slot i hold the packet's connection? Fills `out` if so. `fast`: only if it needs no more
+ * than that, and then the caller looks at meta: the entry may be BUSY, expired or dead. */
 static __always_inline bool lb_conn_match(const int family, const bool reverse, const bool fast,
 					  struct lb_conn_head *h, __u64 i, const struct lb_tuple *t,
 					  __u32 udp, __u32 now, struct lb_conn_found *out)
 {
 	const union lb_conn_key mask = {
-		.ref = LB_REF_REVERSE | LB_REF_UDP, .cport = 0xffff, .sport = reverse ? 0 : 0xffff};
+		.ref = LB_REF_UDP, .cport = 0xffff, .sport = reverse ? 0 : 0xffff};
 	union lb_conn_key key, want = {.ref = udp ? LB_REF_UDP : 0, .ports = lb_tuple_ports(t)};
 	const __be32 *service = lb_conn_service_at(family, h, i);
 	__u32 meta = lb_meta_read(&h->meta[i]), again;
 	__be32 to[4] = {};
 
 	if (reverse) {
-		want.ref |= LB_REF_REVERSE;
 		want.ports = 0;
 		want.cport = t->ports[1];
 	}
@@ -208,68 +237,59 @@ static __always_inline bool lb_conn_match(const int family, const bool reverse, 
 	return true;
 }
 
-/* Looks the flow up in one bucket. `fast` tries the first slot with its tag: one connection in some
- * hundreds lies behind another with the same tag, and always goes the slow way. */
-static __always_inline bool lb_conn_find_in(const int family, const bool reverse, const bool fast,
-					    struct lb_conn_head *h, __u32 bucket,
-					    const struct lb_tuple *t, __u32 udp, __u64 hash,
-					    __u32 now, struct lb_conn_found *out)
+/* Looks in one bucket. `fast` tries the first slot with the tag: one connection in some hundreds
+ * lies behind another with the same tag, and always goes the slow way. */
+static __always_inline int lb_conn_find_in(const int family, const bool reverse, const bool fast,
+					   struct lb_conn_head *h, __u32 bucket,
+					   const struct lb_tuple *t, __u32 udp, __u64 hash,
+					   __u32 now, struct lb_conn_found *out)
 {
 	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	__u32 tagged, i;
-	__u64 slot;
+	__u32 tagged = lb_conn_tagged(family, h, lb_conn_tag(hash)), tries;
 
-	if (!fast) {
-#pragma unroll
-		for (i = 0; i < slots; i++) {
-			if (h->tag[i] == lb_conn_tag(hash) &&
-			    lb_conn_match(family, reverse, false, h, i, t, udp, now, out)) {
-				out->pos = bucket << 2 | i;
-				return true;
-			}
+	for (tries = fast ? 1 : slots; tries && tagged; tries--, tagged &= tagged - 1) {
+		__u64 slot = lb_conn_lowest(tagged);
+
+		barrier_var(slot);
+		if (slot < slots &&
+		    lb_conn_match(family, reverse, fast, h, slot, t, udp, now, out)) {
+			out->pos = bucket << 2 | slot;
+			return LB_CONN_HIT;
 		}
-		return false;
+		if (fast)
+			return LB_CONN_UNSURE;
 	}
-	tagged = lb_conn_tagged(family, h, lb_conn_tag(hash));
-	if (!tagged)
-		return false;
-	slot = lb_conn_lowest(tagged);
-	barrier_var(slot);
-	if (slot >= slots || !lb_conn_match(family, reverse, true, h, slot, t, udp, now, out))
-		return false;
-	out->pos = bucket << 2 | slot;
-	return true;
+	return LB_CONN_MISS;
 }
 
 /*
- * Looks the flow up as a forward or a reverse one. The other buckets are asked only where the first
- * one has no FREE slot: a used slot never becomes FREE again. `fast` may miss what is there, needs
- * no `now`, and leaves it to the caller to look at meta: an entry may be BUSY, expired or dead.
+ * Looks up the connection of a packet from the client, or from the backend (`reverse`). The other
+ * buckets are asked only where the first one says that somebody lies there. `fast` needs no `now`,
+ * and may not know (UNSURE); otherwise the answer is HIT (not 0) or MISS (0).
  */
-static __always_inline bool lb_conn_find(const int family, const bool reverse, const bool fast,
-					 const struct lb_tuple *t, __u32 udp, __u64 hash, __u32 now,
-					 struct lb_conn_found *out)
+static __always_inline int lb_conn_find(const int family, const bool reverse, const bool fast,
+					const struct lb_tuple *t, __u32 udp, __u64 hash, __u32 now,
+					struct lb_conn_found *out)
 {
-	const int last = (family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS) - 1;
 	__u32 bucket = lb_conn_choose(family, hash, 0);
 	struct lb_conn_head *h = lb_conn_bucket(family, bucket);
-	int which;
+	int which, rc;
 
 	if (!h)
-		return false;
-	if (lb_conn_find_in(family, reverse, fast, h, bucket, t, udp, hash, now, out))
-		return true;
-	if (LB_META_STATE(READ_ONCE(h->meta[last])) == LB_CONN_FREE)
-		return false;
+		return LB_CONN_MISS;
+	rc = lb_conn_find_in(family, reverse, fast, h, bucket, t, udp, hash, now, out);
+	if (rc != LB_CONN_MISS || likely(!lb_conn_away(family, h)))
+		return rc;
 	for (which = 1; which < LB_CONN_CHOICES; which++) {
 		bucket = lb_conn_choose(family, hash, which);
 		h = lb_conn_bucket(family, bucket);
 		if (!h)
-			return false;
-		if (lb_conn_find_in(family, reverse, fast, h, bucket, t, udp, hash, now, out))
-			return true;
+			return LB_CONN_MISS;
+		rc = lb_conn_find_in(family, reverse, fast, h, bucket, t, udp, hash, now, out);
+		if (rc != LB_CONN_MISS)
+			return rc;
 	}
-	return false;
+	return LB_CONN_MISS;
 }
 
 /* NULL where there is no such slot. */
@@ -280,26 +300,27 @@ static __always_inline struct lb_conn_head *lb_conn_at(__u32 family, __u32 pos)
 	return (pos & 3) < LB_CONN4_SLOTS ? lb_conn_bucket(LB_V4, pos >> 2) : NULL;
 }
 
-/* Changes of a found entry, by its position and the meta and ref that were found; global functions,
- * which the verifier checks once for any arguments. */
+/* Changes of a found entry, by its position and the meta and ref that were found; those that are
+ * global functions the verifier checks once for any arguments. */
 
-/* Gives it a state and a tick. False: it changed or left meanwhile. */
-__noinline int lb_conn_set(__u32 family, __u32 pos, __u32 meta, __u32 state, __u32 now)
+/* Tries to give it a state and a tick. Returns its meta as it was: if that is `meta`, it is done.
+ */
+static __always_inline __u32 lb_conn_set(__u32 family, __u32 pos, __u32 meta, __u32 state,
+					 __u32 now)
 {
 	struct lb_conn_head *h = lb_conn_at(family, pos);
 	__u32 to = LB_META(LB_META_VERSION(meta), state, now);
 
 	if (!h)
-		return false;
-	return meta == to || lb_meta_change(&h->meta[pos & 3], meta, to);
+		return 0;
+	return meta == to ? meta : __sync_val_compare_and_swap(&h->meta[pos & 3], meta, to);
 }
 
-/* Stores a next hop's id in a reverse entry. Set it before the tick that vouches for it. */
-__noinline int lb_conn_set_aux(__u32 family, __u32 pos, __u32 meta, __u32 ref, __u32 aux)
+/* Stores the client's next hop's id. Set it before the tick that vouches for it. */
+__noinline int lb_conn_set_nexthop(__u32 family, __u32 pos, __u32 meta, __u32 ref, __u32 id)
 {
 	struct lb_conn_head *h = lb_conn_at(family, pos);
-	__u32 to = (ref & ~(((1u << LB_REF_AUX_BITS) - 1) << LB_REF_BACKEND_BITS)) |
-		   aux << LB_REF_BACKEND_BITS;
+	__u32 to = (ref & ~LB_REF_NEXTHOP_MASK) | (id & (LB_NEXTHOPS - 1)) << LB_REF_NEXTHOP_SHIFT;
 	__u32 *at;
 
 	if (!h || to == ref)
@@ -332,168 +353,6 @@ __noinline int lb_conn_remove(__u32 family, __u32 pos, __u32 meta)
 		seen = was;
 	}
 	return 0;
-}
-
-/* Removes the entry that we have just put there, unless another one is there by now. */
-static __always_inline void lb_conn_withdraw(__u32 family, __u32 pos, __u32 ref)
-{
-	struct lb_conn_head *h = lb_conn_at(family, pos);
-	union lb_conn_key *key;
-
-	if (!h)
-		return;
-	key = family == LB_V4 ? lb_conn_key_at(LB_V4, h, pos & 3)
-			      : lb_conn_key_at(LB_V6, h, pos & 3);
-	if (key->ref == ref)
-		lb_conn_remove(family, pos, lb_meta_read(&h->meta[pos & 3]));
-}
-
-/* Kinds of entries by how readily they give way; 0: nothing to lose. */
-#define LB_CONN_TAKEN_KIND 15
-const volatile __u8 lb_conn_kinds[16] = {
-	[LB_CONN_BUSY] = LB_CONN_TAKEN_KIND,         [LB_CONN_SYN_SENT] = 1 + LB_EVICT_HALF_OPEN,
-	[LB_CONN_SYN_RECV] = 1 + LB_EVICT_HALF_OPEN, [LB_CONN_UDP_NEW] = 1 + LB_EVICT_HALF_OPEN,
-	[LB_CONN_CLOSING] = 1 + LB_EVICT_CLOSING,    [LB_CONN_CLOSED] = 1 + LB_EVICT_CLOSING,
-	[LB_CONN_ESTABLISHED] = 1 + LB_EVICT_OLDEST, [LB_CONN_FIN_CLIENT] = 1 + LB_EVICT_OLDEST,
-	[LB_CONN_FIN_BACKEND] = 1 + LB_EVICT_OLDEST, [LB_CONN_UDP] = 1 + LB_EVICT_OLDEST,
-};
-
-/* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. */
-#define LB_CONN_TAKEN ((__u64)LB_CONN_TAKEN_KIND << LB_META_TICK_BITS)
-static __always_inline __u64 lb_conn_rank(__u32 meta, __u32 now)
-{
-	__u64 age = lb_conn_age(meta, now), state = LB_META_STATE(meta);
-	__u64 kind = lb_conn_kinds[state];
-	__u64 in_use = lb_below(0, kind) & lb_below(age, lb_timeouts[state] + 1ull);
-
-	return (kind << LB_META_TICK_BITS | (LB_META_TICK_MASK - age)) & -in_use;
-}
-
-static __always_inline void lb_conn_evicted(__u32 rank)
-{
-	__u32 zero = 0, kind = (rank >> LB_META_TICK_BITS) - 1;
-	struct lb_reasons *r = bpf_map_lookup_elem(&lb_reasons, &zero);
-
-	if (r && kind < LB_EVICT_KINDS)
-		r->evicted[kind]++;
-}
-
-/* Key of a new entry: the tuple of forward packet p, whichever of its two entries it is. */
-static __always_inline void lb_conn_write(const int family, struct lb_conn_head *h, __u64 i,
-					  const struct lb_packet *p, __u32 ref, __u8 tag)
-{
-	union lb_conn_key key = {.ref = ref, .cport = p->flow.sport, .sport = p->flow.dport};
-	__be32 *client = lb_conn_client_at(family, h, i);
-	__be32 *service = lb_conn_service_at(family, h, i);
-
-	h->tag[i] = tag;
-	lb_conn_key_at(family, h, i)->word = key.word;
-	client[0] = p->flow.saddr[0];
-	service[0] = p->flow.daddr[0];
-	if (family == LB_V6) {
-		__builtin_memcpy(client + 1, p->flow.saddr + 1, 12);
-		__builtin_memcpy(service + 1, p->flow.daddr + 1, 12);
-	}
-}
-
-/* Claims the slot if it still has this meta, and fills it. */
-static __always_inline bool lb_conn_claim(const int family, struct lb_conn_head *h, __u64 slot,
-					  __u32 meta, const struct lb_packet *p, __u64 hash,
-					  __u32 ref, __u32 state, __u32 now)
-{
-	__u32 version = (LB_META_VERSION(meta) + 1) & 0xff;
-
-	if (!lb_meta_change(&h->meta[slot], meta, LB_META(version, LB_CONN_BUSY, now)))
-		return false;
-	lb_conn_write(family, h, slot, p, ref, lb_conn_tag(hash));
-	/* An exchange is a full barrier: nobody sees the state before the key. */
-	__sync_lock_test_and_set(&h->meta[slot], LB_META(version, state, now));
-	return true;
-}
-
-/*
- * Where a new entry goes: to its home bucket if that has an empty slot (never used, dead or
- * expired), else to the emptiest of the others, else in place of the one that is missed least.
- * Slots as numbers that order them so: rank << 32 | slots in use << 16 | which << 2 | slot.
- */
-static __always_inline __u64 lb_conn_least(__u64 a, __u64 b)
-{
-	return a ^ ((a ^ b) & -lb_below(b, a));
-}
-
-static __always_inline __u64 lb_conn_place(const int family, __u64 hash, __u32 now)
-{
-	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	__u64 best = LB_CONN_TAKEN << 32;
-	int which, i;
-
-	for (which = 0; which < LB_CONN_CHOICES; which++) {
-		struct lb_conn_head *h =
-			lb_conn_bucket(family, lb_conn_choose(family, hash, which));
-		__u64 first = LB_CONN_TAKEN << 32, used = 0;
-
-		if (!h)
-			break;
-#pragma unroll
-		for (i = 0; i < slots; i++) {
-			__u64 rank = lb_conn_rank(READ_ONCE(h->meta[i]), now);
-
-			used += lb_below(0, rank);
-			first = lb_conn_least(first, rank << 32 | which << 2 | i);
-		}
-		best = lb_conn_least(best, first + (used << 16));
-		if (!which && !(best >> 32))
-			break;
-	}
-	return best;
-}
-
-/* Claims the best slot for an entry of forward packet p's connection and fills it. hash: of the
- * flow by which it will be looked up. Returns its position, or LB_CONN_NONE. */
-static __always_inline int lb_conn_insert_family(const int family, const struct lb_packet *p,
-						 __u64 hash, __u32 ref, __u32 state, __u32 now)
-{
-	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	int try;
-
-	for (try = 0; try < 3; try++) {
-		__u64 place = lb_conn_place(family, hash, now), slot = place & 3;
-		__u32 bucket = lb_conn_choose(family, hash, place >> 2 & 3), meta;
-		struct lb_conn_head *h = lb_conn_bucket(family, bucket);
-
-		barrier_var(slot);
-		if (!h || slot >= slots)
-			return LB_CONN_NONE;
-		if (place >> 32 >= LB_CONN_TAKEN)
-			continue;
-		meta = READ_ONCE(h->meta[slot]);
-		if (lb_conn_rank(meta, now) > place >> 32 ||
-		    !lb_conn_claim(family, h, slot, meta, p, hash, ref, state, now))
-			continue;
-		if (place >> 32)
-			lb_conn_evicted(place >> 32);
-		return (int)(bucket << 2 | slot);
-	}
-	return LB_CONN_NONE;
-}
-
-__noinline int lb_conn_insert4(const struct lb_packet *p, __u64 hash, __u32 ref, __u32 state,
-			       __u32 now)
-{
-	return p ? lb_conn_insert_family(LB_V4, p, hash, ref, state, now) : LB_CONN_NONE;
-}
-
-__noinline int lb_conn_insert6(const struct lb_packet *p, __u64 hash, __u32 ref, __u32 state,
-			       __u32 now)
-{
-	return p ? lb_conn_insert_family(LB_V6, p, hash, ref, state, now) : LB_CONN_NONE;
-}
-
-static __always_inline int lb_conn_insert(const int family, const struct lb_packet *p, __u64 hash,
-					  __u32 ref, __u32 state, __u32 now)
-{
-	return family == LB_V4 ? lb_conn_insert4(p, hash, ref, state, now)
-			       : lb_conn_insert6(p, hash, ref, state, now);
 }
 
 #endif

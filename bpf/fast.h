@@ -20,17 +20,17 @@
 /* Cannot be settled here: the packet, untouched and uncounted, starts again on the slow way. */
 #define LB_AGAIN (-2)
 
-/* Is the entry alive in this tick already? A UDP flow that nobody answers (syslog, RTP) stays new:
- * only an answer would be news. */
+/* Was the entry touched lately? A UDP flow that nobody answers (syslog, RTP) stays new: only an
+ * answer would be news. */
 static __always_inline bool lb_conn_settled(const bool reverse, const bool udp, __u32 meta,
 					    __u32 now)
 {
-	__u32 at = LB_META(0, LB_META_STATE(meta), LB_META_TICK(meta));
+	__u32 age = (now - meta) & LB_META_TICK_MASK, state = LB_META_STATE(meta);
 
 	if (!udp)
-		return at == LB_META(0, LB_CONN_ESTABLISHED, now);
-	return at == LB_META(0, LB_CONN_UDP, now) ||
-	       (!reverse && at == LB_META(0, LB_CONN_UDP_NEW, now));
+		return state == LB_CONN_ESTABLISHED && age <= lb_fresh[LB_CONN_ESTABLISHED];
+	return (state == LB_CONN_UDP && age <= lb_fresh[LB_CONN_UDP]) ||
+	       (!reverse && state == LB_CONN_UDP_NEW && !age);
 }
 
 /* What is known of a packet: where it lies, and that its headers are within bounds. */
@@ -62,12 +62,14 @@ static __always_inline int lb_fast_emit_xdp(const int family, const bool reverse
 
 static __always_inline int lb_fast_emit(const int hook, const int family, const bool reverse,
 					const bool udp, void *ctx, const struct lb_fast *p,
-					const struct lb_rewrite *r, __u32 nexthop, __u32 backend)
+					const struct lb_rewrite *r, __u32 nexthop, __u32 backend,
+					__u32 now)
 {
 	struct lb_nexthop *nh = lb_nexthop_get(nexthop & (LB_NEXTHOPS - 1));
 
 	/* A GSO packet leaves in segments that fitted the sender's MTU. Id 0 has the MTU 0. */
-	if (unlikely(!nh || (p->segments == 1 && p->ip_len > nh->mtu)))
+	if (unlikely(!nh || (p->segments == 1 && p->ip_len > nh->mtu) ||
+		     (reverse && nh->tick != now)))
 		return LB_AGAIN;
 	if (hook == LB_HOOK_XDP)
 		return lb_fast_emit_xdp(family, reverse, udp, ctx, p, r, nh, backend);
@@ -89,18 +91,20 @@ static __always_inline int lb_fast_forward(const int hook, const int family, con
 	if (unlikely(nexthop >> LB_NEXTHOP_BITS != now))
 		return LB_AGAIN;
 	lb_rewrite_forward(family, &p->t, b, r);
-	return lb_fast_emit(hook, family, false, udp, ctx, p, r, nexthop, id);
+	return lb_fast_emit(hook, family, false, udp, ctx, p, r, nexthop, id, now);
 }
 
 static __always_inline int lb_fast_reverse(const int hook, const int family, const bool udp,
 					   void *ctx, const struct lb_fast *p,
 					   const struct lb_conn_found *e, struct lb_rewrite *r)
 {
-	if (unlikely(!lb_conn_settled(true, udp, e->meta, lb_now())))
+	__u32 now = lb_now();
+
+	if (unlikely(!lb_conn_settled(true, udp, e->meta, now)))
 		return LB_AGAIN;
 	lb_rewrite_reverse(family, &p->t, e, r);
-	return lb_fast_emit(hook, family, true, udp, ctx, p, r, LB_REF_AUX(e->ref),
-			    LB_REF_BACKEND(e->ref));
+	return lb_fast_emit(hook, family, true, udp, ctx, p, r, LB_REF_NEXTHOP(e->ref),
+			    LB_REF_BACKEND(e->ref), now);
 }
 
 static __always_inline int lb_fast_flow(const int hook, const int family, const bool udp, void *ctx,
@@ -111,7 +115,7 @@ static __always_inline int lb_fast_flow(const int hook, const int family, const 
 	const __u8 *ports = lb_ports_of(udp), *l4 = (const __u8 *)p->t.ports;
 	struct lb_conn_found e;
 	bool to, from;
-	__u64 hash;
+	int found;
 
 	if (unlikely(!ports))
 		return LB_AGAIN;
@@ -121,11 +125,17 @@ static __always_inline int lb_fast_flow(const int hook, const int family, const 
 		return lb_stop(hook, LB_REASON_NO_SERVICE);
 	if (!udp && (l4[13] & (LB_TCP_FIN | LB_TCP_SYN | LB_TCP_RST)))
 		return LB_AGAIN;
-	hash = lb_tuple_hash(family, &p->t, udp);
-	if (to && lb_conn_find(family, false, true, &p->t, udp, hash, 0, &e))
+	if (to && lb_conn_find(family, false, true, &p->t, udp,
+			       lb_tuple_hash(family, false, &p->t, udp), 0, &e) == LB_CONN_HIT)
 		return lb_fast_forward(hook, family, udp, ctx, p, &e, &r);
-	if (from && lb_conn_find(family, true, true, &p->t, udp, hash, 0, &e))
+	if (!from)
+		return LB_AGAIN;
+	found = lb_conn_find(family, true, true, &p->t, udp,
+			     lb_tuple_hash(family, true, &p->t, udp), 0, &e);
+	if (found == LB_CONN_HIT)
 		return lb_fast_reverse(hook, family, udp, ctx, p, &e, &r);
+	if (found == LB_CONN_MISS && !to)
+		return lb_stop(hook, LB_REASON_NO_SERVICE);
 	return LB_AGAIN;
 }
 

@@ -139,4 +139,8 @@ const volatile __u32 lb_timeouts[16] = {
 const volatile __u32 lb_test_clock = 0;
 __u32 lb_clock = 0;
 
+/* Ticks for which an entry counts as just touched, by state: not each of its packets shall write to
+ * it. At most LB_NEXTHOP_GRACE, and about a hundredth of its timeout. */
+const volatile __u32 lb_fresh[16] = {[LB_CONN_ESTABLISHED] = 8, [LB_CONN_UDP] = 2};
+
 #endif

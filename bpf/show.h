@@ -3,7 +3,7 @@
  * show.h - the connection table as text: `cat <bpffs>/meshlb/<instance>/connections`.
  *
  * An iterator over lb_conn4's buckets that prints for each one also the share of lb_conn6's that
- * has the same place in the table, so that one file shows both families. Forward entries only.
+ * has the same place in the table, so that one file shows both families.
  */
 #ifndef LB_SHOW_H
 #define LB_SHOW_H
@@ -59,8 +59,7 @@ static __always_inline void lb_show_entry(const int family, struct seq_file *seq
 	const char *proto = ref & LB_REF_UDP ? "udp" : "tcp";
 	struct lb_backend *b;
 
-	if (LB_META_STATE(meta) <= LB_CONN_BUSY || (ref & LB_REF_REVERSE) ||
-	    lb_conn_expired(meta, now))
+	if (LB_META_STATE(meta) <= LB_CONN_BUSY || lb_conn_expired(meta, now))
 		return;
 	b = lb_backend_get(LB_REF_BACKEND(ref));
 	if (!b)

@@ -103,8 +103,8 @@ static __always_inline int lb_slow(const int hook, const int family, void *ctx, 
 		ports = flags[lb_port(p->flow.dport)] & (LB_PORT_EXACT | LB_PORT_ANY);
 		from = flags[lb_port(p->flow.sport)] & LB_PORT_BACKEND;
 	}
-	to = ports && lb_find(p, &p->flow, false, now, &e);
-	from = !to && from && lb_find(p, &p->flow, true, now, &e);
+	to = ports && lb_find(p, false, now, &e);
+	from = !to && from && lb_find(p, true, now, &e);
 	if (!to && !from && !ports)
 		return lb_stop(hook, LB_REASON_NO_SERVICE);
 	if ((to || from) && p->ttl <= 1)

@@ -9,7 +9,7 @@
 #ifndef LB_ABI_H
 #define LB_ABI_H
 
-#define LB_ABI_VERSION 1
+#define LB_ABI_VERSION 2
 
 /* ---------------------------------------------------------------- numbers that never change */
 
@@ -81,7 +81,7 @@ static inline __attribute__((always_inline)) __u32 lb_slot(__u32 select, __u32 g
 
 /* ------------------------------------------------------------------------- maps */
 
-#define LB_SECRET_WORDS 12
+#define LB_SECRET_WORDS 10
 
 /* lb_config[0]: what is true of the instance as a whole. BPF reads only `generation`. */
 struct lb_config {
@@ -182,7 +182,7 @@ struct lb_backend {
 	__u8 family;
 	__u8 state;
 	__u32 service;
-	__u32 reuse;   /* how often the id was given away; connections hold its low bits */
+	__u32 reuse;   /* how often the id was given away; LB_REF_REUSE of it is in connections */
 	__u32 nexthop; /* BPF's cache: tick << LB_NEXTHOP_BITS | next hop's id, 0: unknown */
 };
 
@@ -197,7 +197,7 @@ enum lb_evicted { LB_EVICT_HALF_OPEN, LB_EVICT_CLOSING, LB_EVICT_OLDEST, LB_EVIC
  * another next hop only when nobody has confirmed it for LB_NEXTHOP_GRACE ticks. */
 #define LB_NEXTHOP_BITS  10
 #define LB_NEXTHOPS      (1 << LB_NEXTHOP_BITS)
-#define LB_NEXTHOP_GRACE 4
+#define LB_NEXTHOP_GRACE 8
 struct lb_nexthop {
 	__u32 ifindex;
 	__u16 mtu;
@@ -208,7 +208,7 @@ struct lb_nexthop {
 	struct lb_addr gateway; /* the neighbour: a gateway or the target itself */
 	__u32 pad;
 	__u32 tick; /* last confirmed by a route lookup */
-} __attribute__((aligned(8)));
+} __attribute__((aligned(64)));
 
 /* lb_ifaces: by ifindex. */
 #define LB_IFACE_XMIT     1 /* XDP_REDIRECT into it works (driver's NDO_XMIT) */
@@ -225,14 +225,15 @@ struct lb_iface {
 };
 
 /*
- * The connection table: lb_conn4 and lb_conn6, ARRAYs of buckets, mmap()able. A connection has a
- * forward entry (client to service) and a reverse one (backend to client) with the same tuple;
- * each lies in one of LB_CONN_CHOICES buckets that a secret hash of the flow on the wire names.
+ * The connection table: lb_conn4 and lb_conn6, ARRAYs of buckets, mmap()able. One entry stands for
+ * both directions of a connection. It lies in one of LB_CONN_CHOICES buckets that a secret hash of
+ * the client's address and port names: a packet from the client has these as its source, one from
+ * the backend as its destination (as in IPVS, ip_vs_conn.c).
  *
- * meta is version:8 | state:4 | tick:20 and is the only word that changes while an entry stands;
- * it is changed by compare-and-exchange alone. ref is proto:1 | direction:1 | aux:10 | backend:20,
- * aux being the low bits of lb_backend.reuse in a forward entry and the client's next hop in a
- * reverse one. tags: byte i is lb_conn_tag() of the flow in slot i. See bpf/conn.h.
+ * meta is version:8 | state:4 | tick:20 and is the only word that changes while an entry stands
+ * (but for ref's nexthop); it is changed by compare-and-exchange alone. ref is udp:1 | reuse:3 |
+ * nexthop:10 | backend:18: reuse are the low bits of lb_backend.reuse, nexthop is the client's.
+ * Byte i of tags is lb_conn_tag() of the client in slot i. See bpf/conn.h.
  */
 enum lb_conn_state {
 	LB_CONN_FREE = 0,        /* never used since the table was made */
@@ -258,12 +259,16 @@ enum lb_conn_state {
 #define LB_META(version, state, tick)                                                              \
 	((__u32)(version) << 24 | (__u32)(state) << LB_META_TICK_BITS | ((tick)&LB_META_TICK_MASK))
 
-#define LB_REF_BACKEND_BITS 20
-#define LB_REF_AUX_BITS     10
-#define LB_REF_BACKEND(r)   ((r) & ((1u << LB_REF_BACKEND_BITS) - 1))
-#define LB_REF_AUX(r)       (((r) >> LB_REF_BACKEND_BITS) & ((1u << LB_REF_AUX_BITS) - 1))
-#define LB_REF_REVERSE      (1u << 30)
-#define LB_REF_UDP          (1u << 31)
+#define LB_REF_BACKEND_BITS  18
+#define LB_REF_NEXTHOP_SHIFT LB_REF_BACKEND_BITS
+#define LB_REF_NEXTHOP_MASK  ((LB_NEXTHOPS - 1u) << LB_REF_NEXTHOP_SHIFT)
+#define LB_REF_REUSE_SHIFT   (LB_REF_NEXTHOP_SHIFT + LB_NEXTHOP_BITS)
+#define LB_REF_REUSE_MASK    (7u << LB_REF_REUSE_SHIFT)
+#define LB_REF_UDP           (1u << 31)
+#define LB_REF_BACKEND(r)    ((r) & ((1u << LB_REF_BACKEND_BITS) - 1))
+#define LB_REF_NEXTHOP(r)    (((r)&LB_REF_NEXTHOP_MASK) >> LB_REF_NEXTHOP_SHIFT)
+/* lb_backend.reuse as ref has it. */
+#define LB_REF_REUSE(reuse) ((__u32)(reuse) << LB_REF_REUSE_SHIFT & LB_REF_REUSE_MASK)
 #define LB_BACKENDS_MAX     ((1u << LB_REF_BACKEND_BITS) - 1)
 
 union lb_conn_key {
@@ -282,13 +287,20 @@ union lb_conn_key {
 
 /* What the buckets of both families begin with. */
 struct lb_conn_head {
-	__u8 tag[4];
+	__u32 tags;
 	__u32 meta[];
 };
 
+/* `away`: entries that have this bucket as their home and lie elsewhere (dead ones, whose slots
+ * were not used again, too); in lb_conn4_bucket it is the last byte of tags. */
 #define LB_CONN4_SLOTS 3
 struct lb_conn4_bucket {
-	__u8 tag[4];
+	union {
+		__u32 tags;
+		struct {
+			__u8 tag[LB_CONN4_SLOTS], away;
+		};
+	};
 	__u32 meta[LB_CONN4_SLOTS];
 	union lb_conn_key key[LB_CONN4_SLOTS];
 	struct {
@@ -298,49 +310,54 @@ struct lb_conn4_bucket {
 
 #define LB_CONN6_SLOTS 4
 struct lb_conn6_bucket {
-	__u8 tag[4];
+	union {
+		__u32 tags;
+		__u8 tag[LB_CONN6_SLOTS];
+	};
 	__u32 meta[LB_CONN6_SLOTS];
-	union lb_conn_key key[LB_CONN6_SLOTS] __attribute__((aligned(32)));
+	__u32 away;
+	__u32 pad[2];
+	union lb_conn_key key[LB_CONN6_SLOTS];
 	struct {
 		__be32 client[4], service[4];
 	} addr[LB_CONN6_SLOTS];
 } __attribute__((aligned(64)));
 
-/* Buckets for a limit of connections, an even number: 1.125 of 64 bytes each for IPv4 (72 bytes a
- * connection, the slots 59 % full at the limit), 0.84 of 192 bytes for IPv6 (162 bytes, 59 %). */
-#define LB_CONN4_BUCKETS(limit) (((__u64)(limit)*9 + 15) / 16 * 2)
-#define LB_CONN6_BUCKETS(limit) (((__u64)(limit)*27 + 63) / 64 * 2)
+/* Buckets for a limit of connections, an even number: 0.75 of 64 bytes each for IPv4 (48 bytes a
+ * connection), 0.5625 of 192 bytes for IPv6 (108 bytes); 44 % of the slots are used at the limit.
+ */
+#define LB_CONN4_BUCKETS(limit) (((__u64)(limit)*3 + 7) / 8 * 2)
+#define LB_CONN6_BUCKETS(limit) (((__u64)(limit)*9 + 31) / 32 * 2)
 
 /*
  * Vector multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", 2.3), pairwise for
- * IPv6 (2.5), of a flow on the wire. The multipliers (lb_config.secret) are secret: nobody without
- * them makes flows collide on purpose. saddr, daddr: one word for IPv4, four for IPv6; ports: the
- * first word of the TCP or UDP header.
+ * IPv6 (2.5), of a client's address (one word for IPv4, four for IPv6) and port, and once more of
+ * the result, which ends the regularity of ports that count up. The multipliers
+ * (lb_config.secret) are secret: nobody without them makes clients collide on purpose.
  */
 static inline __attribute__((always_inline)) __u64 lb_conn_hash(int family, const volatile __u64 *k,
-								const __be32 *saddr,
-								const __be32 *daddr, __u32 ports,
+								const __be32 *client, __be16 port,
 								int udp)
 {
-	__u64 h = k[1] * ports + (udp ? k[4] : k[0]);
+	__u64 h = k[1] * port + (udp ? k[4] : k[0]);
 
 	if (family == LB_V4)
-		return h + k[2] * saddr[0] + k[3] * daddr[0];
-	h += (k[2] + saddr[0]) * (k[3] + saddr[1]);
-	h += (k[5] + saddr[2]) * (k[6] + saddr[3]);
-	h += (k[7] + daddr[0]) * (k[8] + daddr[1]);
-	return h + (k[9] + daddr[2]) * (k[10] + daddr[3]);
+		h += k[2] * client[0];
+	else
+		h += (k[2] + client[0]) * (k[3] + client[1]) +
+		     (k[5] + client[2]) * (k[6] + client[3]);
+	return (h ^ h >> 32) * (k[7] | 1);
 }
 
-/* The buckets in which a flow may lie, the first one its home. Two and two are neighbours: the
- * CPU often fetches such lines together. */
+/* The buckets in which a client's connections may lie, the first one their home. Two and two are
+ * neighbours: the CPU often fetches such lines together. */
 #define LB_CONN_CHOICES 4
 static inline __attribute__((always_inline)) __u32 lb_conn_choice(__u64 hash, int which,
 								  const volatile __u64 *k,
 								  __u32 buckets)
 {
 	if (which >= 2)
-		hash = (hash ^ hash >> 31) * (k[11] | 1);
+		hash = (hash ^ hash >> 31) * (k[8] | 1);
 	return ((hash >> 32) * buckets >> 32) ^ (which & 1);
 }
 

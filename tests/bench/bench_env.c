@@ -390,8 +390,7 @@ uint32_t bench_table_list(const struct bench_env *e, enum lb_family family,
 		const struct lb_backend *b = &e->backends[LB_REF_BACKEND(key.ref)];
 		uint32_t state = LB_META_STATE(meta);
 
-		if (state <= LB_CONN_BUSY || (key.ref & LB_REF_REVERSE) ||
-		    (established && state != LB_CONN_ESTABLISHED))
+		if (state <= LB_CONN_BUSY || (established && state != LB_CONN_ESTABLISHED))
 			continue;
 		forward[n] = t;
 		reverse[n] = (struct bench_tuple){.sport = b->port, .dport = t.sport};

@@ -4,10 +4,10 @@
  * two threads, and single operations for its model.
  *
  * Everything about a flow follows from its number, so whoever finds an entry can tell whether all
- * of it belongs together. All backends of a family have one address: a reverse entry with another
- * flow's backend or service does match, and is seen to be torn.
+ * of it belongs together. All backends of a family have one address: looked up by an answer, an
+ * entry with another flow's backend or service does match, and is seen to be torn.
  */
-#include "../../bpf/conn.h"
+#include "../../bpf/place.h"
 #include "conn_stress.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -47,107 +47,97 @@ static __always_inline void flow_make(struct lb_packet *p, __u32 family, __u32 n
 	p->flow.dport = mix(n ^ 0x9047);
 }
 
-/* The flow of the backend's answers. */
-static __always_inline void flow_answer(const struct lb_packet *p, __u32 n, struct lb_flow *f)
+/* Turns a packet of the client into one of the backend's answers to it. */
+static __always_inline void flow_turn(struct lb_packet *p, __u32 n)
 {
 	struct lb_backend *b = lb_backend_get(flow_backend(p->family, n));
 	int i;
 
-	__builtin_memset(f, 0, sizeof(*f));
 	if (!b)
 		return;
-	if (p->family == LB_V4) {
-		f->saddr[0] = lb_addr_word(&b->addr, 3);
-		f->daddr[0] = p->flow.saddr[0];
-	} else {
 #pragma unroll
-		for (i = 0; i < 4; i++)
-			f->saddr[i] = lb_addr_word(&b->addr, i);
-		__builtin_memcpy(f->daddr, p->flow.saddr, 16);
+	for (i = 0; i < 4; i++) {
+		p->flow.daddr[i] = p->flow.saddr[i];
+		p->flow.saddr[i] = lb_addr_word(&b->addr, p->family == LB_V4 ? 3 : i);
 	}
-	f->sport = b->port;
-	f->dport = p->flow.sport;
+	p->flow.dport = p->flow.sport;
+	p->flow.sport = b->port;
 }
 
-static __always_inline __u64 flow_hash(const struct lb_packet *p, const struct lb_flow *f)
+static __always_inline __u64 flow_hash(const struct lb_packet *p, bool reverse)
 {
-	struct lb_tuple t = lb_tuple_of(f);
+	struct lb_tuple t = lb_tuple_of(&p->flow);
 
-	return p->family == LB_V4 ? lb_tuple_hash(LB_V4, &t, p->udp)
-				  : lb_tuple_hash(LB_V6, &t, p->udp);
+	if (p->family == LB_V4)
+		return reverse ? lb_tuple_hash(LB_V4, true, &t, p->udp)
+			       : lb_tuple_hash(LB_V4, false, &t, p->udp);
+	return reverse ? lb_tuple_hash(LB_V6, true, &t, p->udp)
+		       : lb_tuple_hash(LB_V6, false, &t, p->udp);
 }
+
+#define FLOW_FIND(family, reverse, fast)                                                           \
+	lb_conn_find(family, reverse, fast, &t, p.udp, hash, now, e)
 
 __noinline int flow_find(__u32 family, __u32 n, __u32 reverse, struct lb_conn_found *e)
 {
 	__u32 now = lb_now();
 	struct lb_packet p;
 	struct lb_tuple t;
-	struct lb_flow f;
 	__u64 hash;
 
 	if (!e)
 		return 0;
 	flow_make(&p, family, n);
 	if (reverse)
-		flow_answer(&p, n, &f);
-	else
-		f = p.flow;
-	t = lb_tuple_of(&f);
-	hash = flow_hash(&p, &f);
+		flow_turn(&p, n);
+	t = lb_tuple_of(&p.flow);
+	hash = flow_hash(&p, reverse);
 	if (p.family == LB_V4)
-		return reverse ? lb_conn_find(LB_V4, true, false, &t, p.udp, hash, now, e)
-			       : lb_conn_find(LB_V4, false, false, &t, p.udp, hash, now, e);
-	return reverse ? lb_conn_find(LB_V6, true, false, &t, p.udp, hash, now, e)
-		       : lb_conn_find(LB_V6, false, false, &t, p.udp, hash, now, e);
+		return reverse ? FLOW_FIND(LB_V4, true, false) : FLOW_FIND(LB_V4, false, false);
+	return reverse ? FLOW_FIND(LB_V6, true, false) : FLOW_FIND(LB_V6, false, false);
 }
 
-/* As the hit path looks: it may miss an entry, but finds none that is not there. */
+/* As the hit path looks: it may not know, but finds none that is not there. */
 __noinline int flow_find_fast(__u32 family, __u32 n, __u32 reverse, struct lb_conn_found *e)
 {
 	__u32 now = lb_now();
 	struct lb_packet p;
 	struct lb_tuple t;
-	struct lb_flow f;
 	__u64 hash;
-	bool found;
+	int found;
 
 	if (!e)
 		return 0;
 	flow_make(&p, family, n);
 	if (reverse)
-		flow_answer(&p, n, &f);
-	else
-		f = p.flow;
-	t = lb_tuple_of(&f);
-	hash = flow_hash(&p, &f);
+		flow_turn(&p, n);
+	t = lb_tuple_of(&p.flow);
+	hash = flow_hash(&p, reverse);
 	if (p.family == LB_V4)
-		found = reverse ? lb_conn_find(LB_V4, true, true, &t, p.udp, hash, now, e)
-				: lb_conn_find(LB_V4, false, true, &t, p.udp, hash, now, e);
+		found = reverse ? FLOW_FIND(LB_V4, true, true) : FLOW_FIND(LB_V4, false, true);
 	else
-		found = reverse ? lb_conn_find(LB_V6, true, true, &t, p.udp, hash, now, e)
-				: lb_conn_find(LB_V6, false, true, &t, p.udp, hash, now, e);
+		found = reverse ? FLOW_FIND(LB_V6, true, true) : FLOW_FIND(LB_V6, false, true);
+	if (found != LB_CONN_HIT)
+		return found;
 	/* Its caller looks at meta. */
-	return found && LB_META_STATE(e->meta) > LB_CONN_BUSY && !lb_conn_expired(e->meta, now);
+	if (LB_META_STATE(e->meta) <= LB_CONN_BUSY || lb_conn_expired(e->meta, now))
+		return LB_CONN_UNSURE;
+	return LB_CONN_HIT;
 }
 
-__noinline int flow_insert(__u32 family, __u32 n, __u32 reverse, __u32 state)
+__noinline int flow_insert(__u32 family, __u32 n, __u32 state, struct lb_conn_found *e)
 {
 	struct lb_packet p;
-	struct lb_flow f;
 	__u64 hash;
 	__u32 ref;
 
+	if (!e)
+		return 0;
 	flow_make(&p, family, n);
 	ref = flow_backend(family, n) | (p.udp ? LB_REF_UDP : 0);
-	if (reverse) {
-		ref |= LB_REF_REVERSE;
-		flow_answer(&p, n, &f);
-		hash = flow_hash(&p, &f);
-	} else {
-		hash = flow_hash(&p, &p.flow);
-	}
-	return p.family == LB_V4 ? lb_conn_insert(LB_V4, &p, hash, ref, state, lb_now())
-				 : lb_conn_insert(LB_V6, &p, hash, ref, state, lb_now());
+	hash = flow_hash(&p, false);
+	return p.family == LB_V4 ? lb_conn_insert(LB_V4, &p, hash, ref, state, lb_now(), e)
+				 : lb_conn_insert(LB_V6, &p, hash, ref, state, lb_now(), e);
 }
 
 /* Is all of the entry that flow n found its own? */
@@ -177,23 +167,16 @@ static __always_inline __u32 flow_bucket(__u32 family, __u64 hash, int which)
 	return family & 1 ? lb_conn_choose(LB_V6, hash, which) : lb_conn_choose(LB_V4, hash, which);
 }
 
-/* Two pairs of neighbours. */
-static __always_inline bool hash_spreads(__u32 family, __u64 hash)
-{
-	return flow_bucket(family, hash, 0) >> 1 != flow_bucket(family, hash, 2) >> 1;
-}
-
-/* Has flow n as many slots to lie in as a flow can have, in both directions? So many that those of
- * established connections never fill them all, see STRESS_HELD. */
+/* Has flow n as many slots to lie in as a flow can have (two pairs of neighbours)? So many that
+ * those of established connections never fill them all, see STRESS_HELD. */
 __noinline int flow_spreads(__u32 family, __u32 n)
 {
 	struct lb_packet p;
-	struct lb_flow f;
+	__u64 hash;
 
 	flow_make(&p, family, n);
-	flow_answer(&p, n, &f);
-	return hash_spreads(family, flow_hash(&p, &p.flow)) &&
-	       hash_spreads(family, flow_hash(&p, &f));
+	hash = flow_hash(&p, false);
+	return flow_bucket(family, hash, 0) >> 1 != flow_bucket(family, hash, 2) >> 1;
 }
 
 /* ------------------------------------------------------------------------- two threads */
@@ -215,7 +198,7 @@ static __always_inline int stress_find(struct stress_thread *t, __u32 family, __
 	int found;
 
 	t->ops += 2;
-	if (flow_find_fast(family, n, reverse, e)) {
+	if (flow_find_fast(family, n, reverse, e) == LB_CONN_HIT) {
 		t->fast_hits++;
 		if (!flow_whole(family, n, reverse, e))
 			t->torn++;
@@ -232,26 +215,21 @@ static __always_inline int stress_find(struct stress_thread *t, __u32 family, __
 static __always_inline void stress_insert(struct stress_thread *t, __u32 family, __u32 n,
 					  __u32 state)
 {
-	int reverse;
+	struct lb_conn_found e = {};
 
-	for (reverse = 1; reverse >= 0; reverse--) {
-		t->ops++;
-		t->inserts++;
-		if (flow_insert(family, n, reverse, state) == LB_CONN_NONE)
-			t->refused++;
-	}
+	t->ops++;
+	t->inserts++;
+	if (!flow_insert(family, n, state, &e))
+		t->refused++;
 }
 
 static __always_inline void stress_remove(struct stress_thread *t, __u32 family, __u32 n)
 {
 	struct lb_conn_found e = {};
-	int reverse;
 
-	for (reverse = 1; reverse >= 0; reverse--) {
-		if (stress_find(t, family, n, reverse, &e)) {
-			t->ops++;
-			lb_conn_remove(family, e.pos, e.meta);
-		}
+	if (stress_find(t, family, n, n >> 3 & 1, &e)) {
+		t->ops++;
+		lb_conn_remove(family, e.pos, e.meta);
 	}
 }
 
@@ -263,9 +241,7 @@ static __always_inline void stress_noise(struct stress_thread *t, __u32 family, 
 
 	if (!flow_spreads(family, n))
 		return;
-	if (r >> 20 & 1)
-		stress_find(t, family, n, 1, &e);
-	if (!stress_find(t, family, n, 0, &e)) {
+	if (!stress_find(t, family, n, r >> 20 & 1, &e)) {
 		stress_insert(t, family, n, n & 1 ? LB_CONN_UDP_NEW : LB_CONN_SYN_SENT);
 	} else if ((r >> 21 & 7) == 0) {
 		stress_remove(t, family, n);
@@ -275,30 +251,26 @@ static __always_inline void stress_noise(struct stress_thread *t, __u32 family, 
 	}
 }
 
-/* Opens a connection of this thread's own; true once both entries are established. */
+/* Opens a connection of this thread's own; true once it is established. */
 static __always_inline bool stress_open(struct stress_thread *t, __u32 family, __u32 n)
 {
 	struct lb_conn_found e = {};
-	__u32 done = 0;
-	int reverse;
 
 	stress_insert(t, family, n, LB_CONN_SYN_RECV);
-	for (reverse = 1; reverse >= 0; reverse--) {
-		if (stress_find(t, family, n, reverse, &e)) {
-			t->ops++;
-			done += lb_conn_set(family, e.pos, e.meta, LB_CONN_ESTABLISHED, lb_now());
-		}
-	}
-	if (done != 2)
-		stress_remove(t, family, n);
-	return done == 2;
+	if (!stress_find(t, family, n, 1, &e))
+		return false;
+	t->ops++;
+	if (lb_conn_set(family, e.pos, e.meta, LB_CONN_ESTABLISHED, lb_now()) == e.meta)
+		return true;
+	stress_remove(t, family, n);
+	return false;
 }
 
 /* An established connection must be there, whatever the other thread does. */
 static __always_inline bool stress_use(struct stress_thread *t, __u32 family, __u32 n, __u32 r)
 {
+	__u32 nexthop = r >> 8 & (LB_NEXTHOPS - 1);
 	struct lb_conn_found e = {};
-	__u32 aux = r >> 8 & ((1 << LB_REF_AUX_BITS) - 1);
 	int reverse;
 
 	for (reverse = 1; reverse >= 0; reverse--) {
@@ -309,15 +281,15 @@ static __always_inline bool stress_use(struct stress_thread *t, __u32 family, __
 		}
 		t->ops++;
 		if ((r & 7) == 0 &&
-		    !lb_conn_set(family, e.pos, e.meta, LB_CONN_ESTABLISHED, lb_now())) {
+		    lb_conn_set(family, e.pos, e.meta, LB_CONN_ESTABLISHED, lb_now()) != e.meta) {
 			t->lost++;
 			return false;
 		}
-		if (reverse && (r & 7) == 1) {
+		if ((r & 7) == 1) {
 			t->ops++;
-			lb_conn_set_aux(family, e.pos, e.meta, e.ref, aux);
-			if (!stress_find(t, family, n, 1, &e) || LB_REF_AUX(e.ref) != aux)
-				t->wrong_aux++;
+			lb_conn_set_nexthop(family, e.pos, e.meta, e.ref, nexthop);
+			if (!stress_find(t, family, n, 1, &e) || LB_REF_NEXTHOP(e.ref) != nexthop)
+				t->wrong_nexthop++;
 		}
 	}
 	return true;
@@ -376,14 +348,12 @@ int conn_one(struct __sk_buff *skb)
 {
 	struct lb_conn_found e = {};
 	struct lb_packet p;
-	struct lb_flow f;
 	__u64 hash;
 	int which;
 
 	(void)skb;
 	flow_make(&p, conn_op.family, conn_op.flow);
-	flow_answer(&p, conn_op.flow, &f);
-	hash = conn_op.reverse ? flow_hash(&p, &f) : flow_hash(&p, &p.flow);
+	hash = flow_hash(&p, false);
 	for (which = 0; which < LB_CONN_CHOICES; which++)
 		conn_op.bucket[which] = flow_bucket(conn_op.family, hash, which);
 	conn_op.buckets = LB_CONN_CHOICES;
@@ -401,12 +371,13 @@ int conn_one(struct __sk_buff *skb)
 		conn_op.whole = flow_whole(conn_op.family, conn_op.flow, conn_op.reverse, &e);
 		break;
 	case CONN_INSERT:
-		conn_op.result =
-			flow_insert(conn_op.family, conn_op.flow, conn_op.reverse, conn_op.state);
+		conn_op.result = flow_insert(conn_op.family, conn_op.flow, conn_op.state, &e);
+		conn_op.pos = e.pos;
+		conn_op.meta = e.meta;
 		break;
 	case CONN_SET:
 		conn_op.result = lb_conn_set(conn_op.family, conn_op.pos, conn_op.meta,
-					     conn_op.state, lb_now());
+					     conn_op.state, lb_now()) == conn_op.meta;
 		break;
 	case CONN_REMOVE:
 		conn_op.result = lb_conn_remove(conn_op.family, conn_op.pos, conn_op.meta);

@@ -227,16 +227,14 @@ struct entry {
 static void note_entry(const struct entry *e, size_t n, uint8_t proto, const struct pkt_end *client,
 		       const struct pkt_end *service, struct run_entries *out)
 {
-	int reverse = !!(e->key.ref & LB_REF_REVERSE);
-
 	if (LB_META_STATE(e->meta) <= LB_CONN_BUSY || e->key.cport != htons(client->port) ||
 	    e->key.sport != htons(service->port) ||
 	    !!(e->key.ref & LB_REF_UDP) != (proto == PKT_UDP) ||
 	    memcmp(e->client, client->addr.b, n) || memcmp(e->service, service->addr.b, n))
 		return;
-	out->n[reverse]++;
-	out->state[reverse] = LB_META_STATE(e->meta);
-	out->backend[reverse] = LB_REF_BACKEND(e->key.ref);
+	out->n++;
+	out->state = LB_META_STATE(e->meta);
+	out->backend = LB_REF_BACKEND(e->key.ref);
 }
 
 void run_entries(struct run *r, uint8_t proto, const struct pkt_end *client,

@@ -88,12 +88,12 @@ int flow_establish(struct flow *f)
 	return rc;
 }
 
-int flow_state(const struct flow *f, int reverse)
+int flow_state(const struct flow *f)
 {
 	struct pkt_end client = pkt_end(f->client, f->cport);
 	struct pkt_end service = pkt_end(f->service, f->sport);
 	struct run_entries e;
 
 	run_entries(f->run, f->proto, &client, &service, &e);
-	return e.n[reverse] == 1 ? e.state[reverse] : -1;
+	return e.n == 1 ? e.state : -1;
 }

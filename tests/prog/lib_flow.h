@@ -26,7 +26,7 @@ int flow_answer(struct flow *f, uint8_t flags);
 /* A TCP handshake, or a datagram and its answer. RUN_FORWARDED, or the first that was not. */
 int flow_establish(struct flow *f);
 
-/* State of its forward (0) or reverse (1) entry; -1: none or several. */
-int flow_state(const struct flow *f, int reverse);
+/* Its state in the table; -1: it has no entry, or several. */
+int flow_state(const struct flow *f);
 
 #endif

@@ -75,11 +75,11 @@ void run_put_listen(struct run *r, const struct run_listen *l, uint32_t service,
 void run_remove_listen(struct run *r, const struct run_listen *l, uint32_t generation);
 uint32_t run_backend_id(struct run *r, uint32_t service, const struct pkt_end *at); /* 0: none */
 
-/* Connection entries in the table for this tuple: number, and one's state (forward, reverse). */
+/* Connection entries in the table for this tuple: number, and one's state. */
 struct run_entries {
-	unsigned int n[2];
-	int state[2];
-	uint32_t backend[2];
+	unsigned int n;
+	int state;
+	uint32_t backend;
 };
 void run_entries(struct run *r, uint8_t proto, const struct pkt_end *client,
 		 const struct pkt_end *service, struct run_entries *e);

@@ -124,9 +124,9 @@ static void test_same(void **state)
 		 "limits: {connections: 1000000, connections6: 5000}"},
 		{"limits: {connections: 1024, services: 1, backends: 1, ring-slots: 1024}",
 		 "limits: {ring-slots: 1024, backends: 1, services: 1, connections: 1024}"},
-		{"limits: {connections: 500000000, services: 1000000, backends: 1048575, "
+		{"limits: {connections: 500000000, services: 1000000, backends: 262143, "
 		 "ring-slots: 1073741824}",
-		 "limits: {connections: '500000000', services: 1000000, backends: 1048575, "
+		 "limits: {connections: '500000000', services: 1000000, backends: 262143, "
 		 "ring-slots: 1073741824}"},
 		/* Defaults hold whether they come before or after. */
 		{"services: [{name: a, listen: '*:1'}]\ndefaults: {scheduler: sh, maglev-size: 7}",

@@ -149,7 +149,7 @@ static const struct wrong wrong_values[] = {
 	{"limits: {services: 1000001}", "t:1: limits.services: \"1000001\": out of range: "
 					"write a number from 1 to 1000000"},
 	{"limits: {backends: 1048576}", "t:1: limits.backends: \"1048576\": out of range: "
-					"write a number from 1 to 1048575"},
+					"write a number from 1 to 262143"},
 	{"limits: {ring-slots: 1073741825}",
 	 "t:1: limits.ring-slots: \"1073741825\": out of range: write a number from 1024 "
 	 "to 1073741824"},

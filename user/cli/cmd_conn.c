@@ -58,23 +58,21 @@ static void print_row(void *arg, const struct lb_conn *c)
 	struct listing *l = arg;
 
 	l->n++;
-	printf("%-5s  %-21s  %-21s  %-21s  %-11s  %-8s  %s%s\n", lb_proto_name(c->proto),
+	printf("%-5s  %-21s  %-21s  %-21s  %-11s  %-8s  %s\n", lb_proto_name(c->proto),
 	       lb_endpoint_str(client, &c->client), lb_endpoint_str(service, &c->service),
 	       lb_endpoint_str(backend, &c->backend), lb_conn_state_name(c->state),
-	       lb_duration_str(age, c->age), service_name(l, c->service_id),
-	       c->half ? " (one direction)" : "");
+	       lb_duration_str(age, c->age), service_name(l, c->service_id));
 }
 
 /* One a line, as they come: a list of millions is not held in memory. */
 static void print_json_row(void *arg, const struct lb_conn *c)
 {
 	struct listing *l = arg;
-	json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:s, s:I, s:s, s:b}", "protocol",
+	json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:s, s:I, s:s}", "protocol",
 			      lb_proto_name(c->proto), "client", lb_json_endpoint(&c->client),
 			      "address", lb_json_endpoint(&c->service), "backend",
 			      lb_json_endpoint(&c->backend), "state", lb_conn_state_name(c->state),
-			      "idle", (json_int_t)c->age, "service", service_name(l, c->service_id),
-			      "one_direction", c->half);
+			      "idle", (json_int_t)c->age, "service", service_name(l, c->service_id));
 
 	fputs(l->n++ ? ",\n    " : "\n    ", stdout);
 	json_dumpf(o, stdout, JSON_COMPACT);

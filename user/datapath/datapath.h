@@ -57,12 +57,11 @@ struct lb_dp_stats {
 	size_t n_services, n_backends;
 };
 
-/* One connection, both directions joined where both entries stand. */
+/* One connection. */
 struct lb_conn {
 	struct lb_endpoint client, service, backend;
 	uint8_t proto, state;
-	bool half;    /* only one of the two entries stands */
-	uint32_t age; /* seconds since its last packet, as coarse as a tick */
+	uint32_t age; /* seconds since its last packet; some too many while it is in use */
 	uint32_t backend_id, service_id;
 };
 

@@ -23,7 +23,7 @@ struct table {
 /* A copy of one entry. IPv4 addresses are in word 0. */
 struct entry {
 	__u32 *at; /* its meta in the table */
-	__u32 meta, ref, bucket;
+	__u32 meta, ref;
 	__be16 cport, sport;
 	__be32 client[4], service[4];
 };
@@ -103,8 +103,7 @@ static bool entry_read(const struct table *t, __u32 bucket, int slot, struct ent
 	if (!is_live(t, meta))
 		return false;
 	key = key_read(t, bucket, slot);
-	*e = (struct entry){
-		.at = at, .bucket = bucket, .ref = key.ref, .cport = key.cport, .sport = key.sport};
+	*e = (struct entry){.at = at, .ref = key.ref, .cport = key.cport, .sport = key.sport};
 	addresses_copy(t, bucket, slot, e);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	e->meta = __atomic_load_n(at, __ATOMIC_RELAXED);
@@ -117,63 +116,13 @@ static const struct lb_backend *entry_backend(const struct table *t, const struc
 	return &t->dp->backends[LB_REF_BACKEND(e->ref)];
 }
 
-/* The buckets where the entry may lie as a reverse or a forward one. */
-static void entry_buckets(const struct table *t, const struct entry *e, bool reverse,
-			  __u32 buckets[LB_CONN_CHOICES])
-{
-	const struct lb_backend *b = entry_backend(t, e);
-	const __u64 *secret = t->dp->config->secret;
-	const __be16 forward[2] = {e->cport, e->sport}, back[2] = {b->port, e->cport};
-	bool udp = e->ref & LB_REF_UDP;
-	__be32 from[4];
-	__u32 ports;
-	__u64 hash;
-
-	memcpy(from, b->addr.b, sizeof(from));
-	memcpy(&ports, reverse ? back : forward, sizeof(ports));
-	if (!reverse)
-		hash = lb_conn_hash(t->family, secret, e->client, e->service, ports, udp);
-	else
-		hash = lb_conn_hash(t->family, secret, t->family == LB_V4 ? &from[3] : from,
-				    e->client, ports, udp);
-	for (int which = 0; which < LB_CONN_CHOICES; which++)
-		buckets[which] = lb_conn_choice(hash, which, secret, t->n);
-}
-
 /* An id may have been given to another backend since the entry was made. */
 static bool entry_is_stale(const struct table *t, const struct entry *e)
 {
 	const struct lb_backend *b = entry_backend(t, e);
-	__u32 buckets[LB_CONN_CHOICES];
 
-	if (b->state == LB_BACKEND_FREE || b->family != t->family)
-		return true;
-	if (!(e->ref & LB_REF_REVERSE))
-		return LB_REF_AUX(e->ref) != (b->reuse & ((1u << LB_REF_AUX_BITS) - 1));
-	entry_buckets(t, e, true, buckets);
-	for (int i = 0; i < LB_CONN_CHOICES; i++)
-		if (e->bucket == buckets[i])
-			return false;
-	return true;
-}
-
-/* The entry of the same connection's other direction. */
-static bool partner_find(const struct table *t, const struct entry *e, struct entry *partner)
-{
-	const __u32 aux = ((1u << LB_REF_AUX_BITS) - 1) << LB_REF_BACKEND_BITS;
-	__u32 buckets[LB_CONN_CHOICES];
-
-	entry_buckets(t, e, !(e->ref & LB_REF_REVERSE), buckets);
-	for (int which = 0; which < LB_CONN_CHOICES; which++)
-		for (int slot = 0; slot < t->slots; slot++)
-			if (entry_read(t, buckets[which], slot, partner) &&
-			    ((partner->ref ^ e->ref) & ~aux) == LB_REF_REVERSE &&
-			    partner->cport == e->cport && partner->sport == e->sport &&
-			    !memcmp(partner->client, e->client, sizeof(e->client)) &&
-			    !memcmp(partner->service, e->service, sizeof(e->service)) &&
-			    !entry_is_stale(t, partner))
-				return true;
-	return false;
+	return b->state == LB_BACKEND_FREE || b->family != t->family ||
+	       LB_REF_REUSE(b->reuse) != (e->ref & LB_REF_REUSE_MASK);
 }
 
 static void endpoint_make(enum lb_family family, const __be32 *addr, __be16 port,
@@ -188,19 +137,15 @@ static void endpoint_make(enum lb_family family, const __be32 *addr, __be16 port
 	memcpy(&at->addr.b[12], addr, sizeof(*addr));
 }
 
-static void conn_make(const struct table *t, const struct entry *e, const struct entry *partner,
-		      struct lb_conn *c)
+static void conn_make(const struct table *t, const struct entry *e, struct lb_conn *c)
 {
 	const struct lb_backend *b = entry_backend(t, e);
 	__u32 age = meta_age(t, e->meta);
 
-	if (partner && meta_age(t, partner->meta) < age)
-		age = meta_age(t, partner->meta);
 	if (age > LB_META_TICK_MASK / 2)
 		age = 0;
 	*c = (struct lb_conn){.proto = (e->ref & LB_REF_UDP) ? LB_UDP : LB_TCP,
 			      .state = LB_META_STATE(e->meta),
-			      .half = !partner,
 			      .age = lb_clock_seconds(age),
 			      .backend_id = LB_REF_BACKEND(e->ref),
 			      .service_id = b->service};
@@ -278,25 +223,17 @@ static void entry_forget(const struct entry *e)
 
 static void walk_entry(const struct table *t, struct conn_walk *w, const struct entry *e)
 {
-	struct entry partner;
 	struct lb_conn c;
-	bool joined;
 
 	if (entry_is_stale(t, e))
 		return;
-	joined = partner_find(t, e, &partner);
-	if (joined && e->ref & LB_REF_REVERSE)
-		return; /* its forward entry stands for both */
-	conn_make(t, e, joined ? &partner : NULL, &c);
+	conn_make(t, e, &c);
 	if (!filter_holds(w->f, w->service, &c))
 		return;
 	if (w->fn)
 		w->fn(w->arg, &c);
-	if (w->flush) {
+	if (w->flush)
 		entry_forget(e);
-		if (joined)
-			entry_forget(&partner);
-	}
 	w->n++;
 }
 
@@ -368,12 +305,9 @@ int lb_conn_usage(struct lb_dp *dp, uint64_t *conn4, uint64_t *conn6, struct lb_
 		if (ret)
 			return ret;
 		*used[family] = 0;
-		for (__u32 bucket = 0; bucket < t.n; bucket++) {
-			for (int slot = 0; slot < t.slots; slot++) {
-				*used[family] += is_live(&t, *meta_at(&t, bucket, slot)) &&
-						 !(key_read(&t, bucket, slot).ref & LB_REF_REVERSE);
-			}
-		}
+		for (__u32 bucket = 0; bucket < t.n; bucket++)
+			for (int slot = 0; slot < t.slots; slot++)
+				*used[family] += is_live(&t, *meta_at(&t, bucket, slot));
 	}
 	return 0;
 }

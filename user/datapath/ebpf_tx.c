@@ -127,7 +127,7 @@ static int backend_recycle(struct lb_tx *tx, __u32 id, struct lb_err *err)
 	int ret = lb_backend_counters_retire(tx->dp, id, err);
 
 	/* The bits of `reuse` that an entry holds begin anew: older entries would fit again. */
-	if (!ret && !((b->reuse + 1) & ((1u << LB_REF_AUX_BITS) - 1)))
+	if (!ret && !LB_REF_REUSE(b->reuse + 1))
 		ret = lb_conn_forget_backend(tx->dp, id, err);
 	b->reuse++;
 	return ret;

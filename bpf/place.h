@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* place.h - where a new entry goes in the connection table, and whom it pushes out. */
+#ifndef LB_PLACE_H
+#define LB_PLACE_H
+
+#include "conn.h"
+
+/* Kinds of entries by how readily they give way; 0: nothing to lose. */
+#define LB_CONN_TAKEN_KIND 15
+const volatile __u8 lb_conn_kinds[16] = {
+	[LB_CONN_BUSY] = LB_CONN_TAKEN_KIND,         [LB_CONN_SYN_SENT] = 1 + LB_EVICT_HALF_OPEN,
+	[LB_CONN_SYN_RECV] = 1 + LB_EVICT_HALF_OPEN, [LB_CONN_UDP_NEW] = 1 + LB_EVICT_HALF_OPEN,
+	[LB_CONN_CLOSING] = 1 + LB_EVICT_CLOSING,    [LB_CONN_CLOSED] = 1 + LB_EVICT_CLOSING,
+	[LB_CONN_ESTABLISHED] = 1 + LB_EVICT_OLDEST, [LB_CONN_FIN_CLIENT] = 1 + LB_EVICT_OLDEST,
+	[LB_CONN_FIN_BACKEND] = 1 + LB_EVICT_OLDEST, [LB_CONN_UDP] = 1 + LB_EVICT_OLDEST,
+};
+
+/* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. */
+#define LB_CONN_TAKEN ((__u64)LB_CONN_TAKEN_KIND << LB_META_TICK_BITS)
+static __always_inline __u64 lb_conn_rank(__u32 meta, __u32 now)
+{
+	__u64 age = lb_conn_age(meta, now), state = LB_META_STATE(meta);
+	__u64 kind = lb_conn_kinds[state];
+	__u64 in_use = lb_below(0, kind) & lb_below(age, lb_timeouts[state] + 1ull);
+
+	return (kind << LB_META_TICK_BITS | (LB_META_TICK_MASK - age)) & -in_use;
+}
+
+static __always_inline void lb_conn_evicted(__u32 rank)
+{
+	__u32 zero = 0, kind = (rank >> LB_META_TICK_BITS) - 1;
+	struct lb_reasons *r = bpf_map_lookup_elem(&lb_reasons, &zero);
+
+	if (r && kind < LB_EVICT_KINDS)
+		r->evicted[kind]++;
+}
+
+/* Key of the entry of forward packet p. */
+static __always_inline void lb_conn_write(const int family, struct lb_conn_head *h, __u64 i,
+					  const struct lb_packet *p, __u32 ref, __u8 tag)
+{
+	union lb_conn_key key = {.ref = ref, .cport = p->flow.sport, .sport = p->flow.dport};
+	__be32 *client = lb_conn_client_at(family, h, i);
+	__be32 *service = lb_conn_service_at(family, h, i);
+
+	*lb_conn_tag_at(family, h, i) = tag;
+	lb_conn_key_at(family, h, i)->word = key.word;
+	client[0] = p->flow.saddr[0];
+	service[0] = p->flow.daddr[0];
+	if (family == LB_V6) {
+		__builtin_memcpy(client + 1, p->flow.saddr + 1, 12);
+		__builtin_memcpy(service + 1, p->flow.daddr + 1, 12);
+	}
+}
+
+/* `more`: 1 or -1. */
+static __always_inline void lb_conn_home_add(const int family, __u64 hash, int more)
+{
+	struct lb_conn_head *home = lb_conn_bucket(family, lb_conn_choose(family, hash, 0));
+
+	if (home)
+		lb_conn_away_add(family, home, more);
+}
+
+/* The entry in slot i of h is overwritten: its home has one less away. */
+static __always_inline void lb_conn_home_leave(const int family, struct lb_conn_head *h, __u64 i)
+{
+	const union lb_conn_key *key = lb_conn_key_at(family, h, i);
+	__u64 hash = lb_conn_hash(family, lb_secret, lb_conn_client_at(family, h, i), key->cport,
+				  !!(key->ref & LB_REF_UDP));
+
+	if (lb_conn_bucket(family, lb_conn_choose(family, hash, 0)) != h)
+		lb_conn_home_add(family, hash, -1);
+}
+
+/* Claims the slot if it still has this meta, and fills it. Returns its new meta, or 0. */
+static __always_inline __u32 lb_conn_claim(const int family, struct lb_conn_head *h, __u64 slot,
+					   __u32 meta, const struct lb_packet *p, __u64 hash,
+					   __u32 ref, __u32 state, __u32 now)
+{
+	__u32 version = (LB_META_VERSION(meta) + 1) & 0xff, to = LB_META(version, state, now);
+
+	if (!lb_meta_change(&h->meta[slot], meta, LB_META(version, LB_CONN_BUSY, now)))
+		return 0;
+	if (LB_META_STATE(meta) != LB_CONN_FREE)
+		lb_conn_home_leave(family, h, slot);
+	lb_conn_write(family, h, slot, p, ref, lb_conn_tag(hash));
+	/* An exchange is a full barrier: nobody sees the state before the key. */
+	__sync_lock_test_and_set(&h->meta[slot], to);
+	return to;
+}
+
+/*
+ * Where a new entry goes: to its home bucket if that has an empty slot (never used, dead or
+ * expired), else to the emptiest of the others, else in place of the one that is missed least.
+ * Slots as numbers that order them so: rank << 32 | slots in use << 16 | which << 2 | slot.
+ */
+static __always_inline __u64 lb_conn_least(__u64 a, __u64 b)
+{
+	return a ^ ((a ^ b) & -lb_below(b, a));
+}
+
+static __always_inline __u64 lb_conn_place(const int family, __u64 hash, __u32 now)
+{
+	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	__u64 best = LB_CONN_TAKEN << 32;
+	int which, i;
+
+	for (which = 0; which < LB_CONN_CHOICES; which++) {
+		struct lb_conn_head *h =
+			lb_conn_bucket(family, lb_conn_choose(family, hash, which));
+		__u64 first = LB_CONN_TAKEN << 32, used = 0;
+
+		if (!h)
+			break;
+#pragma unroll
+		for (i = 0; i < slots; i++) {
+			__u64 rank = lb_conn_rank(READ_ONCE(h->meta[i]), now);
+
+			used += lb_below(0, rank);
+			first = lb_conn_least(first, rank << 32 | which << 2 | i);
+		}
+		best = lb_conn_least(best, first + (used << 16));
+		if (!which && !(best >> 32))
+			break;
+	}
+	return best;
+}
+
+/* Claims the best slot for the connection of forward packet p and fills it. True: `out` says where
+ * (pos, meta, ref). */
+static __always_inline bool lb_conn_insert(const int family, const struct lb_packet *p, __u64 hash,
+					   __u32 ref, __u32 state, __u32 now,
+					   struct lb_conn_found *out)
+{
+	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	int try;
+
+	for (try = 0; try < 3; try++) {
+		__u64 place = lb_conn_place(family, hash, now), slot = place & 3;
+		__u32 bucket = lb_conn_choose(family, hash, place >> 2 & 3), meta;
+		bool away = bucket != lb_conn_choose(family, hash, 0);
+		struct lb_conn_head *h = lb_conn_bucket(family, bucket);
+
+		barrier_var(slot);
+		if (!h || slot >= slots)
+			return false;
+		if (place >> 32 >= LB_CONN_TAKEN)
+			continue;
+		meta = READ_ONCE(h->meta[slot]);
+		if (lb_conn_rank(meta, now) > place >> 32)
+			continue;
+		/* Whoever looks for it must not miss it: first the count, then the entry. */
+		if (away)
+			lb_conn_home_add(family, hash, 1);
+		out->meta = lb_conn_claim(family, h, slot, meta, p, hash, ref, state, now);
+		if (!out->meta) {
+			if (away)
+				lb_conn_home_add(family, hash, -1);
+			continue;
+		}
+		if (place >> 32)
+			lb_conn_evicted(place >> 32);
+		out->pos = bucket << 2 | slot;
+		out->ref = ref;
+		return true;
+	}
+	return false;
+}
+
+#endif
