@@ -83,11 +83,12 @@ struct lb_dp_ops {
 	/* Can this host run it? Fills err with why not. */
 	int (*probe)(struct lb_err *err);
 
-	/* Opens a standing instance: -ENOENT where there is none, -ESTALE where its maps have
-	 * another ABI, -EXDEV where it belongs to another network namespace. The last two leave a
-	 * handle in *dp, for down() and close() alone; else *dp is NULL on failure. create() makes
-	 * one, or opens the one that another process has made meanwhile (so read() it); without an
-	 * apply() that succeeds, close() removes it. */
+	/* Opens a standing instance: -ENOENT where there is none or only a part of one, -ESTALE
+	 * where its maps have another ABI, -EXDEV where it belongs to another network namespace.
+	 * Whatever is there then is a handle in *dp, for down() and close() alone; else *dp is NULL
+	 * on failure. create() makes one, also in place of a part of one, or opens the one that
+	 * another process has made meanwhile (so read() it); without an apply() that succeeds,
+	 * close() removes it. */
 	int (*open)(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err);
 	int (*create)(struct lb_dp **dp, const struct lb_dp_options *opt,
 		      const struct lb_model *model, struct lb_err *err);

@@ -62,16 +62,22 @@ static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb
 	return 0;
 }
 
-static void instance_remove(struct lb_dp *dp)
+static int instance_remove(struct lb_dp *dp, struct lb_err *err)
 {
+	int ret = lb_instance_removable(dp, err);
+
+	if (ret)
+		return ret;
 	lb_hooks_remove(dp);
-	lb_instance_unlink(dp);
+	return lb_instance_unlink(dp, err);
 }
 
 static void ebpf_close(struct lb_dp *dp)
 {
-	if (dp->fresh)
-		instance_remove(dp);
+	struct lb_err err;
+
+	if (dp->fresh && instance_remove(dp, &err))
+		lb_warn("%s", err.text);
 	lb_grace_drop(&dp->grace);
 	lb_displaced_forget(dp);
 	lb_progs_close(&dp->progs);
@@ -95,7 +101,7 @@ static int instance_open(struct lb_dp *dp, struct lb_err *err)
 			"--instance",
 			dp->instance, (unsigned long long)dp->config->netns);
 	}
-	dp->dead = ret == -ESTALE || ret == -EXDEV;
+	dp->dead = ret == -ENOENT || ret == -ESTALE || ret == -EXDEV;
 	return ret ? ret : lb_progs_open(dp, err);
 }
 
@@ -106,16 +112,28 @@ static int ebpf_open(struct lb_dp **dp, const struct lb_dp_options *opt, struct 
 	if (ret)
 		return ret;
 	ret = lb_instance_lock(*dp, false, err);
-	if (!ret) {
+	if (!ret)
 		ret = instance_open(*dp, err);
-		if (ret == -ENOENT && opt->write)
-			instance_remove(*dp); /* what a killed first apply left */
-	}
 	if (ret && !(*dp)->dead) {
 		ebpf_close(*dp);
 		*dp = NULL;
 	}
 	return ret;
+}
+
+/* Where nothing is, or what a killed first apply left, or what cannot be used any more. */
+static int instance_make(struct lb_dp *dp, const struct lb_limits *limits, struct lb_err *err)
+{
+	int ret = lb_instance_removable(dp, err);
+
+	if (ret)
+		return ret;
+	lb_hooks_remove(dp);
+	lb_maps_close(dp);
+	ret = lb_instance_clear(dp, err);
+	dp->fresh = !ret;
+	dp->dead = false;
+	return ret ? ret : lb_object_create(dp, limits, err);
 }
 
 static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
@@ -130,13 +148,8 @@ static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 	ret = lb_instance_lock(*dp, true, err);
 	if (!ret)
 		ret = instance_open(*dp, err);
-	if (ret == -ENOENT) { /* nothing, or what a killed first apply left */
-		lb_hooks_remove(*dp);
-		lb_maps_close(*dp);
-		lb_instance_clear(*dp);
-		(*dp)->fresh = true;
-		ret = lb_object_create(*dp, &model->limits, err);
-	}
+	if (ret == -ENOENT)
+		ret = instance_make(*dp, &model->limits, err);
 	if (ret) {
 		ebpf_close(*dp);
 		*dp = NULL;
@@ -146,17 +159,16 @@ static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 
 static int ebpf_down(struct lb_dp *dp, struct lb_err *err)
 {
-	int ret = 0;
+	int ret;
 
 	if (dp->foreign_netns && !dp->force)
 		ret = lb_err_set(err, EXDEV,
 				 "instance \"%s\": it serves another network namespace: take it "
 				 "down from there, or use --force where that is gone",
 				 dp->instance);
-	if (!ret) {
-		instance_remove(dp);
-		dp->fresh = false;
-	}
+	else
+		ret = instance_remove(dp, err);
+	dp->fresh = false;
 	ebpf_close(dp);
 	return ret;
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ebpf_internal.h"
@@ -33,6 +34,7 @@ int lb_link_keep(const struct lb_dp *dp, const char *pin, int fd)
 	char path[LB_PIN_MAX];
 	int ret;
 
+	mkdir(lb_pin_path(dp, path, "links"), 0700);
 	unlink(lb_pin_path(dp, path, pin));
 	ret = bpf_obj_pin(fd, path) ? -errno : 0;
 	if (ret)
@@ -69,7 +71,7 @@ void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex)
 void lb_links_unpin(const struct lb_dp *dp)
 {
 	char path[LB_PIN_MAX];
-	DIR *dir = opendir(lb_pin_path(dp, path, "links"));
+	DIR *dir = lb_instance_list(dp, "links");
 	struct dirent *e;
 
 	while (dir && (e = readdir(dir))) {

@@ -26,20 +26,29 @@ static bool is_bpffs(const char *path)
 }
 
 /* `ip netns exec` runs its command in a mount namespace of its own, with a fresh /sys: a bpffs
- * mounted there would end, and every pin with it, as soon as the command does. */
-static bool mounts_are_private(void)
+ * mounted there would end, and every pin with it, as soon as the command does. -errno where that
+ * cannot be told. */
+static int mounts_are_private(void)
 {
 	struct stat mine, init;
 
-	return !stat("/proc/self/ns/mnt", &mine) && !stat("/proc/1/ns/mnt", &init) &&
-	       mine.st_ino != init.st_ino;
+	if (stat("/proc/self/ns/mnt", &mine) || stat("/proc/1/ns/mnt", &init))
+		return -errno;
+	return mine.st_ino != init.st_ino;
 }
 
 int lb_bpffs_dir(char *buf, size_t size, bool may_mount, struct lb_err *err)
 {
 	const char *root = BPFFS;
+	int private = is_bpffs(root) ? 0 : mounts_are_private();
 
-	if (!is_bpffs(root) && mounts_are_private()) {
+	if (private < 0)
+		return lb_err_set(err, ENODEV,
+				  "no bpffs at \"%s\", and whether one mounted here would last "
+				  "cannot be told (\"/proc/1/ns/mnt\": %s): run `mount -t bpf bpf "
+				  "%s` in the host's own mount namespace",
+				  BPFFS, strerror(-private), BPFFS);
+	if (private) {
 		root = "/proc/1/root" BPFFS;
 		if (!is_bpffs(root))
 			return lb_err_set(
@@ -95,10 +104,33 @@ __u64 lb_netns_inode(void)
 	return stat("/proc/self/ns/net", &st) ? 0 : st.st_ino;
 }
 
-static int instance_path(struct lb_dp *dp, bool make, struct lb_err *err)
+/* What is removed from a directory must be ours: neither a symbolic link nor another file system
+ * may lead elsewhere. `path` is for the message. */
+static int dir_open(int at, const char *name, const char *path, struct lb_err *err)
+{
+	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), ret = -errno;
+	struct statfs fs;
+
+	if (fd >= 0 && (fstatfs(fd, &fs) || fs.f_type != BPF_FS_MAGIC)) {
+		close(fd);
+		fd = -1;
+		ret = -ENOTDIR;
+	}
+	if (fd >= 0)
+		return fd;
+	if (ret == -ELOOP || ret == -ENOTDIR)
+		return lb_err_set(err, -ret,
+				  "\"%s\": it should be a directory of bpffs itself, not a file, a "
+				  "symbolic link or a mount: remove it",
+				  path);
+	return lb_err_sys(err, -ret, "opening \"%s\"", path);
+}
+
+/* Fills dp->dir and opens it into dp->dir_fd. */
+static int instance_dir(struct lb_dp *dp, bool make, struct lb_err *err)
 {
 	char base[LB_DIR_MAX - sizeof(dp->instance)];
-	int ret = lb_bpffs_dir(base, sizeof(base), make, err);
+	int ret = lb_bpffs_dir(base, sizeof(base), make, err), base_fd;
 	char *name;
 
 	if (ret)
@@ -110,9 +142,15 @@ static int instance_path(struct lb_dp *dp, bool make, struct lb_err *err)
 			*p = ':';
 	if (make && mkdir(base, 0700) && errno != EEXIST)
 		return lb_err_sys(err, errno, "making \"%s\"", base);
-	if (make && mkdir(dp->dir, 0700) && errno != EEXIST && errno != ENOENT)
-		return lb_err_sys(err, errno, "making \"%s\"", dp->dir);
-	return 0;
+	base_fd = dir_open(AT_FDCWD, base, base, err);
+	if (base_fd < 0)
+		return base_fd;
+	if (make && mkdirat(base_fd, name, 0700) && errno != EEXIST && errno != ENOENT)
+		ret = lb_err_sys(err, errno, "making \"%s\"", dp->dir);
+	else
+		ret = dp->dir_fd = dir_open(base_fd, name, dp->dir, err);
+	close(base_fd);
+	return ret < 0 ? ret : 0;
 }
 
 /* Opens the instance's directory, and locks it where the handle is to write. A `down` may remove
@@ -121,26 +159,21 @@ int lb_instance_lock(struct lb_dp *dp, bool make, struct lb_err *err)
 {
 	for (;;) {
 		struct stat held, there;
-		int ret = instance_path(dp, make, err);
+		int ret = instance_dir(dp, make, err);
 
-		if (ret)
-			return ret;
-		dp->dir_fd = open(dp->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (dp->dir_fd < 0 && make && errno == ENOENT)
+		if (ret == -ENOENT && make && dp->dir[0]) /* removed meanwhile */
 			continue;
-		if (dp->dir_fd < 0 && errno == ENOENT)
+		if (ret == -ENOENT && !make)
 			return lb_err_set(err, ENOENT,
 					  "instance \"%s\": there is none: `meshlb apply` makes it",
 					  dp->instance);
-		if (dp->dir_fd < 0)
-			return lb_err_sys(err, errno, "opening \"%s\"", dp->dir);
-		if (!dp->write)
-			return 0;
+		if (ret || !dp->write)
+			return ret;
 		while ((ret = flock(dp->dir_fd, LOCK_EX)) && errno == EINTR)
 			;
 		if (ret)
 			return lb_err_sys(err, errno, "locking \"%s\"", dp->dir);
-		if (!fstat(dp->dir_fd, &held) && !stat(dp->dir, &there) &&
+		if (!fstat(dp->dir_fd, &held) && !lstat(dp->dir, &there) &&
 		    held.st_ino == there.st_ino && held.st_dev == there.st_dev) {
 			lb_grace_begin(&dp->grace);
 			return 0;
@@ -150,37 +183,89 @@ int lb_instance_lock(struct lb_dp *dp, bool make, struct lb_err *err)
 	}
 }
 
-static void unlink_all(const char *path)
-{
-	DIR *dir = opendir(path);
-	struct dirent *e;
+/* ---------------------------------------------------------------- removal */
 
-	while (dir && (e = readdir(dir)))
-		if (e->d_name[0] != '.')
-			unlinkat(dirfd(dir), e->d_name, 0);
+DIR *lb_instance_list(const struct lb_dp *dp, const char *name)
+{
+	int fd = openat(dp->dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (fd >= 0 && !dir)
+		close(fd);
+	return dir;
+}
+
+static bool is_dir(int at, const char *name)
+{
+	struct stat st;
+
+	return !fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISDIR(st.st_mode);
+}
+
+/* Is there something below `name` that is not ours, for we make no more directories than "links"?
+ */
+static int strangers_check(const struct lb_dp *dp, const char *name, struct lb_err *err)
+{
+	DIR *dir = lb_instance_list(dp, name);
+	struct dirent *e;
+	int ret = 0;
+
+	while (dir && !ret && (e = readdir(dir)))
+		if (e->d_name[0] != '.' && is_dir(dirfd(dir), e->d_name) &&
+		    (strcmp(name, ".") != 0 || strcmp(e->d_name, "links") != 0))
+			ret = lb_err_set(err, EISDIR,
+					 "removing \"%s\": in it is a directory \"%s\", which is "
+					 "not meshlb's: remove that first",
+					 dp->dir, e->d_name);
 	if (dir)
 		closedir(dir);
+	return ret;
+}
+
+/* Asked before anything is taken off. */
+int lb_instance_removable(const struct lb_dp *dp, struct lb_err *err)
+{
+	int ret = strangers_check(dp, ".", err);
+
+	if (!ret && faccessat(dp->dir_fd, ".", W_OK, 0))
+		ret = lb_err_sys(err, errno, "removing \"%s\"", dp->dir);
+	return ret ? ret : strangers_check(dp, "links", err);
+}
+
+static int unlink_all(const struct lb_dp *dp, const char *name, struct lb_err *err)
+{
+	DIR *dir = lb_instance_list(dp, name);
+	struct dirent *e;
+	int ret = 0;
+
+	while (dir && (e = readdir(dir)))
+		if (e->d_name[0] != '.' && !is_dir(dirfd(dir), e->d_name) &&
+		    unlinkat(dirfd(dir), e->d_name, 0) && !ret)
+			ret = lb_err_sys(err, errno, "removing \"%s/%s\"", dp->dir, e->d_name);
+	if (dir)
+		closedir(dir);
+	return ret;
 }
 
 /* All pins; the directory, and with it the lock, stays. */
-void lb_instance_clear(const struct lb_dp *dp)
+int lb_instance_clear(const struct lb_dp *dp, struct lb_err *err)
 {
-	char path[LB_PIN_MAX];
+	int ret = unlink_all(dp, "links", err);
 
-	/* lb_config goes first: without it the rest counts as half made, whatever happens to us. */
-	unlink(lb_pin_path(dp, path, lb_map_name(LB_MAP_CONFIG)));
-	unlink_all(lb_pin_path(dp, path, "links"));
-	rmdir(path);
-	unlink_all(dp->dir);
+	if (!ret && is_dir(dp->dir_fd, "links") && unlinkat(dp->dir_fd, "links", AT_REMOVEDIR))
+		ret = lb_err_sys(err, errno, "removing \"%s/links\"", dp->dir);
+	return ret ? ret : unlink_all(dp, ".", err);
 }
 
-void lb_instance_unlink(const struct lb_dp *dp)
+int lb_instance_unlink(const struct lb_dp *dp, struct lb_err *err)
 {
 	char path[LB_DIR_MAX];
+	int ret = lb_instance_clear(dp, err);
 
-	lb_instance_clear(dp);
-	rmdir(dp->dir);
+	if (!ret && rmdir(dp->dir))
+		ret = lb_err_sys(err, errno, "removing \"%s\"", dp->dir);
 	snprintf(path, sizeof(path), "%s", dp->dir);
 	*strrchr(path, '/') = '\0';
 	rmdir(path); /* <bpffs>/meshlb, where this was the last instance */
+	return ret;
 }

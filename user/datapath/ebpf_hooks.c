@@ -301,7 +301,7 @@ void lb_hooks_remove(struct lb_dp *dp)
 	struct lb_links links;
 
 	lb_links_unpin(dp);
-	if (dp->map_fd[LB_MAP_CONFIG] < 0 || lb_links_read(&links))
+	if (lb_links_read(&links))
 		return;
 	for (size_t i = 0; i < links.n; i++)
 		lb_tc_remove(dp, links.list[i].name, links.list[i].ifindex);

@@ -8,6 +8,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <dirent.h>
 #include <net/if.h>
 #include <pthread.h>
 
@@ -122,8 +123,10 @@ static inline const struct lb_service_version *lb_service_in_force(const struct 
 /* ebpf_dir.c - where the pins are, and the lock */
 int lb_bpffs_dir(char *buf, size_t size, bool may_mount, struct lb_err *err);
 int lb_instance_lock(struct lb_dp *dp, bool make, struct lb_err *err);
-void lb_instance_clear(const struct lb_dp *dp);
-void lb_instance_unlink(const struct lb_dp *dp); /* all pins and directories */
+DIR *lb_instance_list(const struct lb_dp *dp, const char *name); /* "." or "links"; NULL */
+int lb_instance_removable(const struct lb_dp *dp, struct lb_err *err);
+int lb_instance_clear(const struct lb_dp *dp, struct lb_err *err);
+int lb_instance_unlink(const struct lb_dp *dp, struct lb_err *err); /* all pins and directories */
 char *lb_pin_path(const struct lb_dp *dp, char *buf, const char *name); /* buf: LB_PIN_MAX */
 int lb_pin_replace(const struct lb_dp *dp, const char *name, int fd);   /* atomically */
 __u64 lb_netns_inode(void);

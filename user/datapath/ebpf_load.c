@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -140,14 +139,11 @@ static int maps_take(struct lb_dp *dp, const struct lb_bpf *skel, struct lb_err 
 	return lb_maps_adopt(dp, err);
 }
 
-/* Pins the maps, lb_config last: without it, or with generation 0, an instance counts as half made
- * and the next create() begins anew. */
+/* With generation 0 an instance counts as half made, and the next create() begins anew. */
 static int maps_pin(const struct lb_dp *dp, struct lb_err *err)
 {
 	char path[LB_PIN_MAX];
 
-	if (mkdir(lb_pin_path(dp, path, "links"), 0700) && errno != EEXIST)
-		return lb_err_sys(err, errno, "making \"%s\"", path);
 	for (int i = LB_MAPS - 1; i >= 0; i--)
 		if (bpf_obj_pin(dp->map_fd[i], lb_pin_path(dp, path, lb_map_name(i))))
 			return lb_err_sys(err, errno, "pinning \"%s\"", path);

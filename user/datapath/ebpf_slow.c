@@ -138,7 +138,7 @@ void lb_slow_audit(struct lb_dp *dp, struct lb_audit *a)
 /* Removes those that belong to none of dp->progs. */
 void lb_slow_trim(const struct lb_dp *dp)
 {
-	DIR *dir = opendir(dp->dir);
+	DIR *dir = lb_instance_list(dp, ".");
 	struct dirent *e;
 
 	while (dir && (e = readdir(dir))) {
