@@ -93,7 +93,9 @@ is_a || fail 'it went back although it was confirmed'
 step 'the way back is blocked: status tells'
 lab_meshlb apply --confirm-timeout 2s -f "$LAB_DIR/b.yaml"
 mv "$PINS/lb_services" "$PINS/hidden"
+mkdir "$PINS/lb_services" # a pin that is only gone would be found by the programs
 lab_until 5 grep -q failed "$PENDING"
+rmdir "$PINS/lb_services"
 mv "$PINS/hidden" "$PINS/lb_services"
 equal 'the state' "$(state)" failed
 expect 0 lab_meshlb status

@@ -90,19 +90,14 @@ static void ebpf_close(struct lb_dp *dp)
 /* The directory is open, and locked where the handle is to write. */
 static int instance_open(struct lb_dp *dp, struct lb_err *err)
 {
-	int ret = lb_maps_open(dp, err);
+	int ret = lb_progs_open(dp, err);
 
-	if (!ret && dp->config->netns != lb_netns_inode()) {
-		dp->foreign_netns = true;
-		ret = lb_err_set(
-			err, EXDEV,
-			"instance \"%s\": it serves another network namespace (net:[%llu]): "
-			"work on it from there (`nsenter --net=...`), or use another "
-			"--instance",
-			dp->instance, (unsigned long long)dp->config->netns);
-	}
+	if (!ret)
+		ret = lb_maps_open(dp, err);
+	if (!ret)
+		ret = lb_netns_check(dp, err);
 	dp->dead = ret == -ENOENT || ret == -ESTALE || ret == -EXDEV;
-	return ret ? ret : lb_progs_open(dp, err);
+	return ret;
 }
 
 static int ebpf_open(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
@@ -128,11 +123,16 @@ static int instance_make(struct lb_dp *dp, const struct lb_limits *limits, struc
 
 	if (ret)
 		return ret;
+	if (dp->wreck)
+		lb_warn("instance \"%s\": maps of it are lost: it is made anew, and connections "
+			"that it had are lost",
+			dp->instance);
 	lb_hooks_remove(dp);
+	lb_progs_close(&dp->progs);
 	lb_maps_close(dp);
 	ret = lb_instance_clear(dp, err);
 	dp->fresh = !ret;
-	dp->dead = false;
+	dp->dead = dp->wreck = false;
 	return ret ? ret : lb_object_create(dp, limits, err);
 }
 

@@ -99,6 +99,7 @@ static void member_check(struct walk *w, const struct lb_pool *pool, __u32 i, en
 {
 	__u32 id = w->dp->members[pool->members + i].backend;
 	const struct lb_endpoint *at = &members[i].at;
+	const struct lb_member *m = &w->dp->members[pool->members + i];
 	const struct lb_backend *b;
 
 	if (!id || id >= w->dp->max_entries[LB_MAP_BACKENDS]) {
@@ -106,11 +107,19 @@ static void member_check(struct walk *w, const struct lb_pool *pool, __u32 i, en
 		return;
 	}
 	b = &w->dp->backends[id];
+	if (m->weight != lb_member_weight(m))
+		damage_backend(w, at, id, "its weight is %u, should be at most %u", m->weight,
+			       LB_WEIGHT_MAX);
+	if (m->override != LB_NO_OVERRIDE && m->override != lb_member_override(m))
+		damage_backend(w, at, id, "its weight by hand is %u, should be at most %u",
+			       m->override, LB_WEIGHT_MAX);
 	if (b->state != LB_BACKEND_LIVE)
 		damage_backend(w, at, id, "its state is %u, should be %u", b->state,
 			       LB_BACKEND_LIVE);
 	if (b->family != family)
 		damage_backend(w, at, id, "its family is %u, should be %u", b->family, family);
+	if (lb_addr_is_v4(&b->addr) != (family == LB_V4))
+		damage_backend(w, at, id, "its address is of the other family");
 	if (b->service != w->s->id)
 		damage_backend(w, at, id, "it belongs to service id %u, should be %u", b->service,
 			       w->s->id);
@@ -158,6 +167,11 @@ static int service_check(struct walk *w)
 		damage(w, "there is no scheduler %u", v->scheduler);
 		return 0;
 	}
+	if (!lb_source_is_known(v->source))
+		damage(w, "there is no source %u", v->source);
+	if (v->maglev_size > LB_MAGLEV_SIZE_MAX)
+		damage(w, "its maglev size is %u, should be at most %u", v->maglev_size,
+		       LB_MAGLEV_SIZE_MAX);
 	for (int f = 0; f < LB_FAMILIES && !ret; f++)
 		ret = pool_check(w, v, f);
 	lb_ports_need(w->dp, w->s, w->a);
@@ -184,29 +198,36 @@ static int services_check(struct lb_dp *dp, const struct lb_model *m, struct lb_
 	return ret ? lb_err_sys(err, -ret, "checking the services") : 0;
 }
 
+static void listen_check(struct lb_dp *dp, const struct lb_listen_entry *e, struct lb_audit *a)
+{
+	__u32 id = e->value.service[lb_slot(e->value.select, lb_generation(dp))];
+	struct lb_listen l = {.proto = e->key.proto,
+			      .at = {.addr = e->key.addr,
+				     .port = ntohs(e->key.port),
+				     .family = lb_addr_is_v4(&e->key.addr) ? LB_V4 : LB_V6}};
+	char text[LB_ENDPOINT_STRLEN];
+
+	lb_listen_str(text, &l);
+	if (!lb_listen_key_is_sound(&e->key))
+		lb_finding(a, "listen \"%s\": no config can have it (protocol %u, padding %u)",
+			   text, e->key.proto, e->key.pad);
+	/* 0 is what an interrupted apply leaves; packets see no service there. */
+	else if (id && (id >= dp->max_entries[LB_MAP_SERVICES] ||
+			!lb_service_in_force(dp, id, lb_generation(dp))))
+		lb_finding(a, "listen \"%s\": it leads to service id %u, which is none", text, id);
+	else if (e->value.flags != lb_listen_flags(e))
+		lb_finding(a, "listen \"%s\": its flags are %#x, should be %#x", text,
+			   e->value.flags, lb_listen_flags(e));
+}
+
 static int listens_check(struct lb_dp *dp, struct lb_audit *a, struct lb_err *err)
 {
-	__u32 generation = lb_generation(dp);
 	const struct lb_listen_entry *entries;
 	size_t n;
 	int ret = lb_listens_read(dp, &entries, &n, err);
 
-	for (size_t i = 0; i < n && !ret; i++) {
-		const struct lb_listen_key *key = &entries[i].key;
-		__u32 id = entries[i].value.service[lb_slot(entries[i].value.select, generation)];
-		bool is_v4 = key->addr.b[10] == 0xff;
-		struct lb_listen l = {.proto = key->proto,
-				      .at = {.addr = key->addr,
-					     .port = ntohs(key->port),
-					     .family = is_v4 ? LB_V4 : LB_V6}};
-		char text[LB_ENDPOINT_STRLEN];
-
-		/* 0 is what an interrupted apply leaves; packets see no service there. */
-		if (id && (id >= dp->max_entries[LB_MAP_SERVICES] ||
-			   !lb_service_in_force(dp, id, generation)))
-			lb_finding(a, "listen \"%s\": it leads to service id %u, which is none",
-				   lb_listen_str(text, &l), id);
-	}
+	for (size_t i = 0; i < n && !ret; i++)
+		listen_check(dp, &entries[i], a);
 	return ret;
 }
 
@@ -223,6 +244,10 @@ static void progs_check(struct lb_dp *dp, struct lb_audit *a)
 			   (unsigned long long)lb_build_id());
 	if (dp->progs.iter_link < 0)
 		lb_finding(a, "connections: the pin \"%s/connections\" is missing", dp->dir);
+	for (int hook = 0; hook < LB_HOOKS; hook++)
+		if (dp->progs.fd[hook] >= 0 && !lb_prog_is_ours(dp, dp->progs.id[hook]))
+			lb_finding(a, "programs: program %u is pinned in \"%s\", and not meshlb's",
+				   dp->progs.id[hook], dp->dir);
 	lb_slow_audit(dp, a);
 	a->reload = a->found > before;
 }
@@ -231,6 +256,8 @@ int lb_audit_run(struct lb_dp *dp, const struct lb_model *m, struct lb_audit *a,
 {
 	int ret;
 
+	lb_maps_audit(dp, a);
+	lb_config_audit(dp, a);
 	progs_check(dp, a);
 	ret = services_check(dp, m, a, err);
 	if (!ret)

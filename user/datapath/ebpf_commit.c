@@ -63,8 +63,10 @@ static int prepare(struct apply *a, struct lb_err *err)
 {
 	const struct lb_model *actual = a->diff->actual;
 	bool current = !a->audit.reload;
-	int ret = current ? 0 : lb_object_reload(a->dp, &a->fresh, err);
+	int ret = lb_config_repair(a->dp, err);
 
+	if (!ret && !current)
+		ret = lb_object_reload(a->dp, &a->fresh, err);
 	if (!ret)
 		ret = lb_settle(a->dp, err);
 	if (!ret)
@@ -123,6 +125,7 @@ static void clean_up(struct apply *a)
 
 	if (a->fresh.fd[LB_HOOK_XDP] >= 0 && lb_progs_pin(a->dp, &a->fresh, &err))
 		lb_warn("%s", err.text);
+	lb_maps_repin(a->dp);
 	lb_tx_listen_flags(&a->tx);
 	lb_hooks_record(a->dp, &a->plan);
 	tidy(a->dp);

@@ -97,13 +97,6 @@ int lb_pin_replace(const struct lb_dp *dp, const char *name, int fd)
 	return 0;
 }
 
-__u64 lb_netns_inode(void)
-{
-	struct stat st;
-
-	return stat("/proc/self/ns/net", &st) ? 0 : st.st_ino;
-}
-
 /* What is removed from a directory must be ours: neither a symbolic link nor another file system
  * may lead elsewhere. `path` is for the message. */
 static int dir_open(int at, const char *name, const char *path, struct lb_err *err)

@@ -14,7 +14,34 @@
 
 bool lb_iface_get(const struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface)
 {
-	return !bpf_map_lookup_elem(dp->map_fd[LB_MAP_IFACES], &ifindex, iface);
+	if (bpf_map_lookup_elem(dp->map_fd[LB_MAP_IFACES], &ifindex, iface))
+		return false;
+	lb_iface_mend(iface);
+	return true;
+}
+
+/* Makes of a record that somebody has changed one that can be; what it then says wrongly of the
+ * interface is found as any difference is. */
+void lb_iface_mend(struct lb_iface *iface)
+{
+	iface->name[sizeof(iface->name) - 1] = '\0';
+	iface->flags &= LB_IFACE_XMIT | LB_IFACE_TX | LB_IFACE_ATTACHED | LB_IFACE_CLSACT;
+	if (iface->wanted >= LB_KINDS)
+		iface->wanted = LB_KIND_AUTO;
+	if (iface->actual >= LB_KINDS ||
+	    (iface->flags & LB_IFACE_ATTACHED && iface->actual == LB_KIND_AUTO))
+		iface->actual = LB_KIND_TC;
+}
+
+bool lb_iface_is_damaged(const struct lb_dp *dp, __u32 ifindex)
+{
+	struct lb_iface is, mended;
+
+	if (bpf_map_lookup_elem(dp->map_fd[LB_MAP_IFACES], &ifindex, &is))
+		return false;
+	mended = is;
+	lb_iface_mend(&mended);
+	return memcmp(&is, &mended, sizeof(is)) != 0;
 }
 
 int lb_iface_put(const struct lb_dp *dp, __u32 ifindex, const struct lb_iface *iface)
@@ -288,11 +315,32 @@ void lb_hooks_settle(struct lb_dp *dp)
 		lb_warn("%s", err.text);
 		return;
 	}
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		if (lb_iface_is_damaged(dp, ifindexes[i]))
+			lb_iface_put(dp, ifindexes[i], &ifaces[i]);
 		if (ifaces[i].actual)
 			hook_settle(dp, ifindexes[i], &ifaces[i]);
+	}
 	free(ifindexes);
 	free(ifaces);
+}
+
+/* Links tell an interface's number only, which another namespace may have too. */
+bool lb_hooks_are_here(struct lb_dp *dp)
+{
+	struct lb_iface *ifaces;
+	bool found = false;
+	struct lb_err err;
+	__u32 *ifindexes;
+	size_t n;
+
+	if (lb_ifaces_read(dp, &ifindexes, &ifaces, &n, &err))
+		return false;
+	for (size_t i = 0; i < n && !found; i++)
+		found = ifaces[i].flags & LB_IFACE_ATTACHED && lb_tc_runs(dp, ifindexes[i]);
+	free(ifindexes);
+	free(ifaces);
+	return found;
 }
 
 /* Goes by what is there and not by the record, which a half-made or an older instance may lack. */

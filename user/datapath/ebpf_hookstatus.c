@@ -113,6 +113,9 @@ static int flags_audit(struct lb_dp *dp, struct lb_audit *a, struct lb_err *err)
 		bool native = ifaces[i].actual == LB_KIND_XDP;
 		__u8 flags = ifaces[i].flags & (LB_IFACE_XMIT | LB_IFACE_TX);
 
+		if (lb_iface_is_damaged(dp, ifindexes[i]))
+			lb_finding(a, "interface index %u: its record in lb_ifaces is damaged",
+				   ifindexes[i]);
 		if (link && flags & ~lb_iface_flags(&features, link, native))
 			lb_finding(a, "interface \"%s\": recorded as one that XDP may send by",
 				   link->name);

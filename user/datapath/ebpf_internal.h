@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <net/if.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "datapath.h"
 #include "net/link.h"
@@ -70,8 +71,10 @@ struct lb_dp {
 	bool fresh; /* made by this handle and not applied yet: close() removes it */
 	bool dead;  /* other ABI, other namespace or damaged: only down() and close() */
 	bool foreign_netns;
+	bool wreck;            /* was in use, and cannot be any more: maps are lost */
 	struct lb_grace grace; /* of writers: since the last commit */
 	int map_fd[LB_MAPS];
+	bool unpinned[LB_MAPS]; /* the pin is gone, the map was found in the programs */
 	void *mem[LB_MAPS];
 	size_t mem_size[LB_MAPS];
 	__u32 max_entries[LB_MAPS];
@@ -120,6 +123,28 @@ static inline const struct lb_service_version *lb_service_in_force(const struct 
 	return v->present ? v : NULL;
 }
 
+static inline bool lb_addr_is_v4(const struct lb_addr *addr) /* ::ffff:a.b.c.d */
+{
+	static const struct lb_addr prefix = {.b = {[10] = 0xff, [11] = 0xff}};
+
+	return !memcmp(addr, &prefix, 12);
+}
+
+static inline bool lb_source_is_known(__u8 source)
+{
+	return source && source < LB_SOURCES;
+}
+
+/* What a member can have: other weights somebody has put there. */
+static inline __u32 lb_member_weight(const struct lb_member *m)
+{
+	return m->weight < LB_WEIGHT_MAX ? m->weight : LB_WEIGHT_MAX;
+}
+static inline __u32 lb_member_override(const struct lb_member *m)
+{
+	return m->override <= LB_WEIGHT_MAX ? m->override : LB_NO_OVERRIDE;
+}
+
 /* ebpf_dir.c - where the pins are, and the lock */
 int lb_bpffs_dir(char *buf, size_t size, bool may_mount, struct lb_err *err);
 int lb_instance_lock(struct lb_dp *dp, bool make, struct lb_err *err);
@@ -129,15 +154,23 @@ int lb_instance_clear(const struct lb_dp *dp, struct lb_err *err);
 int lb_instance_unlink(const struct lb_dp *dp, struct lb_err *err); /* all pins and directories */
 char *lb_pin_path(const struct lb_dp *dp, char *buf, const char *name); /* buf: LB_PIN_MAX */
 int lb_pin_replace(const struct lb_dp *dp, const char *name, int fd);   /* atomically */
-__u64 lb_netns_inode(void);
 #define LB_PIN_MAX (LB_DIR_MAX + 64)
+
+/* ebpf_config.c - lb_config against what the kernel knows otherwise */
+__u64 lb_netns_inode(void); /* 0: not known */
+int lb_netns_check(struct lb_dp *dp, struct lb_err *err);
+void lb_limits_read(const struct lb_dp *dp, struct lb_limits *all);
+void lb_config_audit(struct lb_dp *dp, struct lb_audit *a);
+int lb_config_repair(struct lb_dp *dp, struct lb_err *err);
 
 /* ebpf_maps.c - the maps as files and as memory */
 const char *lb_map_name(enum lb_map map);
 __u32 lb_map_key_size(enum lb_map map);
 __u32 lb_map_value_size(enum lb_map map);
 __u32 lb_map_entries(enum lb_map map, const struct lb_limits *l);
-int lb_maps_open(struct lb_dp *dp, struct lb_err *err);  /* -ENOENT: half made; -ESTALE; -EIO */
+int lb_maps_open(struct lb_dp *dp, struct lb_err *err); /* -ENOENT: half made; -ESTALE */
+void lb_maps_audit(const struct lb_dp *dp, struct lb_audit *a);
+void lb_maps_repin(struct lb_dp *dp);
 int lb_maps_adopt(struct lb_dp *dp, struct lb_err *err); /* map_fd[] is filled: check and mmap */
 int lb_map_mmap(struct lb_dp *dp, enum lb_map map, struct lb_err *err);
 void lb_maps_close(struct lb_dp *dp);
@@ -197,9 +230,12 @@ void lb_hooks_plan_free(struct lb_hook_plan *plan);
 void lb_hooks_flags(struct lb_dp *dp);
 bool lb_iface_get(const struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface);
 int lb_iface_put(const struct lb_dp *dp, __u32 ifindex, const struct lb_iface *iface);
+void lb_iface_mend(struct lb_iface *iface); /* done already to what get() and read() give */
+bool lb_iface_is_damaged(const struct lb_dp *dp, __u32 ifindex);
 #define LB_IFACE_CLSACT 8 /* beside LB_IFACE_* of lb_abi.h: its clsact qdisc was made by us */
-void lb_hooks_settle(struct lb_dp *dp); /* makes the hooks as lb_ifaces records them */
-void lb_hooks_remove(struct lb_dp *dp); /* all of this instance in this namespace */
+bool lb_hooks_are_here(struct lb_dp *dp); /* in this network namespace */
+void lb_hooks_settle(struct lb_dp *dp);   /* makes the hooks as lb_ifaces records them */
+void lb_hooks_remove(struct lb_dp *dp);   /* all of this instance in this namespace */
 __u8 lb_iface_flags(const struct lb_xdp_features *features, const struct lb_link *link,
 		    bool native);
 
@@ -216,8 +252,8 @@ void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex);
 void lb_links_unpin(const struct lb_dp *dp); /* all of them */
 const char *lb_prog_name(__u32 id, char buf[16]);
 #define LB_PROG_MAPS 64
-__u32 lb_prog_maps(__u32 id, __u32 maps[LB_PROG_MAPS]); /* ids; returns how many */
-bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id); /* of whatever build: it has our maps */
+__u32 lb_prog_maps(__u32 id, __u32 maps[LB_PROG_MAPS]);   /* ids; returns how many */
+bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id);   /* of whatever build: it has our maps */
 void lb_displaced_add(struct lb_dp *dp, enum lb_hook hook, int ifindex, __u32 prog_id, __u32 flags);
 void lb_displaced_restore(struct lb_dp *dp);
 void lb_displaced_forget(struct lb_dp *dp);
@@ -238,6 +274,7 @@ int lb_tc_ensure(struct lb_dp *dp, const char *name, int ifindex, bool ours,
 void lb_tc_remove(const struct lb_dp *dp, const char *name, int ifindex);
 __u32 lb_clsact_id(int ifindex); /* the program at our handle and priority; 0: none */
 void lb_tc_restore(int ifindex, int prog_fd);
+bool lb_tc_runs(const struct lb_dp *dp, int ifindex); /* any program of this instance */
 void lb_tc_query(const struct lb_dp *dp, const char *name, int ifindex, struct lb_attachment *a);
 
 /* ebpf_space.c - free space in lb_rings and lb_members: what no service in force refers to */
@@ -320,6 +357,8 @@ void lb_backends_named(const struct lb_dp *dp, __u8 *named); /* by id: counted, 
 /* Bits in lb_ports that the service needs: raised, or where `a` is given only looked for. */
 void lb_ports_need(struct lb_dp *dp, const struct lb_service_conf *s, struct lb_audit *a);
 size_t lb_listen_keys(const struct lb_listen *l, struct lb_listen_key keys[2]);
+bool lb_listen_key_is_sound(const struct lb_listen_key *key); /* can a config have it? */
+__u32 lb_listen_flags(const struct lb_listen_entry *e);       /* those that it can have */
 
 /* ebpf_read.c */
 int lb_ebpf_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err);

@@ -170,6 +170,10 @@ int lb_object_create(struct lb_dp *dp, const struct lb_limits *l, struct lb_err 
 	struct lb_bpf *skel;
 	int ret;
 
+	if (!lb_netns_inode())
+		return lb_err_set(err, EIO,
+				  "which network namespace this is cannot be told: it needs "
+				  "CAP_NET_ADMIN, or /proc");
 	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
 		return lb_err_sys(err, errno, "asking for random bytes");
 	skel = object_open(err);

@@ -148,6 +148,13 @@ int lb_maps_adopt(struct lb_dp *dp, struct lb_err *err)
 	return 0;
 }
 
+/* The first word may have been damaged; a layout whose programs are this binary's is its own. */
+static bool config_is_of_this_build(const struct bpf_map_info *info, const void *config)
+{
+	return info->value_size == sizeof(struct lb_config) &&
+	       ((const struct lb_config *)config)->build == lb_build_id();
+}
+
 /* Before anything else is believed: the first two words of lb_config say what the maps are. They
  * stay at their place in every layout, whatever the size of the rest. */
 static int config_check(struct lb_dp *dp, struct lb_err *err)
@@ -163,7 +170,7 @@ static int config_check(struct lb_dp *dp, struct lb_err *err)
 		return lb_err_sys(err, ENOMEM, "reading \"lb_config\"");
 	if (bpf_map_lookup_elem(dp->map_fd[LB_MAP_CONFIG], &zero, head))
 		ret = lb_err_sys(err, errno, "reading \"lb_config\"");
-	else if (head[0] != LB_ABI_VERSION)
+	else if (head[0] != LB_ABI_VERSION && !config_is_of_this_build(&info, head))
 		ret = lb_err_set(err, ESTALE,
 				 "instance \"%s\": its maps have layout %u, this program's is %u: "
 				 "run `meshlb down`, then `meshlb apply`",
@@ -174,6 +181,77 @@ static int config_check(struct lb_dp *dp, struct lb_err *err)
 				 dp->instance);
 	free(head);
 	return ret;
+}
+
+/* Maps of ours that a program uses, where their pins are gone. */
+static void maps_find_in(struct lb_dp *dp, __u32 prog_id)
+{
+	__u32 ids[LB_PROG_MAPS], n = lb_prog_maps(prog_id, ids);
+
+	for (__u32 i = 0; i < n; i++) {
+		int fd = bpf_map_get_fd_by_id(ids[i]);
+		struct bpf_map_info info = {};
+		__u32 len = sizeof(info);
+
+		if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len))
+			info.name[0] = '\0';
+		for (int map = 0; map < LB_MAPS && fd >= 0; map++) {
+			if (dp->map_fd[map] >= 0 || info.key_size != specs[map].key ||
+			    info.value_size != specs[map].value ||
+			    strncmp(info.name, specs[map].name, sizeof(info.name) - 1) != 0)
+				continue;
+			dp->map_fd[map] = fd;
+			dp->unpinned[map] = true;
+			fd = -1;
+		}
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+static void maps_find_by(struct lb_dp *dp, const char *link)
+{
+	struct bpf_link_info info = {};
+	char pin[LB_PIN_MAX];
+	int fd;
+
+	snprintf(pin, sizeof(pin), "links/%.32s", link);
+	fd = lb_link_open(dp, pin, &info);
+	if (fd < 0)
+		return;
+	close(fd);
+	maps_find_in(dp, info.prog_id);
+}
+
+/* Programs keep their maps, so a lost pin loses nothing as long as they run. */
+static void maps_find(struct lb_dp *dp)
+{
+	DIR *dir = lb_instance_list(dp, "links");
+	struct dirent *e;
+	__u32 id = 0;
+	char name[16];
+
+	for (int hook = 0; hook < LB_HOOKS; hook++)
+		if (dp->progs.fd[hook] >= 0)
+			maps_find_in(dp, dp->progs.id[hook]);
+	while (dir && (e = readdir(dir)))
+		maps_find_by(dp, e->d_name);
+	if (dir)
+		closedir(dir);
+	while (!bpf_prog_get_next_id(id, &id)) {
+		lb_prog_name(id, name);
+		if (!strncmp(name, "meshlb_", 7) && lb_prog_is_ours(dp, id))
+			maps_find_in(dp, id);
+	}
+}
+
+static int maps_missing(const struct lb_dp *dp)
+{
+	int n = 0;
+
+	for (int i = 0; i < LB_MAPS; i++)
+		n += dp->map_fd[i] < 0;
+	return n;
 }
 
 /* Opens all that is there, so that an instance that cannot be used can still be taken down. */
@@ -187,16 +265,40 @@ int lb_maps_open(struct lb_dp *dp, struct lb_err *err)
 		if (dp->map_fd[i] < 0 && errno != ENOENT)
 			return lb_err_sys(err, errno, "opening \"%s\"", path);
 	}
-	if (dp->map_fd[LB_MAP_CONFIG] < 0)
+	if (maps_missing(dp))
+		maps_find(dp);
+	if (maps_missing(dp) == LB_MAPS)
 		return lb_err_set(err, ENOENT, "instance \"%s\": it is half made", dp->instance);
-	ret = config_check(dp, err);
-	for (int i = 0; i < LB_MAPS && !ret; i++)
-		if (dp->map_fd[i] < 0)
-			ret = lb_err_set(err, ESTALE,
-					 "instance \"%s\": its pin \"%s\" is missing: run "
-					 "`meshlb down`, then `meshlb apply`",
-					 dp->instance, specs[i].name);
+	ret = dp->map_fd[LB_MAP_CONFIG] < 0 ? 0 : config_check(dp, err);
+	for (int i = 0; i < LB_MAPS && !ret; i++) {
+		if (dp->map_fd[i] >= 0)
+			continue;
+		dp->wreck = true;
+		ret = lb_err_set(err, ENOENT,
+				 "instance \"%s\": its map \"%s\" is lost, pin and all: "
+				 "`meshlb apply` makes it anew, without its connections",
+				 dp->instance, specs[i].name);
+	}
 	return ret ? ret : lb_maps_adopt(dp, err);
+}
+
+void lb_maps_audit(const struct lb_dp *dp, struct lb_audit *a)
+{
+	for (int i = 0; i < LB_MAPS; i++)
+		if (dp->unpinned[i])
+			lb_finding(a, "map \"%s\": its pin in \"%s\" is missing", specs[i].name,
+				   dp->dir);
+}
+
+void lb_maps_repin(struct lb_dp *dp)
+{
+	for (int i = 0; i < LB_MAPS; i++) {
+		int ret = dp->unpinned[i] ? lb_pin_replace(dp, specs[i].name, dp->map_fd[i]) : 0;
+
+		if (ret)
+			lb_warn("pinning \"%s/%s\": %s", dp->dir, specs[i].name, strerror(-ret));
+		dp->unpinned[i] &= ret != 0;
+	}
 }
 
 void lb_maps_close(struct lb_dp *dp)
@@ -208,6 +310,7 @@ void lb_maps_close(struct lb_dp *dp)
 			close(dp->map_fd[i]);
 		dp->mem[i] = NULL;
 		dp->map_fd[i] = -1;
+		dp->unpinned[i] = false;
 	}
 	free(dp->listens);
 	dp->listens = NULL;
@@ -306,5 +409,9 @@ int lb_listen_delete(struct lb_dp *dp, const struct lb_listen_key *key)
 int lb_ifaces_read(const struct lb_dp *dp, __u32 **ifindexes, struct lb_iface **ifaces, size_t *n,
 		   struct lb_err *err)
 {
-	return hash_read(dp, LB_MAP_IFACES, (void **)ifindexes, (void **)ifaces, n, err);
+	int ret = hash_read(dp, LB_MAP_IFACES, (void **)ifindexes, (void **)ifaces, n, err);
+
+	for (size_t i = 0; i < *n; i++)
+		lb_iface_mend(&(*ifaces)[i]);
+	return ret;
 }

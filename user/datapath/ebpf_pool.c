@@ -114,7 +114,8 @@ static int member_make(struct lb_tx *tx, const struct lb_service_conf *from,
 	if (!record || (record->service != service && tx->named[old->id] > 1))
 		return lb_tx_backend(tx, to, &b->at, service, &member->backend, err);
 	member->backend = old->id;
-	record->service = service; /* both as they are, unless somebody tampered with them */
+	record->service = service; /* all as they are, unless somebody tampered with them */
+	record->family = b->at.family;
 	record->state = LB_BACKEND_LIVE;
 	return 0;
 }

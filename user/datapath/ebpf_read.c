@@ -20,8 +20,10 @@ struct reading {
 	__u32 *index; /* by service id: its place in the model + 1 */
 };
 
-static int pool_read(const struct lb_dp *dp, const struct lb_pool *pool, struct lb_service_conf *s)
+static int pool_read(const struct lb_dp *dp, const struct lb_service_version *v,
+		     enum lb_family family, struct lb_service_conf *s)
 {
+	const struct lb_pool *pool = &v->pool[family];
 	__u32 end = pool->members + pool->n_members;
 
 	if (end < pool->members || end > dp->max_entries[LB_MAP_MEMBERS])
@@ -39,9 +41,9 @@ static int pool_read(const struct lb_dp *dp, const struct lb_pool *pool, struct 
 			return -ENOMEM;
 		b->at.addr = from->addr;
 		b->at.port = ntohs(from->port);
-		b->at.family = from->family;
-		b->weight = member->weight;
-		b->override = member->override;
+		b->at.family = family;
+		b->weight = lb_member_weight(member);
+		b->override = lb_member_override(member);
 		b->override_since = member->override_since;
 		b->id = member->backend;
 	}
@@ -64,11 +66,11 @@ static int services_read(struct reading *r)
 		snprintf(s->name, sizeof(s->name), "%.*s", LB_NAME_MAX - 1,
 			 r->dp->services[id].name);
 		s->scheduler = v->scheduler;
-		s->source = v->source;
-		s->maglev_size = v->maglev_size;
+		s->source = lb_source_is_known(v->source) ? v->source : LB_SOURCE_FILE;
+		s->maglev_size = v->maglev_size <= LB_MAGLEV_SIZE_MAX ? v->maglev_size : 0;
 		s->id = id;
 		for (int f = 0; f < LB_FAMILIES && !ret; f++)
-			ret = pool_read(r->dp, &v->pool[f], s);
+			ret = pool_read(r->dp, v, f, s);
 		if (ret)
 			return ret;
 	}
@@ -102,7 +104,8 @@ static int listen_read(struct reading *r, const struct lb_listen_entry *e, size_
 	bool both, is_v4 = !memcmp(&e->key.addr, &any[LB_V4], 12);
 	struct lb_listen *l;
 
-	if (id >= r->dp->max_entries[LB_MAP_SERVICES] || !r->index[id])
+	if (id >= r->dp->max_entries[LB_MAP_SERVICES] || !r->index[id] ||
+	    !lb_listen_key_is_sound(&e->key))
 		return 0;
 	both = other_half(r, e, n, all, id) != NULL;
 	if (both && !is_v4)
@@ -157,16 +160,14 @@ static int interfaces_read(struct reading *r, struct lb_err *err)
 	return ret;
 }
 
-static void config_read(const struct lb_config *c, struct lb_model *m)
+static void config_read(const struct lb_dp *dp, struct lb_model *m)
 {
+	const struct lb_config *c = dp->config;
+
 	m->datapath = c->datapath_auto ? LB_DATAPATH_AUTO : LB_DATAPATH_EBPF;
 	m->default_scheduler = c->default_scheduler;
 	m->default_maglev_size = c->default_maglev_size;
-	m->limits = (struct lb_limits){.connections = c->connections,
-				       .connections6 = c->connections6,
-				       .services = c->services,
-				       .backends = c->backends,
-				       .ring_slots = c->ring_slots};
+	lb_limits_read(dp, &m->limits);
 }
 
 static int read_once(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
@@ -175,7 +176,7 @@ static int read_once(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
 	int ret;
 
 	lb_model_init(m);
-	config_read(dp->config, m);
+	config_read(dp, m);
 	r.index = calloc(dp->max_entries[LB_MAP_SERVICES], sizeof(*r.index));
 	ret = r.index ? services_read(&r) : -ENOMEM;
 	if (ret)

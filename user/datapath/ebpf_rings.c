@@ -58,7 +58,9 @@ struct lb_ring_member *lb_pool_members(const struct lb_dp *dp, const struct lb_p
 		members[i].at.addr = b->addr;
 		members[i].at.port = ntohs(b->port);
 		members[i].at.family = b->family;
-		members[i].weight = m->override == LB_NO_OVERRIDE ? m->weight : m->override;
+		members[i].weight = lb_member_override(m);
+		if (members[i].weight == LB_NO_OVERRIDE)
+			members[i].weight = lb_member_weight(m);
 	}
 	return members;
 }

@@ -58,6 +58,21 @@ size_t lb_listen_keys(const struct lb_listen *l, struct lb_listen_key keys[2])
 	return 2;
 }
 
+bool lb_listen_key_is_sound(const struct lb_listen_key *key)
+{
+	return key->proto < LB_PROTOS && key->port && !key->pad;
+}
+
+__u32 lb_listen_flags(const struct lb_listen_entry *e)
+{
+	static const struct lb_addr any[LB_FAMILIES] = {{.b = {[10] = 0xff, [11] = 0xff}}};
+
+	for (int f = 0; f < LB_FAMILIES; f++)
+		if (!memcmp(&e->key.addr, &any[f], sizeof(any[f])))
+			return e->value.flags & LB_LISTEN_BOTH;
+	return 0;
+}
+
 static void port_need(struct lb_dp *dp, const struct lb_service_conf *s, unsigned int proto,
 		      unsigned int port, __u8 bit, struct lb_audit *a)
 {
@@ -104,10 +119,14 @@ static int listens_settle(struct lb_dp *dp, struct lb_err *err)
 		struct lb_listen_entry e = entries[i];
 		__u32 slot = lb_slot(e.value.select, generation);
 
-		if (!service_exists(dp, e.value.service[slot], generation)) {
+		if (!service_exists(dp, e.value.service[slot], generation) ||
+		    !lb_listen_key_is_sound(&e.key)) {
 			ret = lb_listen_delete(dp, &e.key);
-		} else if (e.value.select >> 1 > generation) {
-			e.value.select = generation << 1 | slot;
+		} else if (e.value.select >> 1 > generation ||
+			   e.value.flags != lb_listen_flags(&e)) {
+			if (e.value.select >> 1 > generation)
+				e.value.select = generation << 1 | slot;
+			e.value.flags = lb_listen_flags(&e);
 			ret = lb_listen_put(dp, &e.key, &e.value);
 		}
 		if (ret)

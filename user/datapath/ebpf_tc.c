@@ -221,6 +221,20 @@ void lb_tc_restore(int ifindex, int prog_fd)
 	clsact_attach(ifindex, prog_fd);
 }
 
+bool lb_tc_runs(const struct lb_dp *dp, int ifindex)
+{
+	__u32 ids[TCX_PROGS];
+	int n = tcx_ids(ifindex, ids);
+
+	if (n < 0)
+		ids[0] = lb_clsact_id(ifindex);
+	n = n < 0 ? ids[0] != 0 : n;
+	for (int i = 0; i < n; i++)
+		if (lb_prog_is_ours(dp, ids[i]))
+			return true;
+	return false;
+}
+
 void lb_tc_query(const struct lb_dp *dp, const char *name, int ifindex, struct lb_attachment *a)
 {
 	struct bpf_link_info info = {};
