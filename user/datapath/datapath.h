@@ -31,6 +31,7 @@ struct lb_hook_status {
 	char mode[24];     /* "native", "generic", "tcx", "clsact" */
 	uint64_t attached; /* seconds since the epoch */
 	char trouble[128]; /* empty: as it should be */
+	bool left;         /* the trouble is one that apply() leaves, unless forced */
 };
 
 struct lb_usage {

@@ -135,6 +135,48 @@ bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id)
 	return false;
 }
 
+/* A map that every program of meshlb's has, and that its instance has pinned. */
+#define KNOWN_BY LB_MAP_PORTS
+
+static __u32 pinned_map_id(const char *path)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+	int fd = bpf_obj_get(path);
+
+	if (fd < 0)
+		return 0;
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		info.id = 0;
+	close(fd);
+	return info.id;
+}
+
+/* By what it works on and not by its name, which anybody can have. */
+bool lb_prog_is_meshlb(const struct lb_dp *dp, __u32 id)
+{
+	__u32 maps[LB_PROG_MAPS], n = lb_prog_maps(id, maps);
+	DIR *dir = lb_instance_list(dp, "..");
+	bool is = lb_prog_is_ours(dp, id);
+	struct dirent *e;
+
+	while (!is && dir && (e = readdir(dir))) {
+		char path[LB_PIN_MAX * 2];
+		__u32 known;
+
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/../%.64s/%s", dp->dir, e->d_name,
+			 lb_map_name(KNOWN_BY));
+		known = pinned_map_id(path);
+		for (__u32 i = 0; i < n && known && !is; i++)
+			is = maps[i] == known;
+	}
+	if (dir)
+		closedir(dir);
+	return is;
+}
+
 /* Best effort: what cannot be held cannot be put back. */
 void lb_displaced_add(struct lb_dp *dp, enum lb_hook hook, int ifindex, __u32 prog_id, __u32 flags)
 {

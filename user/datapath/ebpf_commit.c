@@ -150,8 +150,10 @@ static int change(struct apply *a, struct lb_err *err)
 int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
 		  struct lb_err *err)
 {
-	struct apply a = {
-		.dp = dp, .diff = d, .audit = {.fn = fn, .arg = arg}, .fresh = LB_PROGS_NONE};
+	struct apply a = {.dp = dp,
+			  .diff = d,
+			  .audit = {.fn = fn, .arg = arg, .repairs = true},
+			  .fresh = LB_PROGS_NONE};
 	int ret = look(&a, err);
 
 	if (!ret && (d->n || a.audit.found || dp->fresh))

@@ -73,13 +73,12 @@ static int xdp_make(struct lb_dp *dp, struct lb_hook_want *want, const struct lb
 	if (want->wanted == LB_KIND_AUTO) {
 		want->actual = LB_KIND_TC;
 		/* Was XDP refused when it was attached? Not asked again at each apply. */
-		if (auto_is_tc(link) ||
-		    (ours && record->wanted == LB_KIND_AUTO && record->actual == LB_KIND_TC))
-			return 0;
-		want->actual = LB_KIND_XDP;
+		if (!auto_is_tc(link) &&
+		    !(ours && record->wanted == LB_KIND_AUTO && record->actual == LB_KIND_TC))
+			want->actual = LB_KIND_XDP;
 	}
 	if (want->actual == LB_KIND_TC)
-		return 0;
+		return lb_xdp_clear(dp, want->name, want->ifindex, err);
 	/* Where only tc was ours, another's XDP program was there by right. */
 	ours &= record->actual != LB_KIND_TC;
 	ret = lb_xdp_ensure(dp, want->name, want->ifindex, want->actual == LB_KIND_XDP_GENERIC,

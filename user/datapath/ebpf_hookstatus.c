@@ -24,6 +24,20 @@ static bool iface_stands(__u32 ifindex, const char *name, char *trouble, size_t 
 	return false;
 }
 
+/* Another's XDP program on an interface of which only tc is ours. */
+static bool xdp_in_front(const struct lb_dp *dp, __u32 ifindex, char *trouble, size_t size)
+{
+	__u32 id = lb_xdp_in_front(dp, ifindex);
+	char name[16];
+
+	if (id)
+		snprintf(trouble, size,
+			 "foreign XDP program \"%s\" (id %u) sees its packets first: remove it, or "
+			 "run `meshlb apply --force`",
+			 lb_prog_name(id, name), id);
+	return id;
+}
+
 static void hook_fill(const struct lb_dp *dp, struct lb_hook_status *h, __u32 ifindex,
 		      const struct lb_iface *iface, enum lb_hook hook)
 {
@@ -42,6 +56,8 @@ static void hook_fill(const struct lb_dp *dp, struct lb_hook_status *h, __u32 if
 		lb_tc_query(dp, iface->name, ifindex, &a);
 	else
 		lb_xdp_query(dp, iface->name, ifindex, &a);
+	if (is_tc && iface->actual == LB_KIND_TC && !a.trouble[0])
+		h->left = xdp_in_front(dp, ifindex, a.trouble, sizeof(a.trouble));
 	h->prog_id = a.prog_id;
 	snprintf(h->mode, sizeof(h->mode), "%s", a.mode);
 	snprintf(h->trouble, sizeof(h->trouble), "%s", a.trouble);
@@ -133,10 +149,17 @@ int lb_hooks_audit(struct lb_dp *dp, struct lb_audit *a, struct lb_err *err)
 	size_t n;
 	int ret = lb_hooks_status(dp, &hooks, &n, err);
 
-	for (size_t i = 0; i < n; i++)
-		if (hooks[i].trouble[0] && !(hooks[i].behind_xdp && hooks[i - 1].trouble[0] &&
-					     !strcmp(hooks[i].trouble, hooks[i - 1].trouble)))
-			lb_finding(a, "interface \"%s\": %s", hooks[i].ifname, hooks[i].trouble);
+	for (size_t i = 0; i < n; i++) {
+		const struct lb_hook_status *h = &hooks[i];
+
+		if (!h->trouble[0] || (h->behind_xdp && hooks[i - 1].trouble[0] &&
+				       !strcmp(h->trouble, hooks[i - 1].trouble)))
+			continue;
+		if (h->left && a->repairs && !dp->force)
+			lb_warn("interface \"%s\": %s", h->ifname, h->trouble);
+		else
+			lb_finding(a, "interface \"%s\": %s", h->ifname, h->trouble);
+	}
 	free(hooks);
 	return ret ? ret : flags_audit(dp, a, err);
 }

@@ -98,6 +98,7 @@ struct lb_audit {
 	size_t found;
 	bool *damaged;     /* by index of the model's service: needs new rings; NULL: not asked */
 	__u64 ring_budget; /* slots of rings to check at most */
+	bool repairs;      /* asked by apply(): what it leaves is no finding but a warning */
 	bool reload;       /* found: the programs must be loaded anew */
 };
 void lb_finding(struct lb_audit *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -254,6 +255,7 @@ const char *lb_prog_name(__u32 id, char buf[16]);
 #define LB_PROG_MAPS 64
 __u32 lb_prog_maps(__u32 id, __u32 maps[LB_PROG_MAPS]);   /* ids; returns how many */
 bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id);   /* of whatever build: it has our maps */
+bool lb_prog_is_meshlb(const struct lb_dp *dp, __u32 id); /* of this or another instance */
 void lb_displaced_add(struct lb_dp *dp, enum lb_hook hook, int ifindex, __u32 prog_id, __u32 flags);
 void lb_displaced_restore(struct lb_dp *dp);
 void lb_displaced_forget(struct lb_dp *dp);
@@ -266,6 +268,8 @@ struct lb_attachment {
 };
 int lb_xdp_ensure(struct lb_dp *dp, const char *name, int ifindex, bool generic, bool ours,
 		  const struct lb_progs *progs, struct lb_err *err);
+__u32 lb_xdp_in_front(const struct lb_dp *dp, int ifindex); /* another's, of a tc hook; 0: none */
+int lb_xdp_clear(struct lb_dp *dp, const char *name, int ifindex, struct lb_err *err);
 void lb_xdp_remove(const struct lb_dp *dp, const char *name, int ifindex);
 void lb_xdp_restore(int ifindex, int prog_fd, __u32 mode_flag);
 void lb_xdp_query(const struct lb_dp *dp, const char *name, int ifindex, struct lb_attachment *a);

@@ -32,14 +32,13 @@ static int tcx_ids(int ifindex, __u32 ids[TCX_PROGS])
 }
 
 /* Programs of other instances pass on what is not theirs, so they may stand before ours. */
-static __u32 tcx_in_front(int ifindex, __u32 ours)
+static __u32 tcx_in_front(const struct lb_dp *dp, int ifindex, __u32 ours)
 {
 	__u32 ids[TCX_PROGS];
 	int n = tcx_ids(ifindex, ids);
-	char name[16];
 
 	for (int i = 0; i < n && ids[i] != ours; i++)
-		if (strcmp(lb_prog_name(ids[i], name), "meshlb_tc") != 0)
+		if (!lb_prog_is_meshlb(dp, ids[i]))
 			return ids[i];
 	return 0;
 }
@@ -64,7 +63,8 @@ static int tcx_ensure(struct lb_dp *dp, const char *name, int ifindex, const str
 	char pin[LB_PIN_MAX];
 	int fd = lb_link_open(dp, pin_name(pin, name), &info), ret;
 
-	if (fd >= 0 && info.xdp.ifindex == (__u32)ifindex && !tcx_in_front(ifindex, info.prog_id)) {
+	if (fd >= 0 && info.xdp.ifindex == (__u32)ifindex &&
+	    !tcx_in_front(dp, ifindex, info.prog_id)) {
 		ret = lb_link_update(fd, &info, progs, LB_HOOK_TC);
 		close(fd);
 		return ret ? lb_err_sys(err, -ret, "interface \"%s\": replacing its tc program",
@@ -250,7 +250,7 @@ void lb_tc_query(const struct lb_dp *dp, const char *name, int ifindex, struct l
 			close(fd);
 		if (fd >= 0 && info.xdp.ifindex == (__u32)ifindex) {
 			a->prog_id = info.prog_id;
-			other = tcx_in_front(ifindex, info.prog_id);
+			other = tcx_in_front(dp, ifindex, info.prog_id);
 		}
 	} else {
 		a->prog_id = lb_clsact_id(ifindex);

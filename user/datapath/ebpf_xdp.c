@@ -149,6 +149,25 @@ int lb_xdp_ensure(struct lb_dp *dp, const char *name, int ifindex, bool generic,
 	return ret ? ret : 1;
 }
 
+__u32 lb_xdp_in_front(const struct lb_dp *dp, int ifindex)
+{
+	__u32 ids[MODES] = {};
+
+	xdp_ids(ifindex, ids);
+	for (size_t i = 0; i < MODES; i++)
+		if (ids[i] && !lb_prog_is_meshlb(dp, ids[i]))
+			return ids[i];
+	return 0;
+}
+
+/* What stands before a tc hook is there by right: it goes only with --force. */
+int lb_xdp_clear(struct lb_dp *dp, const char *name, int ifindex, struct lb_err *err)
+{
+	if (!dp->force || !lb_xdp_in_front(dp, ifindex))
+		return 0;
+	return foreign_displace(dp, name, ifindex, true, err);
+}
+
 void lb_xdp_remove(const struct lb_dp *dp, const char *name, int ifindex)
 {
 	char pin[LB_PIN_MAX];
