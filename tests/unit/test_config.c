@@ -107,27 +107,33 @@ static void test_same(void **state)
 	static const struct {
 		const char *text, *same;
 	} cases[] = {
-		{"services: []", "datapath: auto\n"},
-		{"services:\n", "interfaces: []\n"},
-		{"limits:\nservices:\ndefaults:\n", "services: []"},
+		{"services: []", "datapath: auto\nservices: []\n"},
+		{"services: []", "interfaces: []\nservices: []"},
+		{"limits:\nservices: []\ndefaults:\n", "services: []"},
 		{"---\nservices: []\n...\n", "services: []"},
 		{"%YAML 1.1\n---\nservices: []\n", "services: []"},
 		{"\xef\xbb\xbfservices: []\n", "services: []"},
 		{"services: []\r\ndatapath: auto\r\n", "services: []"},
 		{"{\"services\": []}", "services: []"},
-		{"datapath: 'auto'", "datapath: \"auto\""},
-		{"interfaces: [eth0]", "interfaces: [{name: eth0, hook: auto}]"},
-		{"interfaces: [b, a]", "interfaces: [a, {hook: auto, name: b}]"},
-		{"interfaces: ['a\"b\\c']", "interfaces: [{name: \"a\\\"b\\\\c\"}]"},
-		{"limits: {connections: 5000}", "limits: {connections: 5000, connections6: 5000}"},
-		{"limits: {connections6: 5000}",
-		 "limits: {connections: 1000000, connections6: 5000}"},
-		{"limits: {connections: 1024, services: 1, backends: 1, ring-slots: 1024}",
-		 "limits: {ring-slots: 1024, backends: 1, services: 1, connections: 1024}"},
+		{"datapath: 'auto'\nservices: []", "datapath: \"auto\"\nservices: []"},
+		{"interfaces: [eth0]\nservices: []",
+		 "interfaces: [{name: eth0, hook: auto}]\nservices: []"},
+		{"interfaces: [b, a]\nservices: []",
+		 "interfaces: [a, {hook: auto, name: b}]\nservices: []"},
+		{"interfaces: ['a\"b\\c']\nservices: []",
+		 "interfaces: [{name: \"a\\\"b\\\\c\"}]\nservices: []"},
+		{"limits: {connections: 5000}\nservices: []",
+		 "limits: {connections: 5000, connections6: 5000}\nservices: []"},
+		{"limits: {connections6: 5000}\nservices: []",
+		 "limits: {connections: 1000000, connections6: 5000}\nservices: []"},
+		{"limits: {connections: 1024, services: 1, backends: 1, ring-slots: "
+		 "1024}\nservices: []",
+		 "limits: {ring-slots: 1024, backends: 1, services: 1, connections: "
+		 "1024}\nservices: []"},
 		{"limits: {connections: 500000000, services: 1000000, backends: 262143, "
-		 "ring-slots: 1073741824}",
+		 "ring-slots: 1073741824}\nservices: []",
 		 "limits: {connections: '500000000', services: 1000000, backends: 262143, "
-		 "ring-slots: 1073741824}"},
+		 "ring-slots: 1073741824}\nservices: []"},
 		/* Defaults hold whether they come before or after. */
 		{"services: [{name: a, listen: '*:1'}]\ndefaults: {scheduler: sh, maglev-size: 7}",
 		 "services: [{name: a, listen: ['*:1'], scheduler: sh, maglev-size: 7}]\n"

@@ -43,6 +43,15 @@ static const struct wrong wrong_shape[] = {
 	{"", "t:1: config: is empty: write at least \"services: []\""},
 	{"# nothing\n", "t:2: config: is empty: write at least \"services: []\""},
 	{"---\n", "t:2: config: is empty: write at least \"services: []\""},
+	{"{}", "t:1: config: has no services: add \"services: []\""},
+	{"# cut\ninterfaces: [eth0]\nlimits: {}\n",
+	 "t:2: config: has no services: add \"services: []\""},
+	{"services:\n", "t:1: services: is empty: write its items, or []"},
+	{"services: ~\n",
+	 "t:1: services: \"services: ~\": not a list: begin each of its lines with \"- \""},
+	{"interfaces:\nservices: []\n", "t:1: interfaces: is empty: write its items, or []"},
+	{"services:\n- name: a\n  listen: '*:80'\n  backends:",
+	 "t:4: backends: is empty: write its items, or []"},
 	{"services", "t:1: config: \"services\": not a mapping: write \"KEY: VALUE\" with "
 		     "the keys datapath, interfaces, limits, defaults, services"},
 	{"- services", "t:1: config: \"- services\": not a mapping: write \"KEY: VALUE\" "
@@ -135,7 +144,7 @@ static const struct wrong wrong_values[] = {
 	{"interfaces: [\"a\\x07\"]", "t:1: interface: \"a\\x07\": not a name: up to 15 "
 				     "characters, no space, \"/\" or \":\""},
 	{"interfaces: ['']", "t:1: interface: \"\": is empty: write its name"},
-	{"interfaces: [eth0,\n eth1,\n {name: eth0, hook: tc}]",
+	{"interfaces: [eth0,\n eth1,\n {name: eth0, hook: tc}]\nservices: []",
 	 "t:3: interface: \"eth0\": already in line 1: write it once"},
 	{"limits: {connections: 1023}", "t:1: limits.connections: \"1023\": out of range: "
 					"write a number from 1024 to 500000000"},

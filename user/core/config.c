@@ -71,23 +71,18 @@ static int read_weight(struct lb_yaml *y, void *into)
 static int read_backend(struct lb_yaml *y, void *into)
 {
 	static const struct lb_yaml_key keys[] = {
-		{"address", read_address},
-		{"weight", read_weight},
+		{"address", read_address, "address: A.B.C.D:PORT"},
+		{"weight", read_weight, NULL},
 	};
 	struct lb_backend_conf *b = lb_service_add_backend(into);
-	int at = lb_yaml_line(y), err;
 
 	if (!b)
 		return lb_yaml_no_memory(y);
-	b->line = at;
+	b->line = lb_yaml_line(y);
 	b->weight = 1;
 	if (lb_yaml_is(y, YAML_SCALAR_EVENT))
 		return read_address(y, b);
-	err = lb_yaml_mapping(y, "backend", keys, ARRAY_SIZE(keys), b);
-	if (!err && !b->at.port)
-		return lb_config_refuse(y->err, y->name, at, "backend", NULL,
-					"has no address: add \"address: A.B.C.D:PORT\"");
-	return err;
+	return lb_yaml_mapping(y, "backend", keys, ARRAY_SIZE(keys), b);
 }
 
 static int read_backends(struct lb_yaml *y, void *into)
@@ -151,11 +146,11 @@ static int read_service_maglev_size(struct lb_yaml *y, void *into)
 static int read_service(struct lb_yaml *y, void *into)
 {
 	static const struct lb_yaml_key keys[] = {
-		{"name", read_name},
-		{"listen", read_listens},
-		{"scheduler", read_service_scheduler},
-		{"maglev-size", read_service_maglev_size},
-		{"backends", read_backends},
+		{"name", read_name, "name: NAME"},
+		{"listen", read_listens, NULL}, /* needed, but below by the service's name */
+		{"scheduler", read_service_scheduler, NULL},
+		{"maglev-size", read_service_maglev_size, NULL},
+		{"backends", read_backends, NULL},
 	};
 	struct lb_model *m = into;
 	struct lb_service_conf *s = lb_model_add_service(m);
@@ -169,9 +164,6 @@ static int read_service(struct lb_yaml *y, void *into)
 	err = lb_yaml_mapping(y, "service", keys, ARRAY_SIZE(keys), s);
 	if (err)
 		return err;
-	if (!s->name[0])
-		return lb_config_refuse(y->err, y->name, s->line, "service", NULL,
-					"has no name: add \"name: NAME\"");
 	if (!s->n_listens)
 		return lb_config_refuse(y->err, y->name, s->line, "service", s->name,
 					"has no listen: add \"listen: ['*:PORT']\"");
@@ -216,22 +208,17 @@ static int read_hook(struct lb_yaml *y, void *into)
 static int read_interface(struct lb_yaml *y, void *into)
 {
 	static const struct lb_yaml_key keys[] = {
-		{"name", read_interface_name},
-		{"hook", read_hook},
+		{"name", read_interface_name, "name: NAME"},
+		{"hook", read_hook, NULL},
 	};
 	struct lb_interface_conf *i = lb_model_add_interface(into);
-	int err;
 
 	if (!i)
 		return lb_yaml_no_memory(y);
 	i->line = lb_yaml_line(y);
 	if (lb_yaml_is(y, YAML_SCALAR_EVENT))
 		return read_interface_name(y, i);
-	err = lb_yaml_mapping(y, "interface", keys, ARRAY_SIZE(keys), i);
-	if (!err && !i->name[0])
-		return lb_config_refuse(y->err, y->name, i->line, "interface", NULL,
-					"has no name: add \"name: NAME\"");
-	return err;
+	return lb_yaml_mapping(y, "interface", keys, ARRAY_SIZE(keys), i);
 }
 
 static int read_datapath(struct lb_yaml *y, void *into)
@@ -265,9 +252,11 @@ LIMIT_READER(ring_slots, "ring-slots", LB_LIMIT_RING_SLOTS_MIN, LB_LIMIT_RING_SL
 static int read_limits(struct lb_yaml *y, void *into)
 {
 	static const struct lb_yaml_key keys[] = {
-		{"connections", read_limit_connections}, {"connections6", read_limit_connections6},
-		{"services", read_limit_services},       {"backends", read_limit_backends},
-		{"ring-slots", read_limit_ring_slots},
+		{"connections", read_limit_connections, NULL},
+		{"connections6", read_limit_connections6, NULL},
+		{"services", read_limit_services, NULL},
+		{"backends", read_limit_backends, NULL},
+		{"ring-slots", read_limit_ring_slots, NULL},
 	};
 
 	return lb_yaml_mapping(y, "limits", keys, ARRAY_SIZE(keys),
@@ -287,8 +276,8 @@ static int read_default_maglev_size(struct lb_yaml *y, void *into)
 static int read_defaults(struct lb_yaml *y, void *into)
 {
 	static const struct lb_yaml_key keys[] = {
-		{"scheduler", read_default_scheduler},
-		{"maglev-size", read_default_maglev_size},
+		{"scheduler", read_default_scheduler, NULL},
+		{"maglev-size", read_default_maglev_size, NULL},
 	};
 
 	return lb_yaml_mapping(y, "defaults", keys, ARRAY_SIZE(keys), into);
@@ -298,9 +287,12 @@ static int read_defaults(struct lb_yaml *y, void *into)
 static int read_stream(struct lb_yaml *y, struct lb_model *m)
 {
 	static const struct lb_yaml_key keys[] = {
-		{"datapath", read_datapath}, {"interfaces", read_interfaces},
-		{"limits", read_limits},     {"defaults", read_defaults},
-		{"services", read_services},
+		{"datapath", read_datapath, NULL},
+		{"interfaces", read_interfaces, NULL},
+		{"limits", read_limits, NULL},
+		{"defaults", read_defaults, NULL},
+		/* A file that was cut short must not remove all of them. */
+		{"services", read_services, "services: []"},
 	};
 	int err = lb_yaml_next(y); /* start of the stream */
 
@@ -310,7 +302,6 @@ static int read_stream(struct lb_yaml *y, struct lb_model *m)
 		err = lb_yaml_next(y); /* of the mapping */
 	if (err)
 		return err;
-	/* A truncated file must not remove all services. */
 	if (lb_yaml_is(y, YAML_STREAM_END_EVENT) || lb_yaml_is_nothing(y))
 		return lb_yaml_refuse(y, "config", NULL,
 				      "is empty: write at least \"services: []\"");

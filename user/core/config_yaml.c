@@ -193,16 +193,27 @@ static const char *range(uint32_t min, uint32_t max, char *buf)
 	return buf;
 }
 
+static int refuse_missing(const struct lb_yaml *y, int line, const char *what,
+			  const struct lb_yaml_key *keys, size_t n, unsigned int seen)
+{
+	for (size_t i = 0; i < n; i++)
+		if (keys[i].needed && !(seen & 1u << i))
+			return lb_config_refuse(y->err, y->name, line, what, NULL,
+						"has no %s: add \"%s\"", keys[i].name,
+						keys[i].needed);
+	return 0;
+}
+
 int lb_yaml_mapping(struct lb_yaml *y, const char *what, const struct lb_yaml_key *keys, size_t n,
 		    void *into)
 {
 	char text[LINE_TEXT], known[KNOWN_KEYS], key[KEY_OF];
+	int line = lb_yaml_line(y), err;
 	unsigned int seen = 0;
 	size_t i;
-	int err;
 
 	if (lb_yaml_is_nothing(y))
-		return 0;
+		return refuse_missing(y, line, what, keys, n, seen);
 	if (!lb_yaml_is(y, YAML_MAPPING_START_EVENT)) {
 		line_text(y, lb_yaml_line(y), text);
 		return lb_yaml_refuse(y, what, text,
@@ -228,7 +239,7 @@ int lb_yaml_mapping(struct lb_yaml *y, const char *what, const struct lb_yaml_ke
 		if (err)
 			return err;
 	}
-	return err;
+	return err ? err : refuse_missing(y, line, what, keys, n, seen);
 }
 
 int lb_yaml_list(struct lb_yaml *y, const char *what, int (*item)(struct lb_yaml *, void *),
@@ -237,8 +248,9 @@ int lb_yaml_list(struct lb_yaml *y, const char *what, int (*item)(struct lb_yaml
 	char buf[LINE_TEXT];
 	int err;
 
+	/* Not an empty list: a file that was cut short here must not remove anything. */
 	if (lb_yaml_is_nothing(y))
-		return 0;
+		return lb_yaml_refuse(y, what, NULL, "is empty: write its items, or []");
 	if (!lb_yaml_is(y, YAML_SEQUENCE_START_EVENT))
 		return lb_yaml_refuse(y, what, line_text(y, lb_yaml_line(y), buf),
 				      "not a list: begin each of its lines with \"- \"");

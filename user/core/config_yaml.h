@@ -23,6 +23,7 @@ struct lb_yaml {
 struct lb_yaml_key {
 	const char *name;
 	int (*read)(struct lb_yaml *y, void *into);
+	const char *needed; /* what to write where it is left out; NULL: it may be */
 };
 
 int lb_yaml_open(struct lb_yaml *y); /* text, len, name and err are set */
@@ -32,7 +33,7 @@ int lb_yaml_next(struct lb_yaml *y);
 /* About the current event. */
 int lb_yaml_line(const struct lb_yaml *y);
 bool lb_yaml_is(const struct lb_yaml *y, yaml_event_type_t type);
-bool lb_yaml_is_nothing(const struct lb_yaml *y);   /* `key:` alone: an empty list or mapping */
+bool lb_yaml_is_nothing(const struct lb_yaml *y);   /* `key:` alone */
 const char *lb_yaml_value(const struct lb_yaml *y); /* of a scalar, else "" */
 
 int lb_yaml_no_memory(const struct lb_yaml *y);
