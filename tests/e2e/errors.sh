@@ -143,14 +143,25 @@ state=$(lab_meshlb -j status | jq -S 'del(.usage, .hooks)')
 many 2 | lab_config >"$LAB_DIR/large.yaml"
 expect 1 lab_meshlb apply -f "$LAB_DIR/large.yaml"
 expect_text "$ERR" 'limits\.backends: "256": full; service "many" needs 1 more .*old and new'
-{
+maglevs() { # THIRD_OCTET COUNT: beside it, services with tables of 65,537 slots
 	many 1
-	for ((n = 1; n <= 8; n++)); do # tables of 65,537 slots
-		LAB_V4=("10.0.1.$n")
+	for ((n = 1; n <= $2; n++)); do
+		LAB_V4=("10.0.$1.$n")
 		lab_service "m$n" "0.0.0.0:909$n" 80 maglev
 	done
-} | lab_config >"$LAB_DIR/large.yaml"
+}
+maglevs 1 8 | lab_config >"$LAB_DIR/large.yaml"
+for command in check apply 'apply --dry-run'; do
+	# shellcheck disable=SC2086
+	expect 1 lab_meshlb $command -f "$LAB_DIR/large.yaml"
+	expect_text "$ERR" 'large\.yaml:[0-9]+: service: "m8": .*limits\.ring-slots, 524288.* 524768 at least'
+done
+equal 'the instance after the refusals' "$(lab_meshlb -j status | jq -S 'del(.usage, .hooks)')" "$state"
+maglevs 1 7 | lab_config >"$CONFIG"
+expect 0 apply
+state=$(lab_meshlb -j status | jq -S 'del(.usage, .hooks)')
+maglevs 2 7 | lab_config >"$LAB_DIR/large.yaml"
 expect 1 lab_meshlb apply -f "$LAB_DIR/large.yaml"
-expect_text "$ERR" 'limits\.ring-slots: "524288": full; service "m[78]" needs 65537 more'
+expect_text "$ERR" 'limits\.ring-slots: "524288": full; service "m[1-7]" needs 65537 more'
 equal 'the instance after the refusals' "$(lab_meshlb -j status | jq -S 'del(.usage, .hooks)')" "$state"
 expect 0 verify

@@ -372,6 +372,14 @@ static void test_wrong_numbers(void **state)
 		 "limits: {backends: 3}\n",
 		 "t:3: backends of service: \"a\": with those before, more than limits.backends, "
 		 "3: raise it"},
+		/* Equal rings are one: that of y is that of z. */
+		{"limits: {ring-slots: 2048}\n"
+		 "defaults: {maglev-size: 997, scheduler: maglev}\nservices:\n"
+		 "- {name: z, listen: '*:1', backends: [10.0.0.1:1, '[fd00::1]:1']}\n"
+		 "- {name: y, listen: '*:2', backends: [10.0.0.1:1]}\n"
+		 "- {name: a, listen: '*:3', backends: [10.0.0.2:1]}\n",
+		 "t:6: service: \"a\": with those before, its ring is more than "
+		 "limits.ring-slots, 2048, has room for: raise it to 3072 at least"},
 		{"defaults: {maglev-size: 2, scheduler: maglev}\nservices:\n"
 		 "- {name: z, listen: '*:1', backends: [10.0.0.1:1, 10.0.0.1:2, '[fd00::1]:1']}\n"
 		 "- {name: a, listen: '*:2', backends: [10.0.0.1:1, 10.0.0.1:2, 10.0.0.1:3]}\n",
@@ -448,6 +456,52 @@ static void test_bytes(void **state)
 	lb_model_free(&m);
 }
 
+/* At the smallest limit there is room for 1,024 listens: of one family, or half as many. */
+static void test_too_many_listens(void **state)
+{
+	static const struct {
+		const char *item, *message;
+		int fit;
+	} cases[] = {
+		{"'0.0.0.0:%d'",
+		 "t:1027: listen: \"0.0.0.0:1025/tcp\": with those before, more "
+		 "than the 1024 (* counts twice) that limits.services, 1, has room "
+		 "for: raise it",
+		 1024},
+		{"'*:%d'",
+		 "t:515: listen: \"*:513/tcp\": with those before, more than the 1024 "
+		 "(* counts twice) that limits.services, 1, has room for: raise it",
+		 512},
+	};
+	char *text, *p;
+
+	(void)state;
+	text = malloc(65536);
+	assert_non_null(text);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		for (int more = 0; more < 2; more++) {
+			struct lb_err err;
+			struct lb_model m;
+
+			p = text + sprintf(text, "limits: {services: 1}\nservices: [{name: a, "
+						 "backends: [10.0.0.1:1], listen: [\n");
+			for (int port = 1; port <= cases[i].fit + more; port++) {
+				p += sprintf(p, cases[i].item, port);
+				p += sprintf(p, ",\n");
+			}
+			sprintf(p, "]}]\n");
+			if (more) {
+				refused(text, strlen(text), cases[i].message);
+			} else {
+				assert_int_equal(lb_config_parse(&m, text, strlen(text), "t", &err),
+						 0);
+				lb_model_free(&m);
+			}
+		}
+	}
+	free(text);
+}
+
 static void test_bomb(void **state)
 {
 	static const char bomb[] = "a: &a [x,x,x,x,x,x,x,x,x]\n"
@@ -476,6 +530,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_families),
 		cmocka_unit_test(test_wrong_numbers),
 		cmocka_unit_test(test_too_many_backends),
+		cmocka_unit_test(test_too_many_listens),
 		cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_bomb),
 	};

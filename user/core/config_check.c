@@ -257,5 +257,7 @@ int lb_config_check_model(struct lb_model *m, const char *file, struct lb_err *e
 		ret = check_services(m, file, err);
 	if (!ret)
 		ret = check_listens(m, file, err);
+	if (!ret)
+		ret = lb_config_check_room(m, file, err);
 	return ret;
 }

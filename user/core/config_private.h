@@ -25,4 +25,7 @@ int lb_config_check_text(const char *text, size_t len, const char *file, struct 
  * backends. Names the later of two lines. */
 int lb_config_check_model(struct lb_model *m, const char *file, struct lb_err *err);
 
+/* Refuses a sorted model whose listens or rings have no room within its limits. */
+int lb_config_check_room(const struct lb_model *m, const char *file, struct lb_err *err);
+
 #endif

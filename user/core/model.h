@@ -86,6 +86,14 @@ struct lb_limits {
 	uint32_t ring_slots;
 };
 
+/* How many listens an instance has room for, `*` counted twice: one a family. */
+static inline uint64_t lb_limits_listens(const struct lb_limits *l)
+{
+	uint64_t n = (uint64_t)l->services * 8;
+
+	return n < 1024 ? 1024 : n;
+}
+
 enum lb_datapath_kind { LB_DATAPATH_AUTO, LB_DATAPATH_EBPF, LB_DATAPATHS };
 
 struct lb_model {

@@ -11,10 +11,8 @@
 
 #include "ebpf_internal.h"
 
-#define LISTENS_PER_SERVICE 8 /* `*:80` takes two, one a family */
-#define LISTENS_MIN         1024
-#define IFACES              4096
-#define READ_TRIES          8
+#define IFACES     4096
+#define READ_TRIES 8
 
 /* Sizes of key and value are those of lb_abi.h; whatever else is pinned there is not ours. */
 static const struct map_spec {
@@ -80,7 +78,7 @@ __u32 lb_map_entries(enum lb_map map, const struct lb_limits *l)
 		backends = LB_BACKENDS_MAX;
 	switch (map) {
 	case LB_MAP_LISTENS:
-		return at_least((__u64)l->services * LISTENS_PER_SERVICE, LISTENS_MIN);
+		return lb_limits_listens(l);
 	case LB_MAP_SERVICES:
 		return with_spare(l->services) + 1;
 	case LB_MAP_MEMBERS:
