@@ -96,6 +96,8 @@ static int instance_open(struct lb_dp *dp, struct lb_err *err)
 		ret = lb_maps_open(dp, err);
 	if (!ret)
 		ret = lb_netns_check(dp, err);
+	if (!ret)
+		ret = lb_generation_check(dp, err);
 	dp->dead = ret == -ENOENT || ret == -ESTALE || ret == -EXDEV;
 	return ret;
 }

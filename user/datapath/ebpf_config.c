@@ -18,9 +18,7 @@
 #include "core/ring.h"
 #include "ebpf_internal.h"
 
-/* lb_slot() compares with 31 bits, and the next one must fit too. */
-#define GENERATION_MAX 0x7ffffffeu
-#define LIMIT_MAX      (1u << 30) /* beyond any that a config can have */
+#define LIMIT_MAX (1u << 30) /* beyond any that a config can have */
 
 /* ---------------------------------------------------------------- network namespace */
 
@@ -57,6 +55,88 @@ int lb_netns_check(struct lb_dp *dp, struct lb_err *err)
 			  "work on it from there (`nsenter --net=...`), or use another "
 			  "--instance",
 			  dp->instance, (unsigned long long)dp->config->netns);
+}
+
+/* ---------------------------------------------------------------- generation */
+
+static bool generation_is_sound(__u32 generation)
+{
+	return generation && generation <= LB_GENERATION_MAX;
+}
+
+/* The latest one that a service or a listen is of: the next, where an apply was interrupted. */
+static int generation_named(struct lb_dp *dp, __u32 *latest, struct lb_err *err)
+{
+	const struct lb_listen_entry *entries;
+	size_t n;
+	int ret = lb_listens_read(dp, &entries, &n, err);
+
+	*latest = 0;
+	for (__u32 id = 1; !ret && id < dp->max_entries[LB_MAP_SERVICES]; id++) {
+		__u32 select = __atomic_load_n(&dp->services[id].select, __ATOMIC_ACQUIRE);
+
+		*latest = select >> 1 > *latest ? select >> 1 : *latest;
+	}
+	for (size_t i = 0; !ret && i < n; i++)
+		*latest = entries[i].value.select >> 1 > *latest ? entries[i].value.select >> 1
+								 : *latest;
+	return ret;
+}
+
+/* Asked when an instance is opened, for all else is read by it. An apply that commits meanwhile
+ * changes it: then it is looked at again. */
+int lb_generation_check(struct lb_dp *dp, struct lb_err *err)
+{
+	__u32 before, latest;
+
+	do {
+		int ret;
+
+		before = lb_generation(dp);
+		ret = generation_named(dp, &latest, err);
+		if (ret)
+			return ret;
+	} while (before != lb_generation(dp));
+	dp->generation_lost = !generation_is_sound(before) || latest > before + 1;
+	return 0;
+}
+
+static void generation_audit(struct lb_dp *dp, struct lb_audit *a)
+{
+	__u32 is = dp->config->generation;
+
+	if (dp->generation_lost && generation_is_sound(is))
+		lb_finding(a,
+			   "lb_config: generation is %u, but services or listens are of later ones",
+			   is);
+	else if (dp->generation_lost)
+		lb_finding(a, "lb_config: generation is %u, should be 1 to %u", is,
+			   LB_GENERATION_MAX);
+}
+
+/* The slots given last are put in force, by one store, and then whatever the generation is. */
+static int generation_begin(struct lb_dp *dp, struct lb_err *err)
+{
+	const struct lb_listen_entry *entries;
+	size_t n;
+	int ret = lb_listens_read(dp, &entries, &n, err);
+
+	__atomic_store_n(&dp->config->generation, LB_GENERATION_MAX + 1, __ATOMIC_SEQ_CST);
+	for (size_t i = 0; i < n && !ret; i++) {
+		struct lb_listen_entry e = entries[i];
+
+		e.value.select &= 1;
+		ret = lb_listen_put(dp, &e.key, &e.value);
+		if (ret)
+			lb_err_sys(err, -ret, "putting \"lb_listens\" right");
+	}
+	if (ret)
+		return ret;
+	for (__u32 id = 1; id < dp->max_entries[LB_MAP_SERVICES]; id++)
+		lb_select_store(&dp->services[id].select, dp->services[id].select & 1);
+	__atomic_store_n(&dp->config->generation, 1, __ATOMIC_SEQ_CST);
+	dp->generation_lost = false;
+	return 0;
 }
 
 /* ---------------------------------------------------------------- limits */
@@ -214,9 +294,7 @@ void lb_config_audit(struct lb_dp *dp, struct lb_audit *a)
 	if (c->abi != LB_ABI_VERSION)
 		lb_finding(a, "lb_config: abi is %u, but the programs are this meshlb's: %u",
 			   c->abi, LB_ABI_VERSION);
-	if (c->generation > GENERATION_MAX)
-		lb_finding(a, "lb_config: generation is %u, should be at most %u", c->generation,
-			   GENERATION_MAX);
+	generation_audit(dp, a);
 	if (secret_read(dp, secret) && memcmp(secret, c->secret, sizeof(secret)) != 0)
 		lb_finding(a, "lb_config: its secret is not the loaded programs'");
 	if (c->netns != here)
@@ -228,33 +306,6 @@ void lb_config_audit(struct lb_dp *dp, struct lb_audit *a)
 		lb_finding(a, "lb_config: default_maglev_size is %u, should be a prime up to %u",
 			   c->default_maglev_size, LB_MAGLEV_SIZE_MAX);
 	limits_audit(dp, a);
-}
-
-/* Whatever the generation is, the slots in force stay in force, and it begins anew. */
-static int generation_begin(struct lb_dp *dp, struct lb_err *err)
-{
-	__u32 generation = lb_generation(dp);
-	const struct lb_listen_entry *entries;
-	size_t n;
-	int ret = lb_listens_read(dp, &entries, &n, err);
-
-	for (size_t i = 0; i < n && !ret; i++) {
-		struct lb_listen_entry e = entries[i];
-
-		e.value.select = lb_slot(e.value.select, generation);
-		ret = lb_listen_put(dp, &e.key, &e.value);
-		if (ret)
-			lb_err_sys(err, -ret, "putting \"lb_listens\" right");
-	}
-	if (ret)
-		return ret;
-	for (__u32 id = 1; id < dp->max_entries[LB_MAP_SERVICES]; id++) {
-		__u32 *select = &dp->services[id].select;
-
-		lb_select_store(select, lb_slot(*select, generation));
-	}
-	__atomic_store_n(&dp->config->generation, 1, __ATOMIC_SEQ_CST);
-	return 0;
 }
 
 int lb_config_repair(struct lb_dp *dp, struct lb_err *err)
@@ -270,5 +321,5 @@ int lb_config_repair(struct lb_dp *dp, struct lb_err *err)
 	c->netns = lb_netns_inode();
 	if (secret_read(dp, secret))
 		memcpy(c->secret, secret, sizeof(secret));
-	return c->generation > GENERATION_MAX ? generation_begin(dp, err) : 0;
+	return dp->generation_lost ? generation_begin(dp, err) : 0;
 }

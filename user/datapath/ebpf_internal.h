@@ -71,6 +71,7 @@ struct lb_dp {
 	bool fresh; /* made by this handle and not applied yet: close() removes it */
 	bool dead;  /* other ABI, other namespace or damaged: only down() and close() */
 	bool foreign_netns;
+	bool generation_lost;  /* lb_config's cannot be: see ebpf_config.c */
 	bool wreck;            /* was in use, and cannot be any more: maps are lost */
 	struct lb_grace grace; /* of writers: since the last commit */
 	int map_fd[LB_MAPS];
@@ -103,9 +104,14 @@ struct lb_audit {
 };
 void lb_finding(struct lb_audit *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* `select` has 31 bits for it, and the next one must fit too. */
+#define LB_GENERATION_MAX 0x7ffffffeu
+
+/* Where it is lost the one that comes after all: then what was given last is in force. */
 static inline __u32 lb_generation(const struct lb_dp *dp)
 {
-	return __atomic_load_n(&dp->config->generation, __ATOMIC_ACQUIRE);
+	return dp->generation_lost ? LB_GENERATION_MAX + 1
+				   : __atomic_load_n(&dp->config->generation, __ATOMIC_ACQUIRE);
 }
 
 static inline void lb_select_store(__u32 *select, __u32 value)
@@ -160,6 +166,7 @@ int lb_pin_replace(const struct lb_dp *dp, const char *name, int fd);   /* atomi
 /* ebpf_config.c - lb_config against what the kernel knows otherwise */
 __u64 lb_netns_inode(void); /* 0: not known */
 int lb_netns_check(struct lb_dp *dp, struct lb_err *err);
+int lb_generation_check(struct lb_dp *dp, struct lb_err *err);
 void lb_limits_read(const struct lb_dp *dp, struct lb_limits *all);
 void lb_config_audit(struct lb_dp *dp, struct lb_audit *a);
 int lb_config_repair(struct lb_dp *dp, struct lb_err *err);

@@ -153,6 +153,14 @@ static bool config_is_of_this_build(const struct bpf_map_info *info, const void 
 	       ((const struct lb_config *)config)->build == lb_build_id();
 }
 
+/* Nothing was ever applied: generation 0 alone may be damage. */
+static bool is_unused(const struct bpf_map_info *info, const void *config)
+{
+	const struct lb_config *c = config;
+
+	return info->value_size == sizeof(*c) && !c->generation && !c->applied;
+}
+
 /* Before anything else is believed: the first two words of lb_config say what the maps are. They
  * stay at their place in every layout, whatever the size of the rest. */
 static int config_check(struct lb_dp *dp, struct lb_err *err)
@@ -173,7 +181,7 @@ static int config_check(struct lb_dp *dp, struct lb_err *err)
 				 "instance \"%s\": its maps have layout %u, this program's is %u: "
 				 "run `meshlb down`, then `meshlb apply`",
 				 dp->instance, head[0], LB_ABI_VERSION);
-	else if (!head[1])
+	else if (is_unused(&info, head))
 		ret = lb_err_set(err, ENOENT,
 				 "instance \"%s\": nothing was ever applied: `meshlb apply` does",
 				 dp->instance);
