@@ -3,7 +3,7 @@
 # damage.sh - values that no meshlb writes, in every map that it reads, and pins that are gone:
 # verify names each, apply mends it, and a connection that stands lives through all of it.
 # hooks: tc xdp-generic
-# guest: tc
+# guest: full
 # limit: 240
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -208,6 +208,23 @@ if [[ $(lab_meshlb -j status | jq -r '.hooks[0].mode') == tcx ]]; then # not on 
 	lab_in node1 ip link del spare
 fi
 equal 'the connection that stood' "$(ask_held kept)" "$held"
+
+if [[ $HOOK == tc ]]; then
+	step 'another instance that takes the same'
+	LAB_INSTANCES+=("$LAB-b.c")
+	other() { lab_in node1 "$MESHLB" --instance "$LAB-b.c" "$@"; }
+	lab_service theirs '0.0.0.0:8080,198.51.100.1:8082' 80 | lab_config >"$LAB_DIR/other.yaml"
+	expect 0 other apply -f "$LAB_DIR/other.yaml"
+	expect_text "$ERR" "\"theirs\": listen \"0.0.0.0:8080/tcp\" is instance \"$LAB\"'s, too.* \"eth0\""
+	expect 0 verify
+	expect_text "$ERR" "\"vote\": listen \"\*:8080/tcp\" is instance \"$LAB-b.c\"'s, too"
+	sed -i 's/0.0.0.0:8080/192.0.2.1:8083/' "$LAB_DIR/other.yaml"
+	expect 0 other apply -f "$LAB_DIR/other.yaml"
+	equal 'warnings where no listen is shared' "$(grep 'too, on' <<<"$ERR" || true)" ''
+	expect 0 verify
+	equal 'warnings where no listen is shared' "$ERR" ''
+	expect 0 other down
+fi
 
 step pins
 for map in "$PINS"/lb_*; do

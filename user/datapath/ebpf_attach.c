@@ -127,7 +127,7 @@ static bool map_is_ours(const struct lb_dp *dp, __u32 id)
 
 bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id)
 {
-	__u32 maps[LB_PROG_MAPS], n = lb_prog_maps(id, maps);
+	__u32 maps[LB_PROG_MAPS] = {}, n = lb_prog_maps(id, maps);
 
 	for (__u32 i = 0; i < n; i++)
 		if (map_is_ours(dp, maps[i]))
@@ -155,7 +155,7 @@ static __u32 pinned_map_id(const char *path)
 /* By what it works on and not by its name, which anybody can have. */
 bool lb_prog_is_meshlb(const struct lb_dp *dp, __u32 id)
 {
-	__u32 maps[LB_PROG_MAPS], n = lb_prog_maps(id, maps);
+	__u32 maps[LB_PROG_MAPS] = {}, n = lb_prog_maps(id, maps);
 	DIR *dir = lb_instance_list(dp, "..");
 	bool is = lb_prog_is_ours(dp, id);
 	struct dirent *e;

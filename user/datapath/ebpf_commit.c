@@ -160,6 +160,8 @@ int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 		ret = change(&a, err);
 	else if (!ret) /* what an interrupted apply left where no packet sees it; new interfaces */
 		tidy(dp);
+	if (!ret && d->n)
+		lb_others_warn(dp, d->desired);
 	free(a.audit.damaged);
 	return ret;
 }
