@@ -30,7 +30,7 @@
 
 /* A flow as seen on the wire. IPv4 addresses are in word 0. */
 struct lb_flow {
-	__be32 saddr[4];
+	__be32 saddr[4] __attribute__((aligned(8)));
 	__be32 daddr[4];
 	union {
 		struct {
@@ -96,7 +96,7 @@ static __always_inline int lb_stop(const int hook, __u32 reason)
  * where any clock helper is a call that costs as much as the rest of the hit path. */
 static __always_inline __u32 lb_now(void)
 {
-	if (lb_test_clock)
+	if (lb_tick_shift == LB_TEST_CLOCK)
 		return READ_ONCE(lb_clock) & LB_META_TICK_MASK;
 	return (bpf_jiffies64() >> lb_tick_shift) & LB_META_TICK_MASK;
 }
@@ -104,10 +104,7 @@ static __always_inline __u32 lb_now(void)
 /* lb_ports' flags of a protocol, by lb_port(). */
 static __always_inline const __u8 *lb_ports_of(__u32 proto)
 {
-	__u32 zero = 0;
-	struct lb_ports *ports = bpf_map_lookup_elem(&lb_ports, &zero);
-
-	return ports ? ports->flags[proto & 1] : NULL;
+	return lb_ports.flags[proto & 1];
 }
 
 static __always_inline __u32 lb_port(__be16 port)

@@ -164,7 +164,19 @@ static __always_inline bool lb_conn_expired(__u32 meta, __u32 now)
 
 static __always_inline bool lb_conn_addr_is(const int family, const __be32 *a, const __be32 *b)
 {
-	return a[0] == b[0] && (family == LB_V4 || (a[1] == b[1] && a[2] == b[2] && a[3] == b[3]));
+	const __u64 *x = (const __u64 *)a, *y = (const __u64 *)b;
+
+	return family == LB_V4 ? a[0] == b[0] : x[0] == y[0] && x[1] == y[1];
+}
+
+/* Are the entry's client and service a packet's source and destination? In the packet as in the
+ * entry they stand side by side. */
+static __always_inline bool lb_conn_pair_is(const int family, const __be32 *client,
+					    const __be32 *saddr)
+{
+	const __u64 *x = (const __u64 *)client, *y = (const __u64 *)saddr;
+
+	return x[0] == y[0] && (family == LB_V4 || (x[1] == y[1] && x[2] == y[2] && x[3] == y[3]));
 }
 
 /* Is this backend the flow's source? */
@@ -172,13 +184,10 @@ static __always_inline bool lb_conn_backend_is(const int family, __u32 id, const
 {
 	struct lb_backend *b = lb_backend_get(id);
 
-	if (!b || b->port != t->ports[0] ||
-	    lb_addr_word(&b->addr, 3) != t->saddr[family == LB_V4 ? 0 : 3])
+	if (!b || b->port != t->ports[0] || b->family != family)
 		return false;
-	if (family == LB_V4)
-		return b->family == LB_V4;
-	return lb_addr_word(&b->addr, 0) == t->saddr[0] &&
-	       lb_addr_word(&b->addr, 1) == t->saddr[1] && lb_addr_word(&b->addr, 2) == t->saddr[2];
+	return lb_conn_addr_is(family, (const __be32 *)b->addr.b + (family == LB_V4 ? 3 : 0),
+			       t->saddr);
 }
 
 /* Does slot i hold the packet's connection? Fills `out` if so. `fast`: only if it needs no more
@@ -190,6 +199,7 @@ static __always_inline bool lb_conn_match(const int family, const bool reverse, 
 	const union lb_conn_key mask = {
 		.ref = LB_REF_UDP, .cport = 0xffff, .sport = reverse ? 0 : 0xffff};
 	union lb_conn_key key, want = {.ref = udp ? LB_REF_UDP : 0, .ports = lb_tuple_ports(t)};
+	const __be32 *client = lb_conn_client_at(family, h, i);
 	const __be32 *service = lb_conn_service_at(family, h, i);
 	__u32 meta = lb_meta_read(&h->meta[i]), again;
 	__be32 to[4] = {};
@@ -199,12 +209,11 @@ static __always_inline bool lb_conn_match(const int family, const bool reverse, 
 		want.cport = t->ports[1];
 	}
 	key.word = READ_ONCE(lb_conn_key_at(family, h, i)->word);
-	if (((key.word ^ want.word) & mask.word) ||
-	    !lb_conn_addr_is(family, lb_conn_client_at(family, h, i),
-			     reverse ? t->daddr : t->saddr))
+	if ((key.word ^ want.word) & mask.word)
 		return false;
 	if (reverse) {
-		if (!lb_conn_backend_is(family, LB_REF_BACKEND(key.ref), t))
+		if (!lb_conn_addr_is(family, client, t->daddr) ||
+		    !lb_conn_backend_is(family, LB_REF_BACKEND(key.ref), t))
 			return false;
 		to[0] = READ_ONCE(service[0]);
 		if (family == LB_V6) {
@@ -212,7 +221,9 @@ static __always_inline bool lb_conn_match(const int family, const bool reverse, 
 			to[2] = READ_ONCE(service[2]);
 			to[3] = READ_ONCE(service[3]);
 		}
-	} else if (!lb_conn_addr_is(family, service, t->daddr)) {
+	} else if (fast ? !lb_conn_pair_is(family, client, t->saddr)
+			: !lb_conn_addr_is(family, client, t->saddr) ||
+				   !lb_conn_addr_is(family, service, t->daddr)) {
 		return false;
 	}
 	barrier();

@@ -30,15 +30,18 @@ _Static_assert(__builtin_offsetof(struct lb_nexthop, dmac) % 8 == 0 &&
 			       __builtin_offsetof(struct lb_nexthop, dmac) + 6,
 	       "lb_set_macs copies both at once");
 
-/* How XDP sends to this next hop. A veth may XMIT onto itself but not TX. */
-static __always_inline bool lb_xdp_turns(const struct xdp_md *ctx, const struct lb_nexthop *nh)
+/* How XDP sends to this next hop: XDP_TX back out of the same interface, XDP_REDIRECT, or 0: it
+ * cannot. A veth may XMIT onto itself but not TX. */
+static __always_inline int lb_xdp_way(const struct xdp_md *ctx, const struct lb_nexthop *nh)
 {
-	return (nh->flags & LB_IFACE_TX) && nh->ifindex == ctx->ingress_ifindex;
+	if ((nh->flags & LB_IFACE_TX) && nh->ifindex == ctx->ingress_ifindex)
+		return XDP_TX;
+	return nh->flags & LB_IFACE_XMIT ? XDP_REDIRECT : 0;
 }
 
-static __always_inline int lb_xdp_send(const struct xdp_md *ctx, const struct lb_nexthop *nh)
+static __always_inline int lb_xdp_send(int way, const struct lb_nexthop *nh)
 {
-	return lb_xdp_turns(ctx, nh) ? XDP_TX : (int)bpf_redirect(nh->ifindex, 0);
+	return way == XDP_TX ? XDP_TX : (int)bpf_redirect(nh->ifindex, 0);
 }
 
 static __always_inline int lb_emit_tc(const int family, const bool reverse, struct __sk_buff *skb,

@@ -47,8 +47,9 @@ static __always_inline int lb_fast_emit_xdp(const int family, const bool reverse
 {
 	void *l4 = p->data + r->l4;
 	__u32 sum = lb_csum_halves(lb_csum_addr(family, r));
+	int way = lb_xdp_way(ctx, nh);
 
-	if (unlikely(!(nh->flags & LB_IFACE_XMIT) && !lb_xdp_turns(ctx, nh)))
+	if (unlikely(!way))
 		return LB_AGAIN;
 	if (udp)
 		lb_rewrite_udp(reverse, l4, sum, r);
@@ -57,7 +58,7 @@ static __always_inline int lb_fast_emit_xdp(const int family, const bool reverse
 	lb_rewrite_ip(family, reverse, p->data + LB_ETH_LEN, sum, r);
 	lb_set_macs(p->data, nh);
 	lb_count(backend, reverse, 1, p->ip_len);
-	return lb_xdp_send(ctx, nh);
+	return lb_xdp_send(way, nh);
 }
 
 static __always_inline int lb_fast_emit(const int hook, const int family, const bool reverse,
@@ -65,11 +66,10 @@ static __always_inline int lb_fast_emit(const int hook, const int family, const 
 					const struct lb_rewrite *r, __u32 nexthop, __u32 backend,
 					__u32 now)
 {
-	struct lb_nexthop *nh = lb_nexthop_get(nexthop & (LB_NEXTHOPS - 1));
+	struct lb_nexthop *nh = lb_nexthop_get(nexthop);
 
 	/* A GSO packet leaves in segments that fitted the sender's MTU. Id 0 has the MTU 0. */
-	if (unlikely(!nh || (p->segments == 1 && p->ip_len > nh->mtu) ||
-		     (reverse && nh->tick != now)))
+	if (unlikely((p->segments == 1 && p->ip_len > nh->mtu) || (reverse && nh->tick != now)))
 		return LB_AGAIN;
 	if (hook == LB_HOOK_XDP)
 		return lb_fast_emit_xdp(family, reverse, udp, ctx, p, r, nh, backend);
@@ -117,8 +117,6 @@ static __always_inline int lb_fast_flow(const int hook, const int family, const 
 	bool to, from;
 	int found;
 
-	if (unlikely(!ports))
-		return LB_AGAIN;
 	to = ports[lb_port(p->t.ports[1])] & (LB_PORT_EXACT | LB_PORT_ANY);
 	from = ports[lb_port(p->t.ports[0])] & LB_PORT_BACKEND;
 	if (!to && !from)

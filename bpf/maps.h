@@ -16,14 +16,6 @@ struct {
 } lb_config SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct lb_ports);
-} lb_ports SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
 	__type(key, struct lb_listen_key);
@@ -77,13 +69,6 @@ struct {
 } lb_reasons SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, LB_NEXTHOPS);
-	__type(key, __u32);
-	__type(value, struct lb_nexthop);
-} lb_nexthops SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, __u32);
@@ -119,13 +104,21 @@ struct {
 	__type(value, struct lb_local);
 } lb_locals SEC(".maps");
 
+/* Global data, so that the fast way finds them without a lookup. Pinned as maps of one element,
+ * under their names. */
+struct lb_ports lb_ports SEC(".data.lb_ports");
+struct lb_nexthop lb_nexthops[LB_NEXTHOPS] SEC(".data.nexthops");
+
 const volatile __u64 lb_secret[LB_SECRET_WORDS] = {};
 const volatile __u32 lb_conn4_buckets = 1;
 const volatile __u32 lb_conn6_buckets = 1;
 
-/* A tick is 2^lb_tick_shift jiffies, about a second; the loader knows the kernel's HZ. */
+/* A tick is 2^lb_tick_shift jiffies, about a second; the loader knows the kernel's HZ. Tests set
+ * LB_TEST_CLOCK and then move lb_clock (in ticks) themselves. */
+#define LB_TEST_CLOCK 64
 const volatile __u32 lb_tick_shift = 8;
 const volatile __u32 lb_tick_ms = 1024; /* the same in milliseconds, to be shown */
+__u32 lb_clock = 0;
 
 /* Ticks that an entry lives without a packet, by state; the loader computes them from seconds. */
 const volatile __u32 lb_timeouts[16] = {
@@ -134,10 +127,6 @@ const volatile __u32 lb_timeouts[16] = {
 	[LB_CONN_FIN_CLIENT] = 3600, [LB_CONN_FIN_BACKEND] = 3600, [LB_CONN_CLOSING] = 120,
 	[LB_CONN_CLOSED] = 10,       [LB_CONN_UDP_NEW] = 30,       [LB_CONN_UDP] = 180,
 };
-
-/* Tests set the flag before loading and then move the clock (in ticks) themselves. */
-const volatile __u32 lb_test_clock = 0;
-__u32 lb_clock = 0;
 
 /* Ticks for which an entry counts as just touched, by state: not each of its packets shall write to
  * it. At most LB_NEXTHOP_GRACE, and about a hundredth of its timeout. */

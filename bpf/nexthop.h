@@ -20,9 +20,10 @@
 /* Set in an id: this packet should go by the kernel's neighbour code. */
 #define LB_NEXTHOP_VIA_TC (1 << LB_NEXTHOP_BITS)
 
+/* By an id, or a word whose low LB_NEXTHOP_BITS are one. */
 static __always_inline struct lb_nexthop *lb_nexthop_get(__u32 id)
 {
-	return bpf_map_lookup_elem(&lb_nexthops, &id);
+	return &lb_nexthops[id & (LB_NEXTHOPS - 1)];
 }
 
 /* backend->nexthop: tick and id in one word, so that both change together. */
@@ -54,7 +55,7 @@ static __always_inline int lb_nexthop_intern(const struct lb_nexthop *want, __u3
 		struct lb_nexthop *nh = lb_nexthop_get(id);
 		__u32 tick;
 
-		if (!nh || !id)
+		if (!id)
 			continue;
 		tick = READ_ONCE(nh->tick);
 		if (tick == LB_NEXTHOP_BUSY)

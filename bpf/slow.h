@@ -16,14 +16,15 @@ static __always_inline int lb_slow_emit_xdp(const int family, const bool reverse
 					    __u32 backend)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	int way = lb_xdp_way(ctx, nh);
 
-	if (!(nh->flags & LB_IFACE_XMIT) && !lb_xdp_turns(ctx, nh))
+	if (!way)
 		return lb_stop(LB_HOOK_XDP, LB_REASON_TO_TC);
 	if (!lb_rewrite_xdp(family, reverse, data, end, r))
 		return lb_stop(LB_HOOK_XDP, LB_REASON_REWRITE_FAILED);
 	lb_set_macs(data, nh);
 	lb_count(backend, reverse, p->segments, p->ip_len);
-	return lb_xdp_send(ctx, nh);
+	return lb_xdp_send(way, nh);
 }
 
 /* Sends p, translated by r, to a next hop. */
@@ -31,10 +32,10 @@ static __always_inline int lb_slow_emit(const int hook, const int family, const 
 					void *ctx, struct lb_packet *p, const struct lb_rewrite *r,
 					__u32 nexthop, __u32 backend)
 {
-	struct lb_nexthop *nh = lb_nexthop_get(nexthop & (LB_NEXTHOPS - 1));
+	struct lb_nexthop *nh = lb_nexthop_get(nexthop);
 
 	/* Id 0: more next hops than the table holds. */
-	if (!nh || !(nexthop & (LB_NEXTHOPS - 1)))
+	if (!(nexthop & (LB_NEXTHOPS - 1)))
 		return lb_stop(hook, hook == LB_HOOK_XDP ? LB_REASON_TO_TC : LB_REASON_NO_ROUTE);
 	/* A GSO packet leaves in segments that fitted the sender's MTU. */
 	if (p->segments == 1 && p->ip_len > nh->mtu)
@@ -94,15 +95,11 @@ static __always_inline int lb_slow_reverse(const int hook, const int family, voi
 static __always_inline int lb_slow(const int hook, const int family, void *ctx, struct lb_packet *p)
 {
 	const __u8 *flags = lb_ports_of(p->udp);
+	__u8 ports = flags[lb_port(p->flow.dport)] & (LB_PORT_EXACT | LB_PORT_ANY);
+	bool from = flags[lb_port(p->flow.sport)] & LB_PORT_BACKEND, to;
 	struct lb_conn_found e = {};
-	bool to = false, from = false;
 	__u32 now = lb_now();
-	__u8 ports = 0;
 
-	if (flags) {
-		ports = flags[lb_port(p->flow.dport)] & (LB_PORT_EXACT | LB_PORT_ANY);
-		from = flags[lb_port(p->flow.sport)] & LB_PORT_BACKEND;
-	}
 	to = ports && lb_find(p, false, now, &e);
 	from = !to && from && lb_find(p, true, now, &e);
 	if (!to && !from && !ports)

@@ -82,7 +82,7 @@ static void lb_load(struct bench_env *e)
 		bench_die("loading the programs: %s", strerror(errno));
 	e->lb = lb;
 	e->config = map_memory(lb->maps.lb_config);
-	e->ports = map_memory(lb->maps.lb_ports);
+	e->ports = map_memory(lb->maps.data_lb_ports);
 	e->services = map_memory(lb->maps.lb_services);
 	e->members = map_memory(lb->maps.lb_members);
 	e->rings = map_memory(lb->maps.lb_rings);
@@ -143,7 +143,7 @@ void bench_env_open(struct bench_env *e, const struct bench_net *net, uint32_t l
 void bench_env_close(struct bench_env *e)
 {
 	map_unmap(e->lb->maps.lb_config, e->config);
-	map_unmap(e->lb->maps.lb_ports, e->ports);
+	map_unmap(e->lb->maps.data_lb_ports, e->ports);
 	map_unmap(e->lb->maps.lb_services, e->services);
 	map_unmap(e->lb->maps.lb_members, e->members);
 	map_unmap(e->lb->maps.lb_rings, e->rings);

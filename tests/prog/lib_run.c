@@ -81,7 +81,7 @@ static uint64_t next_random(uint64_t *state)
 static int map_all(struct run *r)
 {
 	r->config = map_mmap(r->skel->maps.lb_config);
-	r->ports = map_mmap(r->skel->maps.lb_ports);
+	r->ports = map_mmap(r->skel->maps.data_lb_ports);
 	r->backends = map_mmap(r->skel->maps.lb_backends);
 	r->conn4 = map_mmap(r->skel->maps.lb_conn4);
 	r->conn6 = map_mmap(r->skel->maps.lb_conn6);
@@ -108,7 +108,7 @@ int run_open(struct run *r, uint32_t buckets4, uint32_t buckets6, uint64_t seed)
 	size_maps(r);
 	r->skel->rodata->lb_conn4_buckets = buckets4;
 	r->skel->rodata->lb_conn6_buckets = buckets6;
-	r->skel->rodata->lb_test_clock = 1;
+	r->skel->rodata->lb_tick_shift = 64 /* LB_TEST_CLOCK */;
 	for (size_t i = 0; i < LB_SECRET_WORDS; i++)
 		r->skel->rodata->lb_secret[i] = next_random(&seed);
 	rc = lb_bpf__load(r->skel);

@@ -8,8 +8,8 @@
 
 #include <linux/types.h>
 
-#include "lb.skel.h"
 #include "lb_abi.h"
+#include "lb.skel.h" /* which names its types */
 #include "lib_net.h"
 #include "lib_packet.h"
 

@@ -72,7 +72,7 @@ static struct conn_stress_bpf *load(uint32_t buckets, uint64_t seed)
 	bpf_map__set_max_entries(s->maps.lb_backends, 2 * STRESS_BACKENDS + 1);
 	s->rodata->lb_conn4_buckets = buckets;
 	s->rodata->lb_conn6_buckets = buckets;
-	s->rodata->lb_test_clock = 1;
+	s->rodata->lb_tick_shift = 64 /* LB_TEST_CLOCK */;
 	for (size_t i = 0; i < LB_SECRET_WORDS; i++)
 		s->rodata->lb_secret[i] = splitmix(&seed);
 	assert_int_equal(conn_stress_bpf__load(s), 0);

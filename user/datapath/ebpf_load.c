@@ -113,12 +113,21 @@ static void rodata_fill(struct lb_bpf *skel, const __u64 *secret, __u32 buckets4
 		skel->rodata->lb_timeouts[i] = lb_clock_ticks(skel->rodata->lb_timeouts[i]);
 }
 
+/* The map of global data is named after its section. */
+static struct bpf_map *object_map(const struct lb_bpf *skel, enum lb_map map)
+{
+	if (map == LB_MAP_PORTS)
+		return skel->maps.data_lb_ports;
+	if (map == LB_MAP_NEXTHOPS)
+		return skel->maps.data_nexthops;
+	return bpf_object__find_map_by_name(skel->obj, lb_map_name(map));
+}
+
 static int object_size(struct lb_bpf *skel, const struct lb_limits *l, struct lb_err *err)
 {
 	for (int i = 0; i < LB_MAPS; i++) {
-		struct bpf_map *map = bpf_object__find_map_by_name(skel->obj, lb_map_name(i));
 		__u32 n = lb_map_entries(i, l);
-		int ret = bpf_map__set_max_entries(map, n);
+		int ret = bpf_map__set_max_entries(object_map(skel, i), n);
 
 		if (ret)
 			return lb_err_sys(err, -ret, "sizing map \"%s\" for %u entries",
@@ -130,9 +139,7 @@ static int object_size(struct lb_bpf *skel, const struct lb_limits *l, struct lb
 static int maps_take(struct lb_dp *dp, const struct lb_bpf *skel, struct lb_err *err)
 {
 	for (int i = 0; i < LB_MAPS; i++) {
-		const struct bpf_map *map = bpf_object__find_map_by_name(skel->obj, lb_map_name(i));
-
-		dp->map_fd[i] = fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3);
+		dp->map_fd[i] = fcntl(bpf_map__fd(object_map(skel, i)), F_DUPFD_CLOEXEC, 3);
 		if (dp->map_fd[i] < 0)
 			return lb_err_sys(err, errno, "taking map \"%s\"", lb_map_name(i));
 	}
@@ -230,8 +237,7 @@ int lb_object_reload(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *er
 	if (!skel)
 		return -errno;
 	for (int i = 0; i < LB_MAPS && !ret; i++)
-		ret = map_reuse(dp, bpf_object__find_map_by_name(skel->obj, lb_map_name(i)),
-				dp->map_fd[i], err);
+		ret = map_reuse(dp, object_map(skel, i), dp->map_fd[i], err);
 	if (ret)
 		goto out;
 	rodata_fill(skel, dp->config->secret, dp->max_entries[LB_MAP_CONN4],

@@ -30,7 +30,8 @@ static const struct map_spec {
 	[LB_MAP_BACKENDS] = {"lb_backends", 4, sizeof(struct lb_backend), true, false},
 	[LB_MAP_BACKEND_STATS] = {"lb_backend_stats", 4, sizeof(struct lb_counters), false, false},
 	[LB_MAP_REASONS] = {"lb_reasons", 4, sizeof(struct lb_reasons), false, false},
-	[LB_MAP_NEXTHOPS] = {"lb_nexthops", 4, sizeof(struct lb_nexthop), false, false},
+	[LB_MAP_NEXTHOPS] = {"lb_nexthops", 4, LB_NEXTHOPS * sizeof(struct lb_nexthop), false,
+			     false},
 	[LB_MAP_IFACES] = {"lb_ifaces", 4, sizeof(struct lb_iface), false, false},
 	[LB_MAP_CONN4] = {"lb_conn4", 4, sizeof(struct lb_conn4_bucket), true, true},
 	[LB_MAP_CONN6] = {"lb_conn6", 4, sizeof(struct lb_conn6_bucket), true, true},
@@ -92,8 +93,6 @@ __u32 lb_map_entries(enum lb_map map, const struct lb_limits *l)
 		return at_least(LB_CONN4_BUCKETS(l->connections), 1);
 	case LB_MAP_CONN6:
 		return at_least(LB_CONN6_BUCKETS(l->connections6), 1);
-	case LB_MAP_NEXTHOPS:
-		return LB_NEXTHOPS;
 	case LB_MAP_IFACES:
 		return IFACES;
 	default:
