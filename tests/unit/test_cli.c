@@ -119,10 +119,12 @@ static void check_match(const char *text, const char *endpoint, unsigned int bit
 
 static void test_match(void **state)
 {
-	static const char *const bad[] = {
-		"",        "10.0.0",     "10.0.0.1/33",   "10.0.0.1/", "10.0.0.1/-1", "10.0.0.1/8x",
-		"::1/129", "10.0.0.1:0", "10.0.0.1:80/8", "[::1]/64",  "name:80",     "10.0.0.1:",
-		"/8",      ":80",        "10.0.0.1:65536"};
+	static const char *const bad[] = {"",           "10.0.0",        "10.0.0.1/33",
+					  "10.0.0.1/",  "10.0.0.1/-1",   "10.0.0.1/8x",
+					  "::1/129",    "10.0.0.1:0",    "10.0.0.1:80/8",
+					  "[10.0.0.1]", "[::1",          "[::1]/129",
+					  "name:80",    "10.0.0.1:",     "/8",
+					  ":80",        "10.0.0.1:65536"};
 	struct lb_endpoint at;
 	const char *why;
 	uint8_t bits;
@@ -134,6 +136,8 @@ static void test_match(void **state)
 	check_match("10.0.0.1:80", "10.0.0.1:80", 32);
 	check_match("2001:db8::1", "2001:db8::1", 128);
 	check_match("2001:db8::/64", "2001:db8::", 64);
+	check_match("[2001:db8::1]", "2001:db8::1", 128);
+	check_match("[2001:db8::]/64", "2001:db8::", 64);
 	check_match("[2001:db8::1]:443", "[2001:db8::1]:443", 128);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		why = NULL;

@@ -245,8 +245,7 @@ static const struct wrong wrong_services[] = {
 	{"services:\n- name: a\n  listen: 80\n",
 	 "t:3: listen: \"80\": no port: write A.B.C.D:PORT or [IPV6]:PORT"},
 	{"services:\n- name: a\n  listen: 224.0.0.1:80\n",
-	 "t:3: listen: \"224.0.0.1:80\": a group address: a service listens on an address "
-	 "of one host"},
+	 "t:3: listen: \"224.0.0.1:80\": a group address: write that of one host"},
 	{"services:\n- name: a\n  listen: ['[::ffff:10.0.0.1]:80']\n",
 	 "t:3: listen: \"[::ffff:10.0.0.1]:80\": an IPv4-mapped IPv6 address: write the "
 	 "IPv4 address itself"},
@@ -268,6 +267,15 @@ static const struct wrong wrong_services[] = {
 	 "t:6: backend: \"0.0.0.0:80\": the unspecified address: write the backend's own"},
 	{BACKEND "'[::]:80'\n",
 	 "t:6: backend: \"[::]:80\": the unspecified address: write the backend's own"},
+	{BACKEND "127.0.0.1:80\n", "t:6: backend: \"127.0.0.1:80\": a loopback address, which no "
+				   "packet on a network has"},
+	{BACKEND "255.255.255.255:80\n",
+	 "t:6: backend: \"255.255.255.255:80\": a reserved address, which no host has"},
+	{BACKEND "'[fe80::1]:80'\n", "t:6: backend: \"[fe80::1]:80\": a link-local address, which "
+				     "means nothing without its link: write another of the host's"},
+	{BACKEND "10.0.0.2:80/tcp\n",
+	 "t:6: backend: \"10.0.0.2:80/tcp\": a protocol is for `listen`, "
+	 "and its backends have the same: write no /tcp"},
 	{BACKEND "224.0.0.1:80\n",
 	 "t:6: backend: \"224.0.0.1:80\": a group address: write that of one host"},
 	{BACKEND "'[ff02::1]:80'\n",

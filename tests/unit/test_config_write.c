@@ -22,7 +22,7 @@ static void random_endpoint(struct lb_endpoint *at, bool v6)
 	at->family = v6 ? LB_V6 : LB_V4;
 	for (int i = v6 ? 0 : 12; i < 16; i++)
 		at->addr.b[i] = (uint8_t)(test_random(3) ? test_random(256) : 0);
-	at->addr.b[v6 ? 0 : 12] = (uint8_t)(1 + test_random(200)); /* no group */
+	at->addr.b[v6 ? 0 : 12] = (uint8_t)(1 + test_random(126)); /* one that hosts have */
 	at->port = (uint16_t)(1 + test_random(65535));
 }
 
@@ -75,7 +75,7 @@ static void random_model(struct lb_model *m)
 	m->limits.connections6 = 1024 + test_random(1000000);
 	m->limits.services = 12 + test_random(1000000 - 12);
 	m->limits.backends = 240 + test_random(LB_BACKENDS_MAX - 240);
-	m->limits.ring_slots = 1024 + test_random(1000000000);
+	m->limits.ring_slots = 16000000 + test_random(1000000000); /* room for all */
 	for (uint32_t i = 0; i < interfaces; i++) {
 		struct lb_interface_conf *c = lb_model_add_interface(m);
 

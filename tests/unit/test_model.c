@@ -149,7 +149,7 @@ static void test_weight_in_force(void **state)
 
 static const char *const endpoints_in_order[] = {
 	"1.2.3.4:80",   "1.2.3.4:8080",  "9.255.255.255:1", "10.0.0.1:1",
-	"255.1.1.1:80", "[::1]:65535",   "[1::]:1",         "[fd00::1]:80",
+	"223.1.1.1:80", "[::2]:65535",   "[1::]:1",         "[fd00::1]:80",
 	"[fd00::2]:1",  "[fd00::2]:256", "[fd00:1::]:1",
 };
 #define ENDPOINTS (sizeof(endpoints_in_order) / sizeof(endpoints_in_order[0]))
@@ -324,13 +324,14 @@ static void test_endpoint_refused(void **state)
 		{"*:80", "not an IP address"},
 		{"10.0.0.1:", "from 1 to 65535"},
 		{"10.0.0.1:0", "from 1 to 65535"},
-		{"10.0.0.1:080", "from 1 to 65535"},
+		{"10.0.0.1:080", "without leading zeroes"},
 		{"10.0.0.1:65536", "from 1 to 65535"},
 		{"10.0.0.1:99999999999999999999", "from 1 to 65535"},
 		{"10.0.0.1:+80", "from 1 to 65535"},
 		{"10.0.0.1:80 ", "from 1 to 65535"},
 		{"10.0.0.1:http", "from 1 to 65535"},
-		{"10.0.0.1:80/tcp", "from 1 to 65535"},
+		{"10.0.0.1:80/tcp", "write no /tcp"},
+		{"10.0.0.1:80,10.0.0.2:80", "write a list"},
 		{"2001:db8::1:80", "needs brackets"},
 		{"[2001:db8::1:80", "no `]`"},
 		{"[2001:db8::1]", "no port"},
@@ -410,6 +411,13 @@ static void test_listen_refused(void **state)
 		{"224.0.0.1:80", "group address"},
 		{"239.255.255.255:80/udp", "group address"},
 		{"[ff02::1]:80", "group address"},
+		{"127.0.0.1:80", "loopback address"},
+		{"[::1]:80", "loopback address"},
+		{"255.255.255.255:80", "reserved address"},
+		{"240.0.0.1:80", "reserved address"},
+		{"0.0.0.1:80", "reserved address"},
+		{"*:80,*:81", "write a list"},
+		{"*:80/udp,*:81", "write a list"},
 		{"[::ffff:0.0.0.0]:80", "IPv4-mapped"},
 		{"2001:db8::1:80", "needs brackets"},
 	};
@@ -423,6 +431,47 @@ static void test_listen_refused(void **state)
 			fail_msg("\"%s\" was taken", cases[i].text);
 		if (!strstr(why, cases[i].why))
 			fail_msg("\"%s\": \"%s\", not \"%s\"", cases[i].text, why, cases[i].why);
+	}
+}
+
+/* The first and the last of what is refused, and their neighbours. */
+static void test_why_not(void **state)
+{
+	static const struct {
+		const char *text, *why;
+	} cases[] = {
+		{"0.0.0.0", NULL},
+		{"0.0.0.1", "reserved"},
+		{"0.255.255.255", "reserved"},
+		{"1.0.0.0", NULL},
+		{"126.255.255.255", NULL},
+		{"127.0.0.0", "loopback"},
+		{"127.255.255.255", "loopback"},
+		{"128.0.0.0", NULL},
+		{"223.255.255.255", NULL},
+		{"224.0.0.0", "group"},
+		{"239.255.255.255", "group"},
+		{"240.0.0.0", "reserved"},
+		{"255.255.255.255", "reserved"},
+		{"::", NULL},
+		{"::1", "loopback"},
+		{"::2", NULL},
+		{"fe80::1", NULL},
+		{"feff::1", NULL},
+		{"ff00::", "group"},
+		{"ffff::", "group"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct lb_addr addr;
+		uint8_t family;
+		const char *why;
+
+		assert_int_equal(lb_addr_parse(&addr, &family, cases[i].text), 0);
+		why = lb_addr_why_not(&addr, family);
+		if (!why != !cases[i].why || (why && !strstr(why, cases[i].why)))
+			fail_msg("%s: %s", cases[i].text, why ? why : "taken");
 	}
 }
 
@@ -442,10 +491,6 @@ static void test_addr(void **state)
 	assert_true(lb_addr_is_any(&addr, LB_V6));
 	assert_int_equal(lb_addr_parse(&addr, &family, "::2"), 0);
 	assert_false(lb_addr_is_any(&addr, LB_V6));
-	assert_int_equal(lb_addr_parse(&addr, &family, "223.255.255.255"), 0);
-	assert_false(lb_addr_is_multicast(&addr, LB_V4));
-	assert_int_equal(lb_addr_parse(&addr, &family, "240.0.0.1"), 0);
-	assert_false(lb_addr_is_multicast(&addr, LB_V4));
 	assert_int_equal(lb_addr_parse(&addr, &family, "::ffff:10.1.2.3"), -EINVAL);
 	assert_int_equal(lb_addr_parse(&addr, &family, ""), -EINVAL);
 }
@@ -460,7 +505,7 @@ int main(void)
 		cmocka_unit_test(test_has_family),     cmocka_unit_test(test_endpoint_bytes),
 		cmocka_unit_test(test_endpoint_text),  cmocka_unit_test(test_endpoint_refused),
 		cmocka_unit_test(test_listen_text),    cmocka_unit_test(test_listen_refused),
-		cmocka_unit_test(test_addr),
+		cmocka_unit_test(test_why_not),        cmocka_unit_test(test_addr),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

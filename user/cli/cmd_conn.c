@@ -68,11 +68,11 @@ static void print_row(void *arg, const struct lb_conn *c)
 static void print_json_row(void *arg, const struct lb_conn *c)
 {
 	struct listing *l = arg;
-	json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:s, s:I, s:s}", "protocol",
-			      lb_proto_name(c->proto), "client", lb_json_endpoint(&c->client),
-			      "address", lb_json_endpoint(&c->service), "backend",
-			      lb_json_endpoint(&c->backend), "state", lb_conn_state_name(c->state),
-			      "idle", (json_int_t)c->age, "service", service_name(l, c->service_id));
+	json_t *o = json_pack(
+		"{s:s, s:o, s:o, s:o, s:s, s:I, s:s}", "protocol", lb_proto_name(c->proto),
+		"client", lb_json_endpoint(&c->client), "address", lb_json_endpoint(&c->service),
+		"backend", lb_json_endpoint(&c->backend), "state", lb_conn_state_name(c->state),
+		"idle", (json_int_t)c->age, "service", service_name(l, c->service_id));
 
 	fputs(l->n++ ? ",\n    " : "\n    ", stdout);
 	json_dumpf(o, stdout, JSON_COMPACT);

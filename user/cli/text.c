@@ -178,7 +178,8 @@ static int match_parse_bits(struct lb_endpoint *at, uint8_t *bits, char *slash, 
 int lb_match_parse(struct lb_endpoint *at, uint8_t *bits, const char *text, const char **why)
 {
 	char buf[LB_ENDPOINT_STRLEN];
-	char *slash;
+	char *slash, *addr = buf;
+	size_t len;
 
 	*at = (struct lb_endpoint){};
 	*why = bits ? "not an address: write ADDR, ADDR/BITS, ADDR:PORT or [IPV6]:PORT"
@@ -188,7 +189,12 @@ int lb_match_parse(struct lb_endpoint *at, uint8_t *bits, const char *text, cons
 	slash = bits ? strchr(buf, '/') : NULL;
 	if (slash)
 		*slash++ = '\0';
-	if (!lb_addr_parse(&at->addr, &at->family, buf))
+	len = strlen(buf);
+	if (len > 2 && buf[0] == '[' && buf[len - 1] == ']' && strchr(buf, ':')) {
+		buf[len - 1] = '\0';
+		addr++;
+	}
+	if (!lb_addr_parse(&at->addr, &at->family, addr))
 		return bits ? match_parse_bits(at, bits, slash, why) : 0;
 	if (slash || !strchr(buf, ':'))
 		return -EINVAL;

@@ -22,7 +22,8 @@ const char *lb_size_str(char *buf, uint64_t bytes);       /* 512 B, 1.5 KiB, 72.
 /* The candidate that is most like `text`, or NULL where none is near. Ends with NULL. */
 const char *lb_nearest(const char *text, const char *const *candidates);
 
-/* addr, addr/bits (where bits is not NULL), addr:port, [addr6]:port. 0 or -EINVAL with *why. */
+/* addr, addr/bits (where bits is not NULL), addr:port, [addr6]:port; addr6 may have brackets.
+ * 0 or -EINVAL with *why. */
 int lb_match_parse(struct lb_endpoint *at, uint8_t *bits, const char *text, const char **why);
 
 struct lb_texts {

@@ -43,6 +43,11 @@ static int read_maglev_size(struct lb_yaml *y, uint32_t *into)
 
 /* ---------------------------------------------------------------------------- services */
 
+static bool is_link_local(const struct lb_endpoint *at)
+{
+	return at->family == LB_V6 && at->addr.b[0] == 0xfe && at->addr.b[1] >> 6 == 2;
+}
+
 static int read_address(struct lb_yaml *y, void *into)
 {
 	struct lb_backend_conf *b = into;
@@ -56,9 +61,11 @@ static int read_address(struct lb_yaml *y, void *into)
 	if (lb_addr_is_any(&b->at.addr, b->at.family))
 		return lb_yaml_refuse(y, "backend", v,
 				      "the unspecified address: write the backend's own");
-	if (lb_addr_is_multicast(&b->at.addr, b->at.family))
-		return lb_yaml_refuse(y, "backend", v, "a group address: write that of one host");
-	return 0;
+	why = lb_addr_why_not(&b->at.addr, b->at.family);
+	if (!why && is_link_local(&b->at))
+		why = "a link-local address, which means nothing without its link: write another "
+		      "of the host's";
+	return why ? lb_yaml_refuse(y, "backend", v, "%s", why) : 0;
 }
 
 static int read_weight(struct lb_yaml *y, void *into)

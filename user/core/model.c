@@ -316,11 +316,21 @@ bool lb_addr_is_any(const struct lb_addr *addr, enum lb_family family)
 	return !memcmp(addr->b + skip, zero, sizeof(zero) - skip);
 }
 
-bool lb_addr_is_multicast(const struct lb_addr *addr, enum lb_family family)
+const char *lb_addr_why_not(const struct lb_addr *addr, enum lb_family family)
 {
-	if (family == LB_V6)
-		return addr->b[0] == 0xff;
-	return addr->b[12] >> 4 == 0xe;
+	static const uint8_t loopback6[16] = {[15] = 1};
+	const uint8_t *v4 = addr->b + sizeof(v4_prefix);
+	bool is_v4 = family == LB_V4;
+
+	if (lb_addr_is_any(addr, family))
+		return NULL;
+	if (is_v4 ? v4[0] == 127 : !memcmp(addr->b, loopback6, sizeof(loopback6)))
+		return "a loopback address, which no packet on a network has";
+	if (is_v4 ? v4[0] >> 4 == 0xe : addr->b[0] == 0xff)
+		return "a group address: write that of one host";
+	if (is_v4 && (v4[0] == 0 || v4[0] >= 240))
+		return "a reserved address, which no host has";
+	return NULL;
 }
 
 /* Why lb_addr_parse() refused it. */
@@ -331,6 +341,18 @@ static const char *addr_why(const char *text)
 	if (inet_pton(AF_INET6, text, &a) == 1)
 		return "an IPv4-mapped IPv6 address: write the IPv4 address itself";
 	return "not an IP address: write A.B.C.D:PORT or [IPV6]:PORT";
+}
+
+/* Why port_parse() refused it. */
+static const char *port_why(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	if (digits && text[digits] == '/')
+		return "a protocol is for `listen`, and its backends have the same: write no /tcp";
+	if (digits > 1 && text[0] == '0')
+		return "a port is a number from 1 to 65535: write it without leading zeroes";
+	return "a port is a number from 1 to 65535";
 }
 
 /* Digits alone: strtoul() would take " +80" too, and a leading zero means octal to some. */
@@ -374,11 +396,16 @@ static const char *endpoint_split(char *text, char **addr, char **port)
 	return NULL;
 }
 
+static const char several[] = "more than one: write a list, each item in quotes of its own";
+
 int lb_endpoint_parse(struct lb_endpoint *at, const char *text, const char **why)
 {
 	struct lb_endpoint parsed = {0};
 	char copy[LB_ENDPOINT_STRLEN], *addr, *port;
 
+	*why = several;
+	if (strchr(text, ','))
+		return -EINVAL;
 	*why = "not an IP address: write A.B.C.D:PORT or [IPV6]:PORT";
 	if (snprintf(copy, sizeof(copy), "%s", text) >= (int)sizeof(copy))
 		return -EINVAL;
@@ -394,7 +421,7 @@ int lb_endpoint_parse(struct lb_endpoint *at, const char *text, const char **why
 		return -EINVAL;
 	}
 	if (port_parse(&parsed.port, port)) {
-		*why = "a port is a number from 1 to 65535";
+		*why = port_why(port);
 		return -EINVAL;
 	}
 	*at = parsed;
@@ -408,6 +435,9 @@ int lb_listen_parse(struct lb_listen *l, const char *text, const char **why)
 	bool both = !strncmp(text, "*:", 2);
 	int written;
 
+	*why = several;
+	if (strchr(text, ','))
+		return -EINVAL;
 	/* `*` is read as 0.0.0.0, which is what it is kept as. */
 	written = snprintf(copy, sizeof(copy), "%s%s", both ? "0.0.0.0" : "", text + both);
 	*why = "not an IP address: write A.B.C.D:PORT, [IPV6]:PORT or *:PORT";
@@ -425,10 +455,9 @@ int lb_listen_parse(struct lb_listen *l, const char *text, const char **why)
 	}
 	if (lb_endpoint_parse(&parsed.at, copy, why))
 		return -EINVAL;
-	if (lb_addr_is_multicast(&parsed.at.addr, parsed.at.family)) {
-		*why = "a group address: a service listens on an address of one host";
+	*why = lb_addr_why_not(&parsed.at.addr, parsed.at.family);
+	if (*why)
 		return -EINVAL;
-	}
 	if (lb_addr_is_any(&parsed.at.addr, parsed.at.family))
 		parsed.any = both ? LB_ANY_BOTH : LB_ANY_ONE;
 	*l = parsed;
