@@ -65,6 +65,45 @@ echo "$good" >"$CONFIG"
 sed -i 's/name: r2/name: nic7/' "$CONFIG"
 refused 'meshlb.yaml:4: .*"nic7"'
 
+all_refuse() { # PATTERN: check, a dry run and apply say the same
+	refused "$1"
+	for command in check 'apply --dry-run'; do
+		# shellcheck disable=SC2086
+		expect 1 lab_meshlb $command -f "$CONFIG"
+		expect_text "$ERR" "$1"
+	done
+}
+sed 's/connections: 65536/connections: 500000000/' <<<"$good" >"$CONFIG"
+all_refuse 'meshlb.yaml: limits: they take [0-9.]+ [GT]iB .* this host has: lower connections6?$'
+lab_in node1 ip link add br9 type bridge
+sed 's/name: r2, hook: .*/name: br9, hook: xdp }/' <<<"$good" >"$CONFIG"
+all_refuse 'meshlb.yaml:4: hook: "xdp": .*"br9" has no native XDP'
+lab_in node1 ip link del br9
+sed 's/hook: tc/hook: xdp/' <<<"$good" >"$CONFIG"
+lab_in node1 ip link set r1 xdp obj "$BUILD/tests/e2e/pass.bpf.o" sec xdp
+all_refuse 'meshlb.yaml:3: hook: "xdp": XDP program "[a-z_]+" \(id [0-9]+\) is on interface "r1"'
+expect 0 lab_meshlb check --force -f "$CONFIG"
+lab_in node1 ip link set r1 xdp off
+expect 0 apply
+expect 0 lab_meshlb check -f "$CONFIG" # the program is ours
+lab_meshlb down
+echo "$good" >"$CONFIG"
+
+step 'another instance'
+readonly OTHER=$LAB.other
+LAB_INSTANCES+=("$OTHER")
+expect 0 lab_in node1 "$MESHLB" --instance "$OTHER" apply -f "$CONFIG"
+expect 0 apply
+expect 0 lab_in node1 "$MESHLB" instance ls
+expect_text "$OUT" "^$LAB +1 +eth0 r1 r2 +ok"
+expect_text "$OUT" "^$OTHER +1 +eth0 r1 r2 +ok"
+expect 0 lab_in node2 "$MESHLB" -j instance ls
+equal 'instances in JSON' "$(jq -c ".instances[] | select(.name == \"$OTHER\") |
+	[.state, .services]" <<<"$OUT")" '["of another network namespace",0]'
+expect 0 lab_in node1 "$MESHLB" --instance "$OTHER" down
+lab_meshlb down
+echo "$good" >"$CONFIG"
+
 step 'a local program on a wildcard port: refused without --force'
 lab_spawn node1 "$E2E/udp_echo.py" serve 5000
 lab_until 5 lab_listening node1 5000 udp

@@ -79,8 +79,14 @@ static int create_instance(struct apply *a, struct lb_err *err)
 {
 	const struct lb_dp_options opt = {
 		.instance = a->cli->instance, .write = true, .force = a->cli->force};
-	int ret = a->s.ops->create(&a->s.dp, &opt, &a->desired, err);
+	const struct lb_limits *l = &a->desired.limits;
+	const char *file = lb_file_name(a->cli);
+	int ret = lb_preflight_memory(l, false, file, err);
 
+	if (!ret)
+		ret = a->s.ops->create(&a->s.dp, &opt, &a->desired, err);
+	if (ret == -ENOMEM)
+		lb_preflight_memory(l, true, file, err);
 	if (!ret)
 		ret = lb_session_read(&a->s, err);
 	/* Unless another apply has been faster. */
@@ -102,7 +108,7 @@ static int open_instance(struct apply *a, struct lb_err *err)
 		return create_instance(a, err);
 	lb_model_init(&a->s.model);
 	take_over_settings(a);
-	return 0;
+	return lb_preflight_memory(&a->desired.limits, false, lb_file_name(cli), err);
 }
 
 static int compare(struct apply *a, struct lb_err *err)
@@ -122,9 +128,11 @@ static int compare(struct apply *a, struct lb_err *err)
 static int warn(const struct apply *a, struct lb_err *err)
 {
 	struct lb_texts warnings = {};
-	int ret = lb_preflight(&a->desired, &a->diff, lb_file_name(a->cli), a->cli->force,
-			       &warnings, err);
+	const char *file = lb_file_name(a->cli);
+	int ret = lb_preflight_hooks(&a->desired, &a->s, a->cli->force, file, err);
 
+	if (!ret)
+		ret = lb_preflight(&a->desired, &a->diff, file, a->cli->force, &warnings, err);
 	for (size_t i = 0; i < warnings.n; i++)
 		lb_warn("%s", warnings.list[i]);
 	lb_texts_free(&warnings);

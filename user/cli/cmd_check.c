@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* cmd_check.c - `meshlb check`: what is wrong with a config, here, and what it will take. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "cli.h"
@@ -14,15 +15,35 @@ struct check_result {
 	size_t n_listens, n_backends;
 };
 
+/* XDP hooks that are free, where it can be seen which ones are ours: that takes root, where there
+ * is an instance. */
+static int check_hooks(const struct lb_model *m, const struct lb_cli *cli, struct lb_err *err)
+{
+	struct lb_session s;
+	struct lb_err ignored;
+	int ret = lb_session_open(&s, cli->instance, LB_READ, false, &ignored);
+
+	if (!ret || ret == -ENOENT)
+		ret = lb_preflight_hooks(m, &s, cli->force, lb_file_name(cli), err);
+	else
+		ret = 0;
+	lb_session_close(&s);
+	return ret;
+}
+
 static int examine(struct check_result *r, const struct lb_cli *cli, struct lb_err *err)
 {
+	const char *file = lb_file_name(cli);
 	int ret = lb_config_load(&r->model, cli->file, err);
 
 	if (!ret)
-		ret = lb_preflight_interfaces(&r->model, lb_file_name(cli), err);
+		ret = lb_preflight_interfaces(&r->model, file, err);
 	if (!ret)
-		ret = lb_preflight(&r->model, NULL, lb_file_name(cli), cli->force, &r->warnings,
-				   err);
+		ret = lb_preflight_memory(&r->model.limits, false, file, err);
+	if (!ret)
+		ret = check_hooks(&r->model, cli, err);
+	if (!ret)
+		ret = lb_preflight(&r->model, NULL, file, cli->force, &r->warnings, err);
 	if (ret)
 		return ret;
 	r->memory = lb_ebpf_memory(&r->model.limits, &r->connections4, &r->connections6, &r->other);

@@ -31,6 +31,8 @@ const struct lb_command lb_commands[] = {
 	 "with all that it consists of in the kernel. The next `meshlb apply` repairs what it "
 	 "finds.\n"},
 	{"status", NULL, "", 0, 0, 0, lb_cmd_status, "show hooks, limits, overrides", NULL},
+	{"instance", "ls", "", 0, 0, 0, lb_cmd_instance_ls, "list all instances on this host",
+	 NULL},
 	{"service", "ls", "", 0, 0, 0, lb_cmd_service_ls, "list the services", NULL},
 	{"service", "show", "NAME", 1, 1, 0, lb_cmd_service_show,
 	 "show a service with its backends and counters", NULL},

@@ -1,12 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* preflight.h - what of this host would be in a config's way: interfaces, routes, sysctls, ports.
+/* preflight.h - what of this host would be in a config's way: interfaces, hooks, memory, routes,
+ * sysctls, ports.
  */
 #ifndef LB_PREFLIGHT_H
 #define LB_PREFLIGHT_H
 
-#include "core/model.h"
-#include "core/reconcile.h"
+#include "cli.h"
 #include "text.h"
+
+/* Refuses limits that take more memory than this host has; where making the maps has `failed` for
+ * want of it, in any case. */
+int lb_preflight_memory(const struct lb_limits *l, bool failed, const char *file,
+			struct lb_err *err);
+
+/* Refuses XDP hooks on interfaces that have another's XDP program (not with `force`), or no native
+ * XDP. `s`: what is running, whose interfaces are not looked at; s->dp NULL: nothing. */
+int lb_preflight_hooks(const struct lb_model *m, const struct lb_session *s, bool force,
+		       const char *file, struct lb_err *err);
 
 /* Do the interfaces exist? -ENODEV where one does not. `file` stands in messages. */
 int lb_preflight_interfaces(const struct lb_model *m, const char *file, struct lb_err *err);

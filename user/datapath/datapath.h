@@ -74,7 +74,7 @@ struct lb_conn_filter {      /* zero: all */
 	uint8_t client_prefix;      /* bits */
 };
 
-/* Found by audit(): one thing that is not as the model says. */
+/* Of audit(), one thing that is not as the model says; of list(), a name. */
 typedef void (*lb_finding_fn)(void *arg, const char *text);
 typedef void (*lb_conn_fn)(void *arg, const struct lb_conn *c);
 
@@ -128,6 +128,15 @@ struct lb_dp_ops {
 	 * without memory; needs no handle. */
 	struct lb_held *(*hold)(const struct lb_model *m);
 	void (*put_back)(struct lb_held *held);
+
+	/* Is a loaded program the instance's? */
+	bool (*owns)(const struct lb_dp *dp, uint32_t prog_id);
+
+	/* "?" where it cannot be told. */
+	const char *(*prog_name)(uint32_t prog_id, char buf[16]);
+
+	/* Calls fn with the name of each instance on this host. */
+	int (*list)(lb_finding_fn fn, void *arg, struct lb_err *err);
 
 	/* Detaches and removes everything of the instance; the handle is closed by it. */
 	int (*down)(struct lb_dp *dp, struct lb_err *err);

@@ -387,6 +387,9 @@ int lb_ebpf_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
 		  struct lb_err *err);
 
+/* ebpf_list.c */
+int lb_ebpf_list(lb_finding_fn fn, void *arg, struct lb_err *err);
+
 /* ebpf_held.c */
 struct lb_held *lb_ebpf_hold(const struct lb_model *m);
 void lb_ebpf_put_back(struct lb_held *h);

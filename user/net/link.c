@@ -23,6 +23,14 @@ static void link_parse_info(struct lb_link *link, const struct nlattr *info)
 		link_text(link->kind, sizeof(link->kind), attr);
 }
 
+static void link_parse_xdp(struct lb_link *link, const struct nlattr *xdp)
+{
+	const struct nlattr *attr;
+
+	mnl_attr_for_each_nested(attr, xdp) if (mnl_attr_get_type(attr) == IFLA_XDP_PROG_ID)
+		link->xdp_prog = mnl_attr_get_u32(attr);
+}
+
 static int link_add(const struct nlmsghdr *nlh, void *arg)
 {
 	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(nlh);
@@ -54,6 +62,9 @@ static int link_add(const struct nlmsghdr *nlh, void *arg)
 		case IFLA_ADDRESS:
 			if (mnl_attr_get_payload_len(attr) == sizeof(link->mac))
 				memcpy(link->mac, mnl_attr_get_payload(attr), sizeof(link->mac));
+			break;
+		case IFLA_XDP:
+			link_parse_xdp(link, attr);
 			break;
 		case IFLA_LINKINFO:
 			link_parse_info(link, attr);

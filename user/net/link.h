@@ -15,9 +15,10 @@ struct lb_link {
 	uint32_t ifindex;
 	uint32_t master; /* ifindex of the bridge, bond or VRF above it, 0: none */
 	uint32_t mtu;
-	uint32_t flags; /* IFF_* */
-	uint16_t type;  /* ARPHRD_* */
-	uint8_t mac[6]; /* zeroes where it has none of 6 bytes */
+	uint32_t flags;    /* IFF_* */
+	uint16_t type;     /* ARPHRD_* */
+	uint8_t mac[6];    /* zeroes where it has none of 6 bytes */
+	uint32_t xdp_prog; /* id of its XDP program, 0: none */
 	char name[LB_IFNAME_MAX];
 	char kind[LB_LINK_KIND_MAX]; /* "veth", "bridge", ...; empty: a plain device */
 };

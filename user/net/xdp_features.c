@@ -92,10 +92,20 @@ void lb_xdp_features_free(struct lb_xdp_features *f)
 	*f = (struct lb_xdp_features){};
 }
 
-bool lb_xdp_features_xmit(const struct lb_xdp_features *f, uint32_t ifindex)
+static uint64_t features_of(const struct lb_xdp_features *f, uint32_t ifindex)
 {
 	for (size_t i = 0; i < f->n; i++)
 		if (f->list[i].ifindex == ifindex)
-			return f->list[i].features & LB_XDP_NDO_XMIT;
-	return false;
+			return f->list[i].features;
+	return 0;
+}
+
+bool lb_xdp_features_xmit(const struct lb_xdp_features *f, uint32_t ifindex)
+{
+	return features_of(f, ifindex) & LB_XDP_NDO_XMIT;
+}
+
+bool lb_xdp_features_native(const struct lb_xdp_features *f, uint32_t ifindex)
+{
+	return features_of(f, ifindex) & LB_XDP_BASIC;
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define LB_XDP_BASIC    1 /* NETDEV_XDP_ACT_BASIC: native XDP */
 #define LB_XDP_NDO_XMIT 4 /* NETDEV_XDP_ACT_NDO_XMIT: XDP_REDIRECT into it works */
 
 struct lb_xdp_features {
@@ -21,5 +22,6 @@ struct lb_xdp_features {
 int lb_xdp_features_read(struct lb_xdp_features *f); /* 0, also where !known, or -errno */
 void lb_xdp_features_free(struct lb_xdp_features *f);
 bool lb_xdp_features_xmit(const struct lb_xdp_features *f, uint32_t ifindex);
+bool lb_xdp_features_native(const struct lb_xdp_features *f, uint32_t ifindex);
 
 #endif
