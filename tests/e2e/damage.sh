@@ -241,6 +241,8 @@ done
 equal 'the connection that stood' "$(ask_held kept)" "$held"
 rm "$PINS"/lb_*
 expect_mended 'all maps' 'map "lb_conn4": its pin'
+rm -rf "$PINS"/lb_* "$PINS"/meshlb_* "$PINS"/links
+expect_mended 'all that has no other use' 'map "lb_conn4": its pin'
 if [[ -d $PINS/links ]]; then # not with clsact
 	rm -r "$PINS/links"
 	expect_mended 'the directory of the links' 'eth0.*lost'

@@ -161,7 +161,8 @@ int lb_instance_clear(const struct lb_dp *dp, struct lb_err *err);
 int lb_instance_unlink(const struct lb_dp *dp, struct lb_err *err); /* all pins and directories */
 char *lb_pin_path(const struct lb_dp *dp, char *buf, const char *name); /* buf: LB_PIN_MAX */
 int lb_pin_replace(const struct lb_dp *dp, const char *name, int fd);   /* atomically */
-#define LB_PIN_MAX (LB_DIR_MAX + 64)
+#define LB_PIN_MAX      (LB_DIR_MAX + 64)
+#define LB_PIN_ITERATOR "connections"
 
 /* ebpf_config.c - lb_config against what the kernel knows otherwise */
 __u64 lb_netns_inode(void); /* 0: not known */

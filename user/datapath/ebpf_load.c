@@ -14,8 +14,6 @@
 #include "ebpf_internal.h"
 #include "lb.skel.h"
 
-#define ITERATOR "connections"
-
 static const char *const prog_names[LB_HOOKS] = {
 	[LB_HOOK_XDP] = "meshlb_xdp",
 	[LB_HOOK_TC] = "meshlb_tc",
@@ -267,17 +265,17 @@ int lb_progs_open(struct lb_dp *dp, struct lb_err *err)
 			return lb_err_sys(err, errno, "opening \"%s\"", path);
 		dp->progs.id[i] = info.id;
 	}
-	dp->progs.iter_link = bpf_obj_get(lb_pin_path(dp, path, ITERATOR));
+	dp->progs.iter_link = bpf_obj_get(lb_pin_path(dp, path, LB_PIN_ITERATOR));
 	return 0;
 }
 
 /* Makes `progs` the instance's: from here on hooks are compared with them. */
 int lb_progs_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err)
 {
-	int ret = lb_pin_replace(dp, ITERATOR, progs->iter_link);
+	int ret = lb_pin_replace(dp, LB_PIN_ITERATOR, progs->iter_link);
 
 	if (ret)
-		return lb_err_sys(err, -ret, "pinning \"%s/%s\"", dp->dir, ITERATOR);
+		return lb_err_sys(err, -ret, "pinning \"%s/%s\"", dp->dir, LB_PIN_ITERATOR);
 	for (int i = 0; i < LB_HOOKS; i++) {
 		ret = lb_pin_replace(dp, prog_names[i], progs->fd[i]);
 		if (ret)

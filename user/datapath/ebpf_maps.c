@@ -217,11 +217,8 @@ static void maps_find_in(struct lb_dp *dp, __u32 prog_id)
 static void maps_find_by(struct lb_dp *dp, const char *link)
 {
 	struct bpf_link_info info = {};
-	char pin[LB_PIN_MAX];
-	int fd;
+	int fd = lb_link_open(dp, link, &info);
 
-	snprintf(pin, sizeof(pin), "links/%.32s", link);
-	fd = lb_link_open(dp, pin, &info);
 	if (fd < 0)
 		return;
 	close(fd);
@@ -239,8 +236,13 @@ static void maps_find(struct lb_dp *dp)
 	for (int hook = 0; hook < LB_HOOKS; hook++)
 		if (dp->progs.fd[hook] >= 0)
 			maps_find_in(dp, dp->progs.id[hook]);
-	while (dir && (e = readdir(dir)))
-		maps_find_by(dp, e->d_name);
+	maps_find_by(dp, LB_PIN_ITERATOR);
+	while (dir && (e = readdir(dir))) {
+		char link[LB_PIN_MAX];
+
+		snprintf(link, sizeof(link), "links/%.32s", e->d_name);
+		maps_find_by(dp, link);
+	}
 	if (dir)
 		closedir(dir);
 	while (!bpf_prog_get_next_id(id, &id)) {
