@@ -156,7 +156,7 @@ backend() {
 	bpftool -j map dump pinned "$PINS/lb_members" | jq "[.[].formatted][$(member)].value.backend"
 }
 poke lb_backends "$(number "$(backend)" 4)" 18 77
-expect_mended family 'backend .*: its family is 77'
+expect_mended family 'backend "10.0.1.2:80" .*: its family is 77'
 poke lb_backends "$(number "$(backend)" 4)" 19 9
 expect_mended state 'backend .*: its state is 9'
 

@@ -188,6 +188,15 @@ static int config_check(struct lb_dp *dp, struct lb_err *err)
 	return ret;
 }
 
+static int maps_missing(const struct lb_dp *dp)
+{
+	int n = 0;
+
+	for (int i = 0; i < LB_MAPS; i++)
+		n += dp->map_fd[i] < 0;
+	return n;
+}
+
 /* Maps of ours that a program uses, where their pins are gone. */
 static void maps_find_in(struct lb_dp *dp, __u32 prog_id)
 {
@@ -245,20 +254,14 @@ static void maps_find(struct lb_dp *dp)
 	}
 	if (dir)
 		closedir(dir);
-	while (!bpf_prog_get_next_id(id, &id)) {
+	/* Where not one is known no program can be told to be ours. */
+	for (int n = maps_missing(dp); n && n < LB_MAPS; n = maps_missing(dp)) {
+		if (bpf_prog_get_next_id(id, &id))
+			break;
 		lb_prog_name(id, name);
 		if (!strncmp(name, "meshlb_", 7) && lb_prog_is_ours(dp, id))
 			maps_find_in(dp, id);
 	}
-}
-
-static int maps_missing(const struct lb_dp *dp)
-{
-	int n = 0;
-
-	for (int i = 0; i < LB_MAPS; i++)
-		n += dp->map_fd[i] < 0;
-	return n;
 }
 
 /* Opens all that is there, so that an instance that cannot be used can still be taken down. */

@@ -57,7 +57,7 @@ struct lb_ring_member *lb_pool_members(const struct lb_dp *dp, const struct lb_p
 		b = &dp->backends[m->backend];
 		members[i].at.addr = b->addr;
 		members[i].at.port = ntohs(b->port);
-		members[i].at.family = b->family;
+		members[i].at.family = lb_addr_is_v4(&b->addr) ? LB_V4 : LB_V6;
 		members[i].weight = lb_member_override(m);
 		if (members[i].weight == LB_NO_OVERRIDE)
 			members[i].weight = lb_member_weight(m);
