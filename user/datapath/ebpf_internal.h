@@ -173,7 +173,8 @@ void lb_config_audit(struct lb_dp *dp, struct lb_audit *a);
 int lb_config_repair(struct lb_dp *dp, struct lb_err *err);
 
 /* ebpf_maps.c - the maps as files and as memory */
-const char *lb_map_name(enum lb_map map);
+const char *lb_map_name(enum lb_map map);        /* its pin's */
+const char *lb_map_object_name(enum lb_map map); /* in the BPF object and in the kernel */
 __u32 lb_map_key_size(enum lb_map map);
 __u32 lb_map_value_size(enum lb_map map);
 __u32 lb_map_entries(enum lb_map map, const struct lb_limits *l);

@@ -111,14 +111,9 @@ static void rodata_fill(struct lb_bpf *skel, const __u64 *secret, __u32 buckets4
 		skel->rodata->lb_timeouts[i] = lb_clock_ticks(skel->rodata->lb_timeouts[i]);
 }
 
-/* The map of global data is named after its section. */
 static struct bpf_map *object_map(const struct lb_bpf *skel, enum lb_map map)
 {
-	if (map == LB_MAP_PORTS)
-		return skel->maps.data_lb_ports;
-	if (map == LB_MAP_NEXTHOPS)
-		return skel->maps.data_nexthops;
-	return bpf_object__find_map_by_name(skel->obj, lb_map_name(map));
+	return bpf_object__find_map_by_name(skel->obj, lb_map_object_name(map));
 }
 
 static int object_size(struct lb_bpf *skel, const struct lb_limits *l, struct lb_err *err)

@@ -50,6 +50,19 @@ const char *lb_map_name(enum lb_map map)
 	return specs[map].name;
 }
 
+/* The map of global data is named after its section. */
+const char *lb_map_object_name(enum lb_map map)
+{
+	switch (map) {
+	case LB_MAP_PORTS:
+		return ".data.lb_ports";
+	case LB_MAP_NEXTHOPS:
+		return ".data.nexthops";
+	default:
+		return specs[map].name;
+	}
+}
+
 __u32 lb_map_key_size(enum lb_map map)
 {
 	return specs[map].key;
@@ -212,7 +225,7 @@ static void maps_find_in(struct lb_dp *dp, __u32 prog_id)
 		for (int map = 0; map < LB_MAPS && fd >= 0; map++) {
 			if (dp->map_fd[map] >= 0 || info.key_size != specs[map].key ||
 			    info.value_size != specs[map].value ||
-			    strncmp(info.name, specs[map].name, sizeof(info.name) - 1) != 0)
+			    strncmp(info.name, lb_map_object_name(map), sizeof(info.name) - 1) != 0)
 				continue;
 			dp->map_fd[map] = fd;
 			dp->unpinned[map] = true;
