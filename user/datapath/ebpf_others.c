@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ebpf_internal.h"
 
@@ -62,7 +63,23 @@ static struct overlap overlap_find(const struct lb_model *ours, const struct lb_
 	return o;
 }
 
-/* One that cannot be opened, or serves another namespace, takes nothing from us. */
+/* Asked first, for most others serve another network namespace. */
+static bool serves(const char *pin, __u64 netns)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info), zero = 0;
+	int fd = bpf_obj_get(pin);
+	struct lb_config c = {};
+
+	if (fd < 0)
+		return false;
+	if (!bpf_obj_get_info_by_fd(fd, &info, &len) && info.value_size == sizeof(c))
+		bpf_map_lookup_elem(fd, &zero, &c);
+	close(fd);
+	return c.netns == netns;
+}
+
+/* One that cannot be opened takes nothing from us. */
 static void other_warn(const char *instance, const struct lb_model *m)
 {
 	const struct lb_dp_options opt = {.instance = instance};
@@ -91,7 +108,7 @@ void lb_others_warn(const struct lb_dp *dp, const struct lb_model *m)
 	struct dirent *e;
 
 	while (dir && (e = readdir(dir))) {
-		char name[sizeof(dp->instance)];
+		char name[sizeof(dp->instance)], pin[LB_PIN_MAX * 2];
 
 		if (e->d_name[0] == '.' || strlen(e->d_name) >= sizeof(name))
 			continue;
@@ -99,7 +116,9 @@ void lb_others_warn(const struct lb_dp *dp, const struct lb_model *m)
 		for (char *p = name; *p; p++)
 			if (*p == ':') /* as lb_pin_path() has it */
 				*p = '.';
-		if (strcmp(name, dp->instance) != 0)
+		snprintf(pin, sizeof(pin), "%s/../%.64s/%s", dp->dir, e->d_name,
+			 lb_map_name(LB_MAP_CONFIG));
+		if (strcmp(name, dp->instance) != 0 && serves(pin, dp->config->netns))
 			other_warn(name, m);
 	}
 	if (dir)
