@@ -137,6 +137,12 @@ expect_mended 'a generation of the past' 'generation is 1, but services or liste
 poke_config generation 0 0 0 0
 expect_mended 'generation 0' 'lb_config: generation is 0, should be 1 to 2147483646'
 
+read -r id slot < <(in_force bound)
+name=$(bpftool -j btf dump map pinned "$PINS/lb_services" value |
+	jq '.types[] | select(.name == "lb_service").members[] | select(.name == "name").bits_offset / 8')
+poke lb_services "$(number "$id" 4)" "$name" 27 7 10
+expect_mended 'control characters in a name' '- service \?\?\?nd$'
+
 step 'lb_members, lb_backends'
 member() { # FIELD: of the first member of vote
 	local id slot

@@ -70,9 +70,19 @@ static void test_reasons(void **state)
 	assert_false(lb_reason_is_drop(LB_REASONS));
 }
 
+static void test_mend(void **state)
+{
+	char name[] = "a\x1b[31m~ \x7f\xff\n";
+
+	(void)state;
+	lb_name_mend(name);
+	assert_string_equal(name, "a?[31m~ ???");
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mend),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_from_name),
 		cmocka_unit_test(test_reasons),

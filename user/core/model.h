@@ -153,6 +153,9 @@ bool lb_addr_is_any(const struct lb_addr *addr, enum lb_family family); /* 0.0.0
  * nothing of 0.0.0.0 and ::, which are more than one address. */
 const char *lb_addr_why_not(const struct lb_addr *addr, enum lb_family family);
 
+/* A name out of a map, where anybody may have written: what is not printable becomes `?`. */
+void lb_name_mend(char *name);
+
 /* Names of the enums; lb_*_from_name() returns the value or -1. */
 const char *lb_scheduler_name(unsigned int scheduler);
 const char *lb_proto_name(unsigned int proto);

@@ -79,6 +79,13 @@ static const struct {
 };
 static_assert(ARRAY_SIZE(reasons) == LB_REASONS, "a reason has no name");
 
+void lb_name_mend(char *name)
+{
+	for (; *name; name++)
+		if (*name < ' ' || *name > '~')
+			*name = '?';
+}
+
 #define NAME_OF(table, value) ((value) < ARRAY_SIZE(table) ? (table)[value] : "unknown")
 
 const char *lb_scheduler_name(unsigned int scheduler)

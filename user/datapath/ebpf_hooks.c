@@ -25,6 +25,7 @@ bool lb_iface_get(const struct lb_dp *dp, __u32 ifindex, struct lb_iface *iface)
 void lb_iface_mend(struct lb_iface *iface)
 {
 	iface->name[sizeof(iface->name) - 1] = '\0';
+	lb_name_mend(iface->name);
 	iface->flags &= LB_IFACE_XMIT | LB_IFACE_TX | LB_IFACE_ATTACHED | LB_IFACE_CLSACT;
 	if (iface->wanted >= LB_KINDS)
 		iface->wanted = LB_KIND_AUTO;

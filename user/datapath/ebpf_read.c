@@ -65,6 +65,7 @@ static int services_read(struct reading *r)
 		r->index[id] = r->m->n_services;
 		snprintf(s->name, sizeof(s->name), "%.*s", LB_NAME_MAX - 1,
 			 r->dp->services[id].name);
+		lb_name_mend(s->name);
 		s->scheduler = v->scheduler;
 		s->source = lb_source_is_known(v->source) ? v->source : LB_SOURCE_FILE;
 		s->maglev_size = v->maglev_size <= LB_MAGLEV_SIZE_MAX ? v->maglev_size : 0;
