@@ -20,6 +20,21 @@ expect 2 lab_meshlb apply -f "$CONFIG" --confirm-timeout soon
 expect 0 lab_meshlb --help
 expect 0 lab_meshlb apply --help
 expect 0 lab_meshlb version
+version=$OUT
+for option in --version -V; do
+	expect 0 lab_meshlb $option
+	equal "$option" "$OUT" "$version"
+done
+for command in status 'service ls' down export; do # they read no config
+	# shellcheck disable=SC2086
+	expect 2 lab_meshlb $command -f "$CONFIG"
+	expect_text "$ERR" 'takes no --file'
+done
+for weight in 65536 1x -1 ''; do
+	expect 2 lab_meshlb backend weight vote 10.0.1.2:80 -- "$weight"
+	expect_text "$ERR" "\"$weight\": write a number from 0 to 65535"
+done
+expect 2 lab_meshlb stats --watch=0.0
 
 step 'no instance, no file: 1'
 for command in status verify export stats 'conn ls' 'service ls' confirm; do
@@ -149,6 +164,29 @@ refused 'meshlb.yaml'
 refused 'meshlb.yaml:[0-9]+'
 echo "$good" >"$CONFIG"
 expect 0 apply --dry-run
+
+step 'what programs are told of a change'
+edit 's/weight: 1//; s/scheduler: rr/scheduler: maglev/; s/hook: tc/hook: auto/'
+expect 3 lab_meshlb -j apply --dry-run -f "$CONFIG"
+equal 'the change of the service' "$(jq -c '.changes[] | select(.object == "service") | [.verb, .name,
+	.from.scheduler, .to.scheduler, (.to.backends | length), .to.listen]' <<<"$OUT")" \
+	'["changed","vote","rr","maglev",4,["*:8080/tcp"]]'
+equal 'the changes of the interfaces' "$(jq -c '[.changes[] | select(.object == "interface") |
+	[.name, .from.hook, .to.hook]]' <<<"$OUT")" \
+	'[["eth0","tc","auto"],["r1","tc","auto"],["r2","tc","auto"]]'
+echo "$good" >"$CONFIG"
+
+step 'somebody else has the lock'
+flock "$PINS" sleep 3 &
+lab_until 2 eval '! flock -n "$PINS" true'
+expect 0 apply
+expect_text "$ERR" "instance \"$LAB\": another meshlb is changing it: waiting for it"
+wait $!
+
+step 'rates of half a second'
+timeout 3 nsenter --net="/run/netns/$LAB-node1" -- "$MESHLB" --instance "$LAB" -j stats --watch=0.5 \
+	>"$LAB_DIR/rates" || true
+equal 'half a second' "$(jq -s '.[0].seconds * 10 | round' "$LAB_DIR/rates")" 5
 
 step 'limits are fixed when the instance is made'
 edit 's/connections: 65536/connections: 131072/'

@@ -117,6 +117,26 @@ static void check_match(const char *text, const char *endpoint, unsigned int bit
 	assert_int_equal(got, bits);
 }
 
+static void test_interval(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t ms;
+	} good[] = {{"0.5", 500}, {"0.1", 100}, {"2", 2000}, {"1.25", 1250}, {"1m30s", 90000}};
+	static const char *const bad[] = {"",      ".",    "0",   "0.0",     "0.05",    "-1",
+					  "1.2.3", "1.5s", "1e3", "86401.0", "99999999"};
+	uint32_t ms;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		assert_int_equal(lb_interval_parse(&ms, good[i].text), 0);
+		assert_int_equal(ms, good[i].ms);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (lb_interval_parse(&ms, bad[i]) != -EINVAL)
+			fail_msg("\"%s\" was taken", bad[i]);
+}
+
 static void test_match(void **state)
 {
 	static const char *const bad[] = {"",           "10.0.0",        "10.0.0.1/33",
@@ -254,8 +274,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_duration_parse), cmocka_unit_test(test_duration_str),
 		cmocka_unit_test(test_size_str),       cmocka_unit_test(test_nearest),
-		cmocka_unit_test(test_match),          cmocka_unit_test(test_table),
-		cmocka_unit_test(test_delta),
+		cmocka_unit_test(test_interval),       cmocka_unit_test(test_match),
+		cmocka_unit_test(test_table),          cmocka_unit_test(test_delta),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,9 +104,8 @@ int lb_cmd_backend_weight(struct lb_cli *cli)
 	char *end;
 
 	weight = strtoul(text, &end, 10);
-	if (!isdigit((unsigned char)*text) || *end || weight > LB_WEIGHT_MAX) {
-		lb_error("weight: \"%s\": write a number from 0 to %d", text, LB_WEIGHT_MAX);
-		return LB_EXIT_FAILED;
-	}
+	if (!isdigit((unsigned char)*text) || *end || weight > LB_WEIGHT_MAX)
+		return lb_usage_error(cli, "weight: \"%s\": write a number from 0 to %d", text,
+				      LB_WEIGHT_MAX);
 	return set_override(cli, weight);
 }

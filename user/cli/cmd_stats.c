@@ -226,7 +226,7 @@ static int watch(const struct lb_cli *cli)
 	while (!ret) {
 		struct lb_dp_stats delta;
 
-		sleep(cli->interval);
+		usleep(cli->interval * 1000);
 		ret = lb_sample_take(&now, cli);
 		if (ret)
 			break;
@@ -252,8 +252,8 @@ int lb_cmd_stats(struct lb_cli *cli)
 
 	if (cli->argc && !cli->watch)
 		return lb_usage_error(cli, "\"%s\": seconds go with --watch", cli->argv[0]);
-	if (cli->argc && lb_duration_parse(&cli->interval, cli->argv[0]))
-		return lb_usage_error(cli, "--watch: \"%s\": not a time like 2 or 5s",
+	if (cli->argc && lb_interval_parse(&cli->interval, cli->argv[0]))
+		return lb_usage_error(cli, "--watch: \"%s\": not a time like 2, 5s or 0.5",
 				      cli->argv[0]);
 	if (cli->watch)
 		return watch(cli);

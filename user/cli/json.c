@@ -56,6 +56,29 @@ json_t *lb_json_backend(const struct lb_backend_conf *b)
 	return o;
 }
 
+json_t *lb_json_service(const struct lb_service_conf *s)
+{
+	json_t *backends = json_array();
+
+	for (size_t i = 0; i < s->n_backends; i++)
+		json_array_append_new(backends, lb_json_backend(&s->backends[i]));
+	return json_pack("{s:s, s:o, s:s, s:s, s:I, s:o}", "name", s->name, "listen",
+			 lb_json_listens(s), "source", lb_source_name(s->source), "scheduler",
+			 lb_scheduler_name(s->scheduler), "maglev_size", (json_int_t)s->maglev_size,
+			 "backends", backends);
+}
+
+json_t *lb_json_interface(const struct lb_interface_conf *i)
+{
+	return json_pack("{s:s, s:s}", "name", i->name, "hook", lb_hook_kind_name(i->hook));
+}
+
+json_t *lb_json_defaults(const struct lb_model *m)
+{
+	return json_pack("{s:s, s:I}", "scheduler", lb_scheduler_name(m->default_scheduler),
+			 "maglev_size", (json_int_t)m->default_maglev_size);
+}
+
 json_t *lb_json_texts(const struct lb_texts *t)
 {
 	json_t *list = json_array();
@@ -65,7 +88,20 @@ json_t *lb_json_texts(const struct lb_texts *t)
 	return list;
 }
 
-static json_t *json_change(const struct lb_change *c)
+static json_t *or_null(json_t *o)
+{
+	return o ? o : json_null();
+}
+
+static json_t *settings(const struct lb_model *m)
+{
+	json_t *o = lb_json_defaults(m);
+
+	json_object_set_new(o, "datapath", json_string(lb_datapath_kind_name(m->datapath)));
+	return o;
+}
+
+static json_t *json_change(const struct lb_diff *d, const struct lb_change *c)
 {
 	static const char *const verbs[] = {
 		[LB_ADDED] = "added", [LB_CHANGED] = "changed", [LB_REMOVED] = "removed"};
@@ -73,13 +109,22 @@ static json_t *json_change(const struct lb_change *c)
 					    [LB_CHANGE_SERVICE] = "service",
 					    [LB_CHANGE_DEFAULTS] = "defaults"};
 	const char *name = "defaults";
+	json_t *from = NULL, *to = NULL;
 
-	if (c->kind == LB_CHANGE_SERVICE)
+	if (c->kind == LB_CHANGE_SERVICE) {
 		name = c->to ? c->to->name : c->from->name;
-	else if (c->kind == LB_CHANGE_INTERFACE)
+		from = c->from ? lb_json_service(c->from) : NULL;
+		to = c->to ? lb_json_service(c->to) : NULL;
+	} else if (c->kind == LB_CHANGE_INTERFACE) {
 		name = c->ito ? c->ito->name : c->ifrom->name;
-	return json_pack("{s:s, s:s, s:s}", "verb", verbs[c->verb], "object", kinds[c->kind],
-			 "name", name);
+		from = c->ifrom ? lb_json_interface(c->ifrom) : NULL;
+		to = c->ito ? lb_json_interface(c->ito) : NULL;
+	} else {
+		from = settings(d->actual);
+		to = settings(d->desired);
+	}
+	return json_pack("{s:s, s:s, s:s, s:o, s:o}", "verb", verbs[c->verb], "object",
+			 kinds[c->kind], "name", name, "from", or_null(from), "to", or_null(to));
 }
 
 json_t *lb_json_diff(const struct lb_diff *d)
@@ -87,6 +132,6 @@ json_t *lb_json_diff(const struct lb_diff *d)
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < d->n; i++)
-		json_array_append_new(list, json_change(&d->changes[i]));
+		json_array_append_new(list, json_change(d, &d->changes[i]));
 	return list;
 }

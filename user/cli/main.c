@@ -11,12 +11,13 @@
 #include "text.h"
 
 const struct lb_command lb_commands[] = {
-	{"check", NULL, "", 0, 0, LB_OPT_FORCE, lb_cmd_check, "check a config file",
+	{"check", NULL, "", 0, 0, LB_OPT_FILE | LB_OPT_FORCE, lb_cmd_check, "check a config file",
 	 "Reads the config and says what is wrong with it, what of this host would be in its way,\n"
 	 "and the memory that its limits take. Changes nothing; needs neither root nor an "
 	 "instance.\n"},
 	{"apply", NULL, "", 0, 0,
-	 LB_OPT_DRY_RUN | LB_OPT_CONFIRM_TIMEOUT | LB_OPT_RESET_OVERRIDES | LB_OPT_FORCE,
+	 LB_OPT_FILE | LB_OPT_DRY_RUN | LB_OPT_CONFIRM_TIMEOUT | LB_OPT_RESET_OVERRIDES |
+		 LB_OPT_FORCE,
 	 lb_cmd_apply, "make the kernel match a config file",
 	 "Applies the difference between the config and what is running, whole or not at all, and\n"
 	 "prints it. Also repairs whatever `meshlb verify` would find.\n"},
@@ -24,7 +25,7 @@ const struct lb_command lb_commands[] = {
 	 NULL},
 	{"export", NULL, "", 0, 0, 0, lb_cmd_export, "print the running state as a config file",
 	 "`meshlb export | meshlb apply -f -` changes nothing.\n"},
-	{"verify", NULL, "", 0, 0, 0, lb_cmd_verify,
+	{"verify", NULL, "", 0, 0, LB_OPT_FILE, lb_cmd_verify,
 	 "compare config, maps and hooks; 3 if different",
 	 "Compares the config file (where it exists) with the running state, and the running "
 	 "state\n"
@@ -62,12 +63,13 @@ const struct lb_command lb_commands[] = {
 };
 
 const struct lb_option lb_options[] = {
-	{"file", 'f', "FILE", 0, "config file, `-`: standard input (" LB_CONFIG_PATH ")"},
+	{"file", 'f', "FILE", LB_OPT_FILE, "config file, `-`: standard input (" LB_CONFIG_PATH ")"},
 	{"instance", 0, "NAME", 0, "which instance on this host (default)"},
 	{"json", 'j', NULL, 0, "print JSON, as described in meshlb(8)"},
 	{"quiet", 'q', NULL, 0, "print errors and warnings alone"},
 	{"verbose", 'v', NULL, 0, "print more of what is being done"},
 	{"help", 'h', NULL, 0, "print help, of a command where one is given"},
+	{"version", 'V', NULL, 0, "print the version"},
 	{"dry-run", 'n', NULL, LB_OPT_DRY_RUN,
 	 "print the difference, apply nothing; 3 if different"},
 	{"confirm-timeout", 0, "TIME", LB_OPT_CONFIRM_TIMEOUT,
@@ -84,13 +86,6 @@ const struct lb_option lb_options[] = {
 };
 
 #define LB_N_OPTIONS (sizeof(lb_options) / sizeof(lb_options[0]) - 1)
-
-static int option_set_number(struct lb_cli *cli, const char *name, uint32_t *to, const char *text)
-{
-	if (!lb_duration_parse(to, text))
-		return LB_EXIT_DONE;
-	return lb_usage_error(cli, "--%s: \"%s\": not a time like 60s, 5m or 1h30m", name, text);
-}
 
 /* `index`: in lb_options. */
 static int option_set(struct lb_cli *cli, size_t index, const char *value)
@@ -110,10 +105,14 @@ static int option_set(struct lb_cli *cli, size_t index, const char *value)
 		lb_log_verbose = true;
 	} else if (!strcmp(name, "help")) {
 		cli->help = true;
+	} else if (!strcmp(name, "version")) {
+		cli->version = true;
 	} else if (!strcmp(name, "dry-run")) {
 		cli->dry_run = true;
 	} else if (!strcmp(name, "confirm-timeout")) {
-		return option_set_number(cli, name, &cli->confirm_timeout, value);
+		if (lb_duration_parse(&cli->confirm_timeout, value))
+			return lb_usage_error(cli, "--%s: \"%s\": not a time like 60s, 5m or 1h30m",
+					      name, value);
 	} else if (!strcmp(name, "reset-overrides")) {
 		cli->reset_overrides = true;
 	} else if (!strcmp(name, "force")) {
@@ -126,8 +125,9 @@ static int option_set(struct lb_cli *cli, size_t index, const char *value)
 		cli->client = value;
 	} else if (!strcmp(name, "watch")) {
 		cli->watch = true;
-		if (value)
-			return option_set_number(cli, name, &cli->interval, value);
+		if (value && lb_interval_parse(&cli->interval, value))
+			return lb_usage_error(cli, "--%s: \"%s\": not a time like 2, 5s or 0.5",
+					      name, value);
 	}
 	return LB_EXIT_DONE;
 }
@@ -232,6 +232,8 @@ static int run(struct lb_cli *cli, int argc, char **argv)
 
 	if (ret)
 		return ret;
+	if (cli->version)
+		return lb_cmd_version(cli);
 	if (!cli->argc) {
 		lb_help_all(cli->help ? stdout : stderr);
 		return cli->help ? LB_EXIT_DONE : LB_EXIT_USAGE;
@@ -265,7 +267,7 @@ static void keep_standard_files(void)
 
 int main(int argc, char **argv)
 {
-	struct lb_cli cli = {.file = LB_CONFIG_PATH, .instance = "default", .interval = 2};
+	struct lb_cli cli = {.file = LB_CONFIG_PATH, .instance = "default", .interval = 2000};
 	int ret;
 
 	keep_standard_files();

@@ -53,6 +53,25 @@ int lb_duration_parse(uint32_t *seconds, const char *text)
 	return sum ? 0 : -EINVAL;
 }
 
+int lb_interval_parse(uint32_t *ms, const char *text)
+{
+	double fraction;
+	uint32_t seconds;
+	char *end;
+
+	if (strchr(text, '.') && strspn(text, "0123456789.") == strlen(text)) {
+		fraction = strtod(text, &end);
+		if (*end || fraction < 0.1 || fraction > 86400)
+			return -EINVAL;
+		*ms = fraction * 1000;
+		return 0;
+	}
+	if (lb_duration_parse(&seconds, text) || seconds > UINT32_MAX / 1000)
+		return -EINVAL;
+	*ms = seconds * 1000;
+	return 0;
+}
+
 const char *lb_duration_str(char *buf, uint64_t seconds)
 {
 	static const struct {

@@ -14,6 +14,8 @@
 
 /* "90", "60s", "5m", "1h30m", "1d": seconds, at least 1. 0 or -EINVAL. */
 int lb_duration_parse(uint32_t *seconds, const char *text);
+/* The same in milliseconds, and fractions of a second: "0.5"; at least 100 ms. 0 or -EINVAL. */
+int lb_interval_parse(uint32_t *ms, const char *text);
 const char *lb_duration_str(char *buf, uint64_t seconds); /* 12s, 3m 4s, 5h 6m, 2d 3h */
 const char *lb_age_str(char *buf, uint64_t since);        /* seconds since the epoch; 0: "-" */
 const char *lb_time_str(char *buf, uint64_t at);          /* 2026-11-23 20:51:05, local time */
