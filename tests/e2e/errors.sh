@@ -88,13 +88,16 @@ all_refuse() { # PATTERN: check, a dry run and apply say the same
 		expect_text "$ERR" "$1"
 	done
 }
-sed 's/connections: 65536/connections: 500000000/' <<<"$good" >"$CONFIG"
+edit() { # SED_SCRIPT: the good config, changed
+	echo "$good" | sed "$1" >"$CONFIG"
+}
+edit 's/connections: 65536/connections: 500000000/'
 all_refuse 'meshlb.yaml: limits: they take [0-9.]+ [GT]iB .* this host has: lower connections6?$'
 lab_in node1 ip link add br9 type bridge
-sed 's/name: r2, hook: .*/name: br9, hook: xdp }/' <<<"$good" >"$CONFIG"
+edit 's/name: r2, hook: .*/name: br9, hook: xdp }/'
 all_refuse 'meshlb.yaml:4: hook: "xdp": .*"br9" has no native XDP'
 lab_in node1 ip link del br9
-sed 's/hook: tc/hook: xdp/' <<<"$good" >"$CONFIG"
+edit 's/hook: tc/hook: xdp/'
 lab_in node1 ip link set r1 xdp obj "$BUILD/tests/e2e/pass.bpf.o" sec xdp
 all_refuse 'meshlb.yaml:3: hook: "xdp": XDP program "[a-z_]+" \(id [0-9]+\) is on interface "r1"'
 expect 0 lab_meshlb check --force -f "$CONFIG"
@@ -132,9 +135,6 @@ lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
 expect 0 apply
 state=$(lab_meshlb export)
 good=$(<"$CONFIG")
-edit() { # SED_SCRIPT: the good config, changed
-	echo "$good" | sed "$1" >"$CONFIG"
-}
 wrong() { # SED_SCRIPT PATTERN
 	edit "$1"
 	refused "meshlb.yaml:[0-9]+: .*$2"
@@ -178,7 +178,8 @@ echo "$good" >"$CONFIG"
 
 step 'somebody else has the lock'
 flock "$PINS" sleep 3 &
-lab_until 2 eval '! flock -n "$PINS" true'
+is_locked() { ! flock -n "$PINS" true; }
+lab_until 2 is_locked
 expect 0 apply
 expect_text "$ERR" "instance \"$LAB\": another meshlb is changing it: waiting for it"
 wait $!

@@ -71,5 +71,5 @@ expect_text "$ERR" nobody
 expect 1 lab_meshlb backend drain vote 10.9.9.9:80
 expect_text "$ERR" '10\.9\.9\.9:80'
 expect 2 lab_meshlb backend weight vote "$R1"
-expect 1 lab_meshlb backend weight vote "$R1" 65536
+expect 2 lab_meshlb backend weight vote "$R1" 65536
 expect_text "$ERR" 65536
