@@ -112,6 +112,8 @@ struct lb_nexthop lb_nexthops[LB_NEXTHOPS] SEC(".data.nexthops");
 const volatile __u64 lb_secret[LB_SECRET_WORDS] = {};
 const volatile __u32 lb_conn4_buckets = 1;
 const volatile __u32 lb_conn6_buckets = 1;
+const volatile __u32 lb_conn4_homes = 1; /* LB_CONN_HOMES() of those */
+const volatile __u32 lb_conn6_homes = 1;
 
 /* A tick is 2^lb_tick_shift jiffies, about a second; the loader knows the kernel's HZ. Tests set
  * LB_TEST_CLOCK and then move lb_clock (in ticks) themselves. */

@@ -91,9 +91,9 @@ static __always_inline __u32 lb_conn_claim(const int family, struct lb_conn_head
 }
 
 /*
- * Where a new entry goes: to its home bucket if that has an empty slot (never used, dead or
- * expired), else to the emptiest of the others, else in place of the one that is missed least.
- * Slots as numbers that order them so: rank << 32 | slots in use << 16 | which << 2 | slot.
+ * Where a new entry goes: to the first empty slot (never used, dead or expired) of its buckets,
+ * else in place of the one that is missed least. Slots as numbers that order them so: rank << 32 |
+ * which << 2 | slot.
  */
 static __always_inline __u64 lb_conn_least(__u64 a, __u64 b)
 {
@@ -104,24 +104,24 @@ static __always_inline __u64 lb_conn_place(const int family, __u64 hash, __u32 n
 {
 	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
 	__u64 best = LB_CONN_TAKEN << 32;
+	__u32 away = 0;
 	int which, i;
 
 	for (which = 0; which < LB_CONN_CHOICES; which++) {
 		struct lb_conn_head *h =
 			lb_conn_bucket(family, lb_conn_choose(family, hash, which));
-		__u64 first = LB_CONN_TAKEN << 32, used = 0;
 
 		if (!h)
 			break;
+		if (!which)
+			away = lb_conn_away(family, h);
 #pragma unroll
 		for (i = 0; i < slots; i++) {
 			__u64 rank = lb_conn_rank(READ_ONCE(h->meta[i]), now);
 
-			used += lb_below(0, rank);
-			first = lb_conn_least(first, rank << 32 | which << 2 | i);
+			best = lb_conn_least(best, rank << 32 | which << 2 | i);
 		}
-		best = lb_conn_least(best, first + (used << 16));
-		if (!which && !(best >> 32))
+		if (!(best >> 32) || away >= LB_CONN_AWAY_MAX)
 			break;
 	}
 	return best;

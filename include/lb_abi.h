@@ -292,8 +292,10 @@ struct lb_conn_head {
 };
 
 /* `away`: entries that have this bucket as their home and lie elsewhere (dead ones, whose slots
- * were not used again, too); in lb_conn4_bucket it is the last byte of tags. */
-#define LB_CONN4_SLOTS 3
+ * were not used again, too); in lb_conn4_bucket it is the last byte of tags. From LB_CONN_AWAY_MAX
+ * on nobody goes away any more, so that it holds what several CPUs add at once. */
+#define LB_CONN_AWAY_MAX 192
+#define LB_CONN4_SLOTS   3
 struct lb_conn4_bucket {
 	union {
 		__u32 tags;
@@ -323,11 +325,15 @@ struct lb_conn6_bucket {
 	} addr[LB_CONN6_SLOTS];
 } __attribute__((aligned(64)));
 
-/* Buckets for a limit of connections, an even number: 0.75 of 64 bytes each for IPv4 (48 bytes a
- * connection), 0.5625 of 192 bytes for IPv6 (108 bytes); 44 % of the slots are used at the limit.
- */
-#define LB_CONN4_BUCKETS(limit) (((__u64)(limit)*3 + 7) / 8 * 2)
-#define LB_CONN6_BUCKETS(limit) (((__u64)(limit)*9 + 31) / 32 * 2)
+/* Buckets for a limit of connections, an even number: one of 64 bytes each for IPv4, 0.75 of 192
+ * bytes (144) for IPv6; a third of the slots is used at the limit. */
+#define LB_CONN4_BUCKETS(limit) (((__u64)(limit) + 1) / 2 * 2)
+#define LB_CONN6_BUCKETS(limit) (((__u64)(limit)*3 + 7) / 8 * 2)
+
+/* The first ones of them are everybody's home, so that few connections are close together and stay
+ * in the CPU's caches however large the table is; what they have no room for goes into the rest. An
+ * even number. */
+#define LB_CONN_HOMES(buckets) ((buckets) < 64 ? (buckets) / 4 * 2 : (buckets) / 64 * 2)
 
 /*
  * Vector multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", 2.3), pairwise for
@@ -349,16 +355,17 @@ static inline __attribute__((always_inline)) __u64 lb_conn_hash(int family, cons
 	return (h ^ h >> 32) * (k[7] | 1);
 }
 
-/* The buckets in which a client's connections may lie, the first one their home. Two and two are
- * neighbours: the CPU often fetches such lines together. */
+/* The buckets in which a client's connections may lie: its home and the home's neighbour, then a
+ * pair of neighbours among the others (the CPU often fetches such lines together). */
 #define LB_CONN_CHOICES 4
 static inline __attribute__((always_inline)) __u32 lb_conn_choice(__u64 hash, int which,
 								  const volatile __u64 *k,
-								  __u32 buckets)
+								  __u32 buckets, __u32 homes)
 {
-	if (which >= 2)
-		hash = (hash ^ hash >> 31) * (k[8] | 1);
-	return ((hash >> 32) * buckets >> 32) ^ (which & 1);
+	if (which < 2)
+		return ((hash >> 32) * homes >> 32) ^ (which & 1);
+	hash = (hash ^ hash >> 31) * (k[8] | 1);
+	return (homes + ((hash >> 32) * (buckets - homes) >> 32)) ^ (which & 1);
 }
 
 /* Bits of the hash that the home bucket's index does not use. */

@@ -75,6 +75,8 @@ static void lb_load(struct bench_env *e)
 	memcpy((void *)lb->rodata->lb_secret, secret, sizeof(secret));
 	lb->rodata->lb_conn4_buckets = LB_CONN4_BUCKETS(e->limit);
 	lb->rodata->lb_conn6_buckets = LB_CONN6_BUCKETS(e->limit);
+	lb->rodata->lb_conn4_homes = LB_CONN_HOMES(LB_CONN4_BUCKETS(e->limit));
+	lb->rodata->lb_conn6_homes = LB_CONN_HOMES(LB_CONN6_BUCKETS(e->limit));
 	lb->rodata->lb_tick_shift = lb_clock_shift();
 	for (int i = 0; i < LB_CONN_STATES; i++)
 		lb->rodata->lb_timeouts[i] = lb_clock_ticks(lb->rodata->lb_timeouts[i]);

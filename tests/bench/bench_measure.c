@@ -13,16 +13,17 @@
 #include "datapath/ebpf_internal.h"
 #include "bench_measure.h"
 #include "bench.skel.h"
+#include "lb.skel.h"
 
 #define TCP_SYN 2
 #define TCP_ACK 16
 /* Packets of a sample that XDP may leave to tc, which confirms next hops, and collisions. */
 #define ODD_PACKETS 200
 
-/* Samples that last a whole tick are taken less often. */
+/* Samples that last several ticks are taken less often. */
 #define TICK_ROUNDS(rounds) ((rounds) / 8 + 1)
 
-#define TICK_PARTS 16 /* of a template, so that the tick's end is not far from a sample's */
+#define TICK_PARTS 16 /* of a template, so that the last tick's end is not far from a sample's */
 
 unsigned int bench_rounds;
 
@@ -87,32 +88,22 @@ double bench_median(double *v, unsigned int n)
 }
 
 /*
- * A sample over a template so large that every flow's entry is in main memory. The first packet of
- * a flow in a tick also refreshes the entry, so the mean depends on how long one measures: here
- * from the beginning of a tick to its end. Returns that mean.
+ * A sample over a template so large that every flow's entry is in main memory. The first packet of a
+ * flow refreshes its entry once lb_fresh ticks have passed since the last such, so the mean depends
+ * on how long one measures: here for as many ticks as lie between two of them.
  */
-static double run_tick(struct bench_env *e, const struct bench_case *c, double *first,
-		       double *later)
+static double run_ticks(struct bench_env *e, const struct bench_case *c)
 {
-	double sum[2] = {}, cost;
-	uint32_t start = lb_clock_now(), part = c->packets / TICK_PARTS, n[2] = {}, repeated;
+	uint32_t start, ticks = e->lb->rodata->lb_fresh[LB_CONN_ESTABLISHED] + 1, n = 0;
+	double sum = 0;
 
-	while (lb_clock_now() == start)
-		usleep(1000);
+	bench_run(e, c, BENCH_PROGRAM, c->packets);
 	start = lb_clock_now();
-	for (;;) {
-		cost = bench_run(e, c, BENCH_PROGRAM, part);
-		if (lb_clock_now() != start)
-			break;
-		repeated = n[0] >= TICK_PARTS;
-		sum[repeated] += cost;
-		n[repeated]++;
+	while (lb_clock_now() - start < ticks) {
+		sum += bench_run(e, c, BENCH_PROGRAM, c->packets / TICK_PARTS);
+		n++;
 	}
-	if (!n[0])
-		bench_die("a tick is too short for %u packets", part);
-	*first = sum[0] / n[0];
-	*later = n[1] ? sum[1] / n[1] : 0;
-	return (sum[0] + sum[1]) / (n[0] + n[1]);
+	return sum / n;
 }
 
 static void counts_check(const struct bench_case *c, const char *name, const struct bench_counts *a,
@@ -159,11 +150,10 @@ static struct bench_figures sample(const struct bench_job *job)
 {
 	const enum bench_slot slot = job->c.want == BENCH_NOTHING ? BENCH_LINE : BENCH_PROGRAM;
 	struct bench_figures f = {};
-	double first = 0, later = 0;
 
 	f.floor = bench_run(job->e, &job->c, BENCH_FLOOR, job->c.packets);
 	if (job->c.whole_ticks) {
-		f.total = run_tick(job->e, &job->c, &first, &later);
+		f.total = run_ticks(job->e, &job->c);
 	} else {
 		if (job->c.want != BENCH_CONNECTION) /* bring the entries to this tick */
 			bench_run(job->e, &job->c, slot, job->c.packets);
@@ -171,29 +161,23 @@ static struct bench_figures sample(const struct bench_job *job)
 	}
 	f.floor = (f.floor + bench_run(job->e, &job->c, BENCH_FLOOR, job->c.packets)) / 2;
 	f.net = f.total - f.floor;
-	f.net_first = first > 0 ? first - f.floor : 0;
-	f.net_later = later > 0 ? later - f.floor : 0;
 	return f;
 }
 
 /* The medians over the rounds, and the best round. */
 static struct bench_figures summary(const struct bench_figures *f, unsigned int n)
 {
-	double total[n], floor[n], net[n], first[n], later[n];
+	double total[n], floor[n], net[n];
 	struct bench_figures sum;
 
 	for (unsigned int i = 0; i < n; i++) {
 		total[i] = f[i].total;
 		floor[i] = f[i].floor;
 		net[i] = f[i].net;
-		first[i] = f[i].net_first;
-		later[i] = f[i].net_later;
 	}
 	sum.total = bench_median(total, n);
 	sum.floor = bench_median(floor, n);
 	sum.net = bench_median(net, n);
-	sum.net_first = bench_median(first, n);
-	sum.net_later = bench_median(later, n);
 	sum.best = total[0] - floor[0]; /* they are sorted now */
 	return sum;
 }

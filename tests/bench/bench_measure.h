@@ -25,14 +25,13 @@ struct bench_case {
 	enum bench_way way;
 	enum bench_want want;
 	uint32_t packets; /* of a sample; where the template matters, a multiple of it */
-	bool whole_ticks; /* a sample lasts a tick, see run_tick() */
+	bool whole_ticks; /* a sample lasts several ticks, see run_ticks() */
 };
 
 /* ns per packet, medians over the rounds; floor and net of the same rounds. */
 struct bench_figures {
 	double total, floor, net;
 	double best; /* of the quickest rounds: less the noise of a machine shared with others */
-	double net_first, net_later; /* whole_ticks: a flow's first packet in a tick, and others */
 };
 
 extern unsigned int bench_rounds;

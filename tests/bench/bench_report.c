@@ -81,12 +81,6 @@ void bench_report_ns(const char *group, const char *name, const struct bench_fig
 	printf("  %-48s %7.1f %7.1f %7.1f %7.1f", name, f->total, f->floor, f->net, f->best);
 	if (target > 0)
 		target_print(target, false, f->net <= target);
-	if (f->net_first > 0) {
-		json_object_set_new(row, "net_first_in_tick", json_real(f->net_first));
-		json_object_set_new(row, "net_later_in_tick", json_real(f->net_later));
-		printf("%s  first in a tick %.0f, later %.0f",
-		       target > 0 ? "" : "                  ", f->net_first, f->net_later);
-	}
 	row_add(row, target, f->net <= target);
 }
 

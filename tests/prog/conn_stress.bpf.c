@@ -167,18 +167,6 @@ static __always_inline __u32 flow_bucket(__u32 family, __u64 hash, int which)
 	return family & 1 ? lb_conn_choose(LB_V6, hash, which) : lb_conn_choose(LB_V4, hash, which);
 }
 
-/* Has flow n as many slots to lie in as a flow can have (two pairs of neighbours)? So many that
- * those of established connections never fill them all, see STRESS_HELD. */
-__noinline int flow_spreads(__u32 family, __u32 n)
-{
-	struct lb_packet p;
-	__u64 hash;
-
-	flow_make(&p, family, n);
-	hash = flow_hash(&p, false);
-	return flow_bucket(family, hash, 0) >> 1 != flow_bucket(family, hash, 2) >> 1;
-}
-
 /* ------------------------------------------------------------------------- two threads */
 
 static __always_inline __u32 stress_random(struct stress_thread *t)
@@ -239,8 +227,6 @@ static __always_inline void stress_noise(struct stress_thread *t, __u32 family, 
 	__u32 n = STRESS_NOISE_FIRST + r % STRESS_NOISE;
 	struct lb_conn_found e = {};
 
-	if (!flow_spreads(family, n))
-		return;
 	if (!stress_find(t, family, n, r >> 20 & 1, &e)) {
 		stress_insert(t, family, n, n & 1 ? LB_CONN_UDP_NEW : LB_CONN_SYN_SENT);
 	} else if ((r >> 21 & 7) == 0) {
@@ -302,8 +288,6 @@ static __always_inline void stress_held(struct stress_thread *t, __u32 thread, _
 	struct lb_conn_found e = {};
 	__u8 *held = &t->held[family & 1][k & (STRESS_HELD - 1)];
 
-	if (!flow_spreads(family, n))
-		return;
 	t->uses++;
 	if (!*held) {
 		*held = stress_open(t, family, n);

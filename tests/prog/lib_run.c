@@ -108,6 +108,8 @@ int run_open(struct run *r, uint32_t buckets4, uint32_t buckets6, uint64_t seed)
 	size_maps(r);
 	r->skel->rodata->lb_conn4_buckets = buckets4;
 	r->skel->rodata->lb_conn6_buckets = buckets6;
+	r->skel->rodata->lb_conn4_homes = LB_CONN_HOMES(buckets4);
+	r->skel->rodata->lb_conn6_homes = LB_CONN_HOMES(buckets6);
 	r->skel->rodata->lb_tick_shift = 64 /* LB_TEST_CLOCK */;
 	for (size_t i = 0; i < LB_SECRET_WORDS; i++)
 		r->skel->rodata->lb_secret[i] = next_random(&seed);

@@ -25,9 +25,13 @@
 #include "conn_stress.skel.h"
 
 #define STRESS_BUCKETS 16
+#define STRESS_HOMES   6
 #define MODEL_BUCKETS  48
+#define MODEL_HOMES    12
 #define MODEL_FLOWS    320 /* of each family */
 #define MODEL_TOKENS   16
+#define AWAY_BUCKETS   256
+#define AWAY_FLOWS     4000
 
 static uint64_t env_number(const char *name, uint64_t otherwise)
 {
@@ -62,7 +66,7 @@ static void add_backends(struct conn_stress_bpf *s)
 	}
 }
 
-static struct conn_stress_bpf *load(uint32_t buckets, uint64_t seed)
+static struct conn_stress_bpf *load(uint32_t buckets, uint32_t homes, uint64_t seed)
 {
 	struct conn_stress_bpf *s = conn_stress_bpf__open();
 
@@ -72,6 +76,8 @@ static struct conn_stress_bpf *load(uint32_t buckets, uint64_t seed)
 	bpf_map__set_max_entries(s->maps.lb_backends, 2 * STRESS_BACKENDS + 1);
 	s->rodata->lb_conn4_buckets = buckets;
 	s->rodata->lb_conn6_buckets = buckets;
+	s->rodata->lb_conn4_homes = homes;
+	s->rodata->lb_conn6_homes = homes;
 	s->rodata->lb_tick_shift = 64 /* LB_TEST_CLOCK */;
 	for (size_t i = 0; i < LB_SECRET_WORDS; i++)
 		s->rodata->lb_secret[i] = splitmix(&seed);
@@ -112,9 +118,8 @@ static uint32_t slot_home(struct conn_stress_bpf *s, enum lb_family family,
 	const volatile __u64 *secret = s->rodata->lb_secret;
 	uint64_t hash = lb_conn_hash(family, secret, client, key->cport, !!(key->ref & LB_REF_UDP));
 
-	return lb_conn_choice(hash, 0, secret,
-			      family == LB_V4 ? s->rodata->lb_conn4_buckets
-					      : s->rodata->lb_conn6_buckets);
+	return lb_conn_choice(hash, 0, secret, s->rodata->lb_conn4_buckets,
+			      s->rodata->lb_conn4_homes);
 }
 
 /* Once nobody is at work, `away` of each bucket counts just the slots that its entries have
@@ -187,7 +192,7 @@ static void print_thread(const struct stress_thread *t)
 static void test_two_threads(void **state)
 {
 	uint64_t ops = env_number("STRESS_OPS", getenv("TEST_GUEST") ? 1000000 : 100000000);
-	struct conn_stress_bpf *s = load(STRESS_BUCKETS, 7);
+	struct conn_stress_bpf *s = load(STRESS_BUCKETS, STRESS_HOMES, 7);
 	struct stress_worker workers[STRESS_THREADS] = {0};
 	uint64_t evicted[LB_EVICT_KINDS];
 
@@ -454,7 +459,7 @@ static void test_model(void **state)
 	fflush(stdout);
 	memset(&model, 0, sizeof(model));
 	model.random = seed;
-	model.skel = load(MODEL_BUCKETS, seed);
+	model.skel = load(MODEL_BUCKETS, MODEL_HOMES, seed);
 	model.op = &model.skel->bss->conn_op;
 	model.skel->bss->lb_clock = LB_META_TICK_MASK - 5000; /* it wraps in between */
 	for (i = 0; i < ops; i++) {
@@ -495,7 +500,7 @@ static void test_model(void **state)
 /* A slot that somebody is writing is nobody else's, however long the writer is held up. */
 static void test_interrupted_writer(void **state)
 {
-	struct conn_stress_bpf *s = load(1, 1);
+	struct conn_stress_bpf *s = load(1, 1, 1);
 	struct lb_conn4_bucket b4 = {0};
 	struct lb_conn6_bucket b6 = {0};
 	struct conn_op *op = &s->bss->conn_op;
@@ -525,7 +530,7 @@ static void test_interrupted_writer(void **state)
  * after: that entry is as fresh as can be. */
 static void test_late_reader(void **state)
 {
-	struct conn_stress_bpf *s = load(1, 1);
+	struct conn_stress_bpf *s = load(1, 1, 1);
 	struct conn_op *op = &s->bss->conn_op;
 	uint64_t evicted[LB_EVICT_KINDS];
 	uint32_t full;
@@ -552,12 +557,42 @@ static void test_late_reader(void **state)
 	conn_stress_bpf__destroy(s);
 }
 
+/* `away` is a byte: before it overflows nobody goes away any more, and nothing is lost. */
+static void test_away_limit(void **state)
+{
+	struct conn_stress_bpf *s = load(AWAY_BUCKETS, 2, 3);
+	struct conn_op *op = &s->bss->conn_op;
+	struct lb_conn4_bucket b;
+	uint32_t missing = 0, most = 0, i;
+
+	(void)state;
+	op->family = LB_V4;
+	op->state = LB_CONN_UDP_NEW;
+	op->kind = CONN_INSERT;
+	for (op->flow = 0; op->flow < AWAY_FLOWS; op->flow++)
+		assert_int_equal(run_program(s->progs.conn_one, 0), 0);
+	for (i = 0; i < AWAY_BUCKETS; i++) {
+		bpf_map_lookup_elem(bpf_map__fd(s->maps.lb_conn4), &i, &b);
+		most = b.away > most ? b.away : most;
+		for (int slot = 0; slot < LB_CONN4_SLOTS; slot++)
+			missing += LB_META_STATE(b.meta[slot]) != LB_CONN_FREE;
+	}
+	assert_int_equal(most, LB_CONN_AWAY_MAX);
+	assert_true(check_away(s, AWAY_BUCKETS) > LB_CONN_AWAY_MAX);
+	op->kind = CONN_FIND;
+	for (op->flow = 0; op->flow < AWAY_FLOWS; op->flow++) {
+		assert_int_equal(run_program(s->progs.conn_one, 0), 0);
+		missing -= op->result;
+	}
+	assert_int_equal(missing, 0);
+	conn_stress_bpf__destroy(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_model),
-		cmocka_unit_test(test_interrupted_writer),
-		cmocka_unit_test(test_late_reader),
+		cmocka_unit_test(test_model),       cmocka_unit_test(test_interrupted_writer),
+		cmocka_unit_test(test_late_reader), cmocka_unit_test(test_away_limit),
 		cmocka_unit_test(test_two_threads),
 	};
 

@@ -105,6 +105,8 @@ static void rodata_fill(struct lb_bpf *skel, const __u64 *secret, __u32 buckets4
 		skel->rodata->lb_secret[i] = secret[i];
 	skel->rodata->lb_conn4_buckets = buckets4;
 	skel->rodata->lb_conn6_buckets = buckets6;
+	skel->rodata->lb_conn4_homes = LB_CONN_HOMES(buckets4);
+	skel->rodata->lb_conn6_homes = LB_CONN_HOMES(buckets6);
 	skel->rodata->lb_tick_shift = lb_clock_shift();
 	skel->rodata->lb_tick_ms = lb_clock_tick_ms();
 	for (int i = 0; i < LB_CONN_STATES; i++) /* seconds in the object */
