@@ -150,7 +150,6 @@ static __always_inline __u64 lb_below(__u64 a, __u64 b)
 
 /* Ticks since an entry's last packet. One that seems to lie ahead of `now` was touched by another
  * CPU after we read the clock: its age is 0. */
-#define LB_CONN_AHEAD 16
 static __always_inline __u64 lb_conn_age(__u32 meta, __u32 now)
 {
 	__u64 age = (now - LB_META_TICK(meta)) & LB_META_TICK_MASK;
@@ -180,12 +179,14 @@ static __always_inline bool lb_conn_pair_is(const int family, const __be32 *clie
 	return x[0] == y[0] && (family == LB_V4 || (x[1] == y[1] && x[2] == y[2] && x[3] == y[3]));
 }
 
-/* Is this backend the flow's source? */
-static __always_inline bool lb_conn_backend_is(const int family, __u32 id, const struct lb_tuple *t)
+/* Is the backend that ref names, and not another one by its id, the packet's source? */
+static __always_inline bool lb_conn_backend_is(const int family, __u32 ref,
+					       const struct lb_tuple *t)
 {
-	struct lb_backend *b = lb_backend_get(id);
+	struct lb_backend *b = lb_backend_get(LB_REF_BACKEND(ref));
 
-	if (!b || b->port != t->ports[0] || b->family != family)
+	if (!b || b->port != t->ports[0] || b->family != family ||
+	    LB_REF_REUSE(b->reuse) != (ref & LB_REF_REUSE_MASK))
 		return false;
 	return lb_conn_addr_is(family, (const __be32 *)b->addr.b + (family == LB_V4 ? 3 : 0),
 			       t->saddr);
@@ -214,7 +215,7 @@ static __always_inline bool lb_conn_match(const int family, const bool reverse, 
 		return false;
 	if (reverse) {
 		if (!lb_conn_addr_is(family, client, t->daddr) ||
-		    !lb_conn_backend_is(family, LB_REF_BACKEND(key.ref), t))
+		    !lb_conn_backend_is(family, key.ref, t))
 			return false;
 		to[0] = READ_ONCE(service[0]);
 		if (family == LB_V6) {

@@ -38,8 +38,11 @@ static __always_inline int lb_run_slow(const int hook, const int family, void *c
 
 static __always_inline __u32 lb_segments(const struct __sk_buff *skb)
 {
-	__u32 segments = skb->gso_segs;
+	__u32 segments = skb->gso_segs, size = skb->gso_size;
 
+	/* Not counted yet where a guest or a tun made the packet (SKB_GSO_DODGY). */
+	if (unlikely(!segments && size))
+		segments = (skb->len + size - 1) / size;
 	return segments > 1 ? segments : 1;
 }
 

@@ -24,11 +24,12 @@ static __always_inline __u32 lb_conn_next_state(__u32 state, bool reverse, bool 
 		return reverse ? LB_CONN_UDP : state;
 	if (flags & LB_TCP_RST)
 		return LB_CONN_CLOSED;
-	if (state == LB_CONN_SYN_SENT && reverse && (flags & LB_TCP_SYN))
-		return LB_CONN_SYN_RECV;
-	if (state == LB_CONN_SYN_RECV && !reverse && !(flags & LB_TCP_SYN))
+	/* Without SYN: the backend knows a connection that we took up in the middle. */
+	if (state == LB_CONN_SYN_SENT && reverse)
+		state = flags & LB_TCP_SYN ? LB_CONN_SYN_RECV : LB_CONN_ESTABLISHED;
+	else if (state == LB_CONN_SYN_RECV && !reverse && !(flags & LB_TCP_SYN))
 		state = LB_CONN_ESTABLISHED;
-	if (flags & LB_TCP_FIN) {
+	if ((flags & LB_TCP_FIN) && state >= LB_CONN_ESTABLISHED) {
 		if (state == (reverse ? LB_CONN_FIN_CLIENT : LB_CONN_FIN_BACKEND))
 			return LB_CONN_CLOSING;
 		if (state < LB_CONN_FIN_CLIENT)
@@ -161,7 +162,7 @@ static __always_inline int lb_open_state(const struct lb_packet *p,
 	/* Not the start of a connection: only where any node would choose the same. */
 	if (v->scheduler < LB_SCHED_SH || (p->tcp_flags & LB_TCP_RST))
 		return LB_STOP(LB_REASON_NO_CONNECTION);
-	return p->ttl > 1 ? LB_CONN_SYN_RECV : LB_STOP(LB_REASON_TTL_EXPIRED);
+	return p->ttl > 1 ? LB_CONN_SYN_SENT : LB_STOP(LB_REASON_TTL_EXPIRED);
 }
 
 /* Opens a connection for forward packet p. Returns the backend's id or LB_STOP(). */

@@ -191,7 +191,13 @@ struct lb_reasons {
 	__u64 count[LB_HOOKS][LB_REASONS];
 	__u64 evicted[4]; /* live connections pushed out, by enum lb_evicted */
 };
-enum lb_evicted { LB_EVICT_HALF_OPEN, LB_EVICT_CLOSING, LB_EVICT_OLDEST, LB_EVICT_KINDS };
+enum lb_evicted {
+	LB_EVICT_HALF_OPEN,
+	LB_EVICT_CLOSING,
+	LB_EVICT_UDP, /* answered: a spoofed query can bring that about, an established TCP not */
+	LB_EVICT_ESTABLISHED,
+	LB_EVICT_KINDS
+};
 
 /* lb_nexthops[id], id 0 unused: where a packet leaves. Written by BPF alone; an id is given to
  * another next hop only when nobody has confirmed it for LB_NEXTHOP_GRACE ticks. */
@@ -250,6 +256,9 @@ enum lb_conn_state {
 	LB_CONN_UDP = 11,        /* UDP: answered */
 	LB_CONN_STATES = 12,
 };
+
+/* A tick that seems to lie this little ahead of the reader's clock was set after it was read. */
+#define LB_CONN_AHEAD 16
 
 #define LB_META_TICK_BITS  20
 #define LB_META_TICK_MASK  ((1u << LB_META_TICK_BITS) - 1)

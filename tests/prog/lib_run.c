@@ -219,7 +219,10 @@ int run_packet(struct run *r, enum lb_hook hook, uint32_t ifindex, const struct 
 	       struct run_result *res)
 {
 	struct xdp_md xdp = {.data_end = in->len, .ingress_ifindex = ifindex};
-	struct __sk_buff skb = {.ifindex = ifindex, .ingress_ifindex = ifindex};
+	struct __sk_buff skb = {.ifindex = ifindex,
+				.ingress_ifindex = ifindex,
+				.gso_size = r->gso_size,
+				.gso_segs = r->gso_segs};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in->data, .data_size_in = in->len,
 		    .data_out = res->out.data, .data_size_out = PKT_MAX, .repeat = 1);
 	int rc;

@@ -18,6 +18,7 @@
 
 struct run {
 	struct net net;
+	uint32_t gso_size, gso_segs; /* of the packets that tc is given */
 	struct lb_bpf *skel;
 	int prog[LB_HOOKS];
 	int cpus;

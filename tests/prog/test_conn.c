@@ -209,7 +209,8 @@ static void test_two_threads(void **state)
 		pthread_join(workers[i].thread, NULL);
 	read_evicted(s, evicted);
 	printf("  evicted: %" PRIu64 " half-open, %" PRIu64 " closing, %" PRIu64 " established\n",
-	       evicted[LB_EVICT_HALF_OPEN], evicted[LB_EVICT_CLOSING], evicted[LB_EVICT_OLDEST]);
+	       evicted[LB_EVICT_HALF_OPEN], evicted[LB_EVICT_CLOSING],
+	       evicted[LB_EVICT_ESTABLISHED]);
 	for (uint32_t i = 0; i < STRESS_THREADS; i++) {
 		struct stress_thread *t = &s->bss->stress_threads[i];
 
@@ -227,7 +228,7 @@ static void test_two_threads(void **state)
 	/* The flows are chosen so that nobody's candidates are all established: to lose one of
 	 * those while half-open ones stand beside it would be a mistake. */
 	assert_true(evicted[LB_EVICT_HALF_OPEN] > 0);
-	assert_int_equal(evicted[LB_EVICT_OLDEST] + evicted[LB_EVICT_CLOSING], 0);
+	assert_int_equal(evicted[LB_EVICT_ESTABLISHED] + evicted[LB_EVICT_CLOSING], 0);
 	assert_true(check_away(s, STRESS_BUCKETS) > 0);
 	conn_stress_bpf__destroy(s);
 }
@@ -288,8 +289,11 @@ static uint64_t model_rank(const struct slot *s)
 	case LB_CONN_CLOSED:
 		kind = LB_EVICT_CLOSING + 1;
 		break;
+	case LB_CONN_UDP:
+		kind = LB_EVICT_UDP + 1;
+		break;
 	default:
-		kind = LB_EVICT_OLDEST + 1;
+		kind = LB_EVICT_ESTABLISHED + 1;
 	}
 	return kind << 32 | (uint32_t)~model_age(s);
 }
@@ -488,11 +492,12 @@ static void test_model(void **state)
 	model_compare_all();
 	printf("  %" PRIu64 " finds, %" PRIu64 " hits (%" PRIu64 " fast), %" PRIu64
 	       " inserts; evicted %" PRIu64 " half-open, %" PRIu64 " closing, %" PRIu64
-	       " oldest; %" PRIu64 " changes, %" PRIu64 " of what was gone or changed\n",
+	       " udp, %" PRIu64 " established; %" PRIu64 " changes, %" PRIu64
+	       " of what was gone or changed\n",
 	       model.finds, model.hits, model.fast, model.inserts, model.evicted[0],
-	       model.evicted[1], model.evicted[2], model.sets, model.stale);
+	       model.evicted[1], model.evicted[2], model.evicted[3], model.sets, model.stale);
 	assert_true(model.hits > ops / 20 && model.fast > ops / 50 && model.inserts > ops / 20);
-	assert_true(model.evicted[0] && model.evicted[1] && model.evicted[2]);
+	assert_true(model.evicted[0] && model.evicted[1] && model.evicted[2] && model.evicted[3]);
 	assert_true(model.stale && model.stale < model.sets);
 	conn_stress_bpf__destroy(model.skel);
 }

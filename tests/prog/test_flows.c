@@ -13,7 +13,7 @@
 #include "lib_flow.h"
 
 /* Ids are given in this order, from 1. */
-enum { WEB = 1, DNS, OTHER, PARTLY };
+enum { WEB = 1, DNS, OTHER, HASHED, PARTLY };
 static const struct run_service services[] = {
 	{"web", LB_SCHED_RR, .listens = {{NET_VIP, 80, LB_TCP}, {NET_VIP6, 80, LB_TCP}},
 	 .backends = {{"10.1.0.11", 8080, 1}, {"fd00:1::11", 8080, 1}}},
@@ -21,6 +21,8 @@ static const struct run_service services[] = {
 	 .backends = {{"10.1.0.11", 5353, 1}, {"fd00:1::11", 5353, 1}}},
 	/* These share a backend with web. */
 	{"other", LB_SCHED_RR, .listens = {{NET_VIP, 81, LB_TCP}},
+	 .backends = {{"10.1.0.11", 8080, 1}}},
+	{"hashed", LB_SCHED_SH, .listens = {{NET_VIP, 83, LB_TCP}},
 	 .backends = {{"10.1.0.11", 8080, 1}}},
 	{"partly", LB_SCHED_RR, .listens = {{NET_VIP, 82, LB_TCP}},
 	 .backends = {{"10.1.0.11", 8080, 1}, {"10.1.0.12", 8080, 1}}},
@@ -239,6 +241,26 @@ static void test_removed_listen(void **state)
 	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
 }
 
+/* A connection that began elsewhere is open once the backend has answered to it; packets with
+ * forged sources, to which it answers with a reset or not at all, leave nothing that lasts. */
+static void test_taken_up(void **state)
+{
+	struct flow f = tcp();
+
+	(void)state;
+	f.sport = 83;
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
+	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	f.cport = next_port++;
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&f, PKT_RST), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+}
+
 /* TCP towards a removed backend ends; UDP, and a SYN, get another one. `reused`: and the id has
  * gone to another backend by now. */
 static void remove_backend(bool reused)
@@ -258,6 +280,10 @@ static void remove_backend(bool reused)
 		run.backends[ids[i]].addr.b[15] += reused; /* not 10.1.0.11 any more */
 		run.backends[ids[i]].reuse += reused;
 		run.backends[ids[i]].nexthop = 0;
+	}
+	if (reused) { /* what the id's new owner sends is not the old connection's */
+		data.backend.addr.b[3]++;
+		assert_int_equal(flow_answer(&data, PKT_ACK), LB_REASON_NO_SERVICE);
 	}
 	assert_int_equal(flow_send(&data, PKT_ACK), LB_REASON_BACKEND_GONE);
 	assert_int_equal(flow_send(&syn, PKT_SYN), RUN_FORWARDED);
@@ -327,6 +353,40 @@ static void test_counters(void **state)
 	assert_int_equal(after.packets[1] - before.packets[1], 3);
 	assert_int_equal(after.bytes[0] - before.bytes[0], 2 * (40 + 11));
 	assert_int_equal(after.bytes[1] - before.bytes[1], 3 * (40 + 7));
+}
+
+/* What leaves in segments may be larger than the MTU, and counts as these; also where a guest or a
+ * tun made it and nobody has counted them yet. */
+static void test_gso(void **state)
+{
+	struct pkt_spec s = {.src = NET_CLIENT,
+			     .dst = NET_VIP,
+			     .sport = next_port++,
+			     .dport = 53,
+			     .proto = PKT_UDP,
+			     .payload = 2900};
+	struct pkt_end at = pkt_end("10.1.0.11", 5353);
+	uint32_t id = run_backend_id(&run, DNS, &at);
+	static struct run_result res;
+	struct lb_counters before, after;
+	struct pkt p;
+
+	(void)state;
+	pkt_build(&p, &s);
+	if (hook == LB_HOOK_XDP)
+		return; /* it sees no GSO packets */
+	for (uint32_t segs = 0; segs <= 3; segs += 3) {
+		run.gso_size = 1400;
+		run.gso_segs = segs;
+		run_counters(&run, id, &before);
+		assert_int_equal(run_packet(&run, LB_HOOK_TC, run.net.c0, &p, &res), 0);
+		run.gso_size = run.gso_segs = 0;
+		run_counters(&run, id, &after);
+		assert_true(res.forwarded);
+		assert_int_equal(after.packets[0] - before.packets[0], 3);
+	}
+	assert_int_equal(run_packet(&run, LB_HOOK_TC, run.net.c0, &p, &res), 0);
+	assert_int_equal(res.reason, LB_REASON_TOO_BIG);
 }
 
 static void test_forwarding_off(void **state)
@@ -458,10 +518,12 @@ int main(void)
 		FLOW_TEST(test_commit),
 		FLOW_TEST(test_drain),
 		FLOW_TEST(test_removed_listen),
+		FLOW_TEST(test_taken_up),
 		FLOW_TEST(test_removed_backend),
 		FLOW_TEST(test_reused_backend_id),
 		FLOW_TEST(test_collision),
 		FLOW_TEST(test_counters),
+		FLOW_TEST(test_gso),
 		FLOW_TEST(test_forwarding_off),
 		FLOW_TEST(test_route_changes),
 		FLOW_TEST(test_client_route_changes),

@@ -250,7 +250,7 @@ static void test_delta(void **state)
 	now.stats.services[2].connections = 7;
 	now.stats.reasons[LB_HOOK_TC][LB_REASON_NO_ROUTE] = 12;
 	before.stats.reasons[LB_HOOK_TC][LB_REASON_NO_ROUTE] = 2;
-	now.stats.evicted[LB_EVICT_OLDEST] = 5;
+	now.stats.evicted[LB_EVICT_ESTABLISHED] = 5;
 
 	assert_int_equal(lb_delta_make(&delta, &now, &before), 0);
 	assert_int_equal(delta.services[0].connections, 500);
@@ -260,7 +260,7 @@ static void test_delta(void **state)
 	assert_int_equal(delta.backends[3].packets[1], 15003);
 	assert_int_equal(delta.backends[5].packets[1], 5000);
 	assert_int_equal(delta.reasons[LB_HOOK_TC][LB_REASON_NO_ROUTE], 10);
-	assert_int_equal(delta.evicted[LB_EVICT_OLDEST], 5);
+	assert_int_equal(delta.evicted[LB_EVICT_ESTABLISHED], 5);
 	assert_int_equal(now.stats.services[0].connections,
 			 1500); /* untouched: the next `before` */
 	assert_true(lb_sample_seconds(&now, &before) == 1.5);

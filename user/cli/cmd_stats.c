@@ -12,7 +12,8 @@
 static const char *const evicted_names[LB_EVICT_KINDS] = {
 	[LB_EVICT_HALF_OPEN] = "half-open",
 	[LB_EVICT_CLOSING] = "closing",
-	[LB_EVICT_OLDEST] = "oldest",
+	[LB_EVICT_UDP] = "udp",
+	[LB_EVICT_ESTABLISHED] = "established",
 };
 
 /* seconds: 0 for totals, else what the counters are to be divided by. */

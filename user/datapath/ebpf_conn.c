@@ -55,7 +55,7 @@ static bool is_live(const struct table *t, __u32 meta)
 	__u32 state = LB_META_STATE(meta), age = meta_age(t, meta);
 
 	return state > LB_CONN_BUSY && state < LB_CONN_STATES &&
-	       (age <= t->timeouts[state] || age > LB_META_TICK_MASK / 2);
+	       (age <= t->timeouts[state] || age > LB_META_TICK_MASK - LB_CONN_AHEAD);
 }
 
 static void *bucket_at(const struct table *t, __u32 bucket)
@@ -142,7 +142,7 @@ static void conn_make(const struct table *t, const struct entry *e, struct lb_co
 	const struct lb_backend *b = entry_backend(t, e);
 	__u32 age = meta_age(t, e->meta);
 
-	if (age > LB_META_TICK_MASK / 2)
+	if (age > LB_META_TICK_MASK - LB_CONN_AHEAD)
 		age = 0;
 	*c = (struct lb_conn){.proto = (e->ref & LB_REF_UDP) ? LB_UDP : LB_TCP,
 			      .state = LB_META_STATE(e->meta),
