@@ -5,6 +5,7 @@
 #include "lib_run.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <bpf/bpf.h>
@@ -106,7 +107,7 @@ static uint32_t put_backend(struct run *r, uint32_t service, const struct run_ba
 static void write_pool(struct run *r, uint32_t id, int family, struct lb_pool *pool,
 		       const struct run_service *s)
 {
-	uint32_t weight[RUN_BACKENDS], key;
+	uint32_t weight[RUN_BACKENDS] = {0}, key;
 
 	pool->members = r->next_member;
 	for (const struct run_backend *b = s->backends; b->addr; b++) {
@@ -115,6 +116,7 @@ static void write_pool(struct run *r, uint32_t id, int family, struct lb_pool *p
 		if (pkt_addr(b->addr).family != (family == LB_V4 ? 4 : 6))
 			continue;
 		m.backend = put_backend(r, id, b);
+		must(pool->n_members == RUN_BACKENDS ? -ENOSPC : 0, "too many backends");
 		weight[pool->n_members++] = b->weight;
 		key = r->next_member++;
 		update(r->skel->maps.lb_members, &key, &m);
@@ -230,7 +232,8 @@ static void note_entry(const struct entry *e, size_t n, uint8_t proto, const str
 	if (LB_META_STATE(e->meta) <= LB_CONN_BUSY || e->key.cport != htons(client->port) ||
 	    e->key.sport != htons(service->port) ||
 	    !!(e->key.ref & LB_REF_UDP) != (proto == PKT_UDP) ||
-	    memcmp(e->client, client->addr.b, n) || memcmp(e->service, service->addr.b, n))
+	    memcmp(e->client, client->addr.b, n) != 0 ||
+	    memcmp(e->service, service->addr.b, n) != 0)
 		return;
 	out->n++;
 	out->state = LB_META_STATE(e->meta);

@@ -21,7 +21,7 @@ int judge_accounts(const struct pkt *in, const struct run_result *res, char *why
 		return -1;
 	}
 	if (!res->forwarded &&
-	    (in->len != res->out.len || memcmp(in->data, res->out.data, in->len))) {
+	    (in->len != res->out.len || memcmp(in->data, res->out.data, in->len) != 0)) {
 		snprintf(why, WHY_SIZE, "changed, though not forwarded (%s)",
 			 run_reason_name(res->reason));
 		return -1;

@@ -41,7 +41,9 @@ int mutate_open(struct mutate *m, uint64_t seed)
 		n += rows_forward[g].n;
 	for (size_t g = 0; g < rows_pass_n; g++)
 		n += rows_pass[g].n;
-	m->rows = calloc(n, sizeof(*m->rows));
+	if (!n)
+		return -EINVAL;
+	m->rows = calloc(n, sizeof(const struct row *));
 	m->frames = calloc(2 * n, sizeof(*m->frames));
 	if (!m->rows || !m->frames)
 		return -ENOMEM;

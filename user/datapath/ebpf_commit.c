@@ -41,13 +41,15 @@ static int services_prepare(struct apply *a, struct lb_err *err)
 
 	for (size_t i = 0; i < a->diff->n && !ret; i++) {
 		const struct lb_change *c = &a->diff->changes[i];
-		bool *rebuild = c->from ? &damaged[c->from - actual->services] : NULL;
+		bool rebuild = false;
 
 		if (c->kind != LB_CHANGE_SERVICE)
 			continue;
-		ret = lb_tx_service(&a->tx, c->from, c->to, rebuild && *rebuild, err);
-		if (rebuild)
-			*rebuild = false;
+		if (c->from) {
+			rebuild = damaged[c->from - actual->services];
+			damaged[c->from - actual->services] = false;
+		}
+		ret = lb_tx_service(&a->tx, c->from, c->to, rebuild, err);
 	}
 	for (size_t i = 0; i < actual->n_services && !ret; i++) {
 		const struct lb_service_conf *s = &actual->services[i];
