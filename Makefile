@@ -40,6 +40,7 @@ UNIT       := $(call test_progs,unit)
 PROG       := $(call test_progs,prog)
 FUZZ       := $(patsubst tests/unit/fuzz_%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/unit/fuzz_*.c))
 BENCH      := $(if $(wildcard tests/bench/*.c),$(BUILD)/tests/bench/bench)
+TEST_C     := $(filter-out %.bpf.c,$(wildcard tests/*/*.c))
 TEST_BPF   := $(patsubst %.bpf.c,$(BUILD)/%.bpf.o,$(wildcard tests/*/*.bpf.c))
 TEST_SKELS := $(TEST_BPF:.bpf.o=.skel.h)
 
@@ -88,7 +89,9 @@ $(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
 
 # $1: the folder of the objects and the library, $2: more flags.
 define c_rules
-$1/%.o: %.c Makefile | $(SKELS) $(TEST_SKELS)
+$(patsubst %.c,$1/%.o,$(TEST_C)): | $(TEST_SKELS)
+
+$1/%.o: %.c Makefile | $(SKELS)
 	$$(say) CC $$@
 	$$(Q)mkdir -p $$(@D)
 	$$(Q)$$(CC) $$(CPPFLAGS) -I$$(<D) -I$(BUILD)/$$(<D) $$(CFLAGS) $2 -c $$< -o $$@
