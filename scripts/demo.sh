@@ -20,9 +20,18 @@ if [[ ${GUEST:-0} == 1 ]]; then
 	exec scripts/guest-run -m 2048 -e HOOK="$HOOK" -e MESHLB="${MESHLB:-build/meshlb}" \
 		-- "$0"
 fi
+# A mount namespace with a bpffs of its own: the instance is `default`, as a user's would be, whatever
+# there is on this host; and all of it is gone with the demo.
+if [[ $EUID == 0 && ${DEMO_MOUNTS:-} != private ]]; then
+	DEMO_MOUNTS=private exec unshare --mount "$0"
+fi
 # shellcheck source=scripts/lab.sh
 . scripts/lab.sh
 lab_begin
+mount -t bpf bpf /sys/fs/bpf
+LAB_INSTANCES=(default)
+mkdir "$LAB_DIR/bin"
+ln -s "$MESHLB" "$LAB_DIR/bin/meshlb"
 
 if [[ -t 1 ]]; then readonly BOLD=$'\e[1m' PLAIN=$'\e[0m'; else readonly BOLD='' PLAIN=''; fi
 
@@ -30,23 +39,18 @@ title() { printf '\n%s%s%s\n' "$BOLD" "$*" "$PLAIN"; }
 
 prompt() { printf '%s%s# %s%s\n' "$BOLD" "$1" "${*:2}" "$PLAIN"; }
 
-show() { # COMMAND...: as typed on node1, where the lab's names are hidden
-	prompt node1 "$@"
-	if [[ $1 == meshlb ]]; then
-		lab_meshlb "${@:2}"
-	else
-		lab_in node1 "$@"
-	fi
+# Runs a line of shell on a node just as it is shown; `meshlb` is the one that was built.
+show() { # NODE LINE
+	prompt "$1" "$2"
+	lab_as_user "$1" timeout 20 env PATH="$LAB_DIR/bin:$PATH" bash -c "$2"
 }
 
 # Six connections one after another; each must be answered by the other replica.
 vote() { # 4|6
-	local i page id before=''
+	local i id before=''
 	for i in 1 2 3 4 5 6; do
-		prompt node2 "curl -$1 node1:8080 | grep -i \"container id\""
-		page=$(lab_as_user node2 curl -sS -m 5 "-$1" node1:8080 | grep -i 'container id')
-		echo "$page"
-		id=${page##*container id }
+		show node2 "curl -sS -$1 node1:8080 | grep -i \"container id\"" | tee "$LAB_DIR/answer"
+		id=$(sed -n 's/.*container id \([0-9a-f]*\).*/\1/p' "$LAB_DIR/answer")
 		if [[ $id == "$before" ]]; then
 			echo "demo: request $i was answered by the same replica as the one before" >&2
 			return 1
@@ -55,33 +59,27 @@ vote() { # 4|6
 	done
 }
 
-# Of the map's entries only those that are in use: with a name.
-show_services() {
-	prompt node1 "bpftool map dump pinned /sys/fs/bpf/meshlb/$LAB/lb_services"
-	lab_in node1 bpftool map dump pinned "/sys/fs/bpf/meshlb/$LAB/lb_services" |
-		awk '{ entry = entry $0 "\n"; used = used || /"name": "[^"]/ }
-			/^    }/ { if (used) printf "%s", entry; entry = ""; used = 0 }'
-}
-
 title "Linux $(uname -r): a client node2, a balancer node1, replicas r1 and r2 (hook: $HOOK)"
 lab_topology direct 2
 lab_nginx r1 r2
 lab_service vote '*:8080' 80 | lab_config >"$LAB_DIR/meshlb.yaml"
-show cat "$LAB_DIR/meshlb.yaml"
+show node1 "cat $LAB_DIR/meshlb.yaml"
 
 title 'Put it into the kernel'
-show meshlb check -f "$LAB_DIR/meshlb.yaml"
-show meshlb apply -f "$LAB_DIR/meshlb.yaml"
+show node1 "meshlb check -f $LAB_DIR/meshlb.yaml"
+show node1 "meshlb apply -f $LAB_DIR/meshlb.yaml"
 
 title 'Vote: the replicas take turns, over IPv4 and over IPv6'
 vote 4
 vote 6
 
 title 'What is there now; no program of ours runs any more'
-show meshlb status
-show meshlb service show vote
-show_services
-show cat "/sys/fs/bpf/meshlb/$LAB/connections"
+show node1 'meshlb status'
+show node1 'meshlb service show vote'
+# The map is an array as long as the limit of services; awk leaves out the entries without a name.
+show node1 "bpftool map dump pinned /sys/fs/bpf/meshlb/default/lb_services |
+	awk -v RS='\n    },{\n' '/\"name\": \"[^\"]/'"
+show node1 'cat /sys/fs/bpf/meshlb/default/connections'
 
 title 'And away again'
-show meshlb down
+show node1 'meshlb down'

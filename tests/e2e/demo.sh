@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 begin=$SECONDS
 output=$(scripts/demo.sh 2>&1) || { printf '%s\nFAILED: exit code %s\n' "$output" $?; exit 1; }
 printf '%s\n' "$output"
-for pattern in 'curl -4 node1:8080' 'curl -6 node1:8080' 'container id [0-9a-f]{12}' \
+for pattern in 'curl -sS -4 node1:8080' 'curl -sS -6 node1:8080' 'container id [0-9a-f]{12}' \
 	'meshlb apply' 'meshlb status' 'bpftool map dump pinned .*lb_services' '"name": "vote"' \
 	'cat /sys/fs/bpf/meshlb/.*/connections' '192\.0\.2\.2:[0-9]+' '2001:0?db8:[0:]*:0*2\]:[0-9]+' 'meshlb down'; do
 	grep -qE "$pattern" <<<"$output" || { echo "FAILED: no /$pattern/ in the demo"; exit 1; }
