@@ -32,6 +32,7 @@ mount -t bpf bpf /sys/fs/bpf
 LAB_INSTANCES=(default)
 mkdir "$LAB_DIR/bin"
 ln -s "$MESHLB" "$LAB_DIR/bin/meshlb"
+PATH=$LAB_DIR/bin:$PATH
 
 if [[ -t 1 ]]; then readonly BOLD=$'\e[1m' PLAIN=$'\e[0m'; else readonly BOLD='' PLAIN=''; fi
 
@@ -42,13 +43,13 @@ prompt() { printf '%s%s# %s%s\n' "$BOLD" "$1" "${*:2}" "$PLAIN"; }
 # Runs a line of shell on a node just as it is shown; `meshlb` is the one that was built.
 show() { # NODE LINE
 	prompt "$1" "$2"
-	lab_as_user "$1" timeout 20 env PATH="$LAB_DIR/bin:$PATH" bash -c "$2"
+	lab_in "$1" timeout 20 bash -c "$2"
 }
 
-# Six connections one after another; each must be answered by the other replica.
+# Four connections one after another; each must be answered by the other replica.
 vote() { # 4|6
 	local i id before=''
-	for i in 1 2 3 4 5 6; do
+	for i in 1 2 3 4; do
 		show node2 "curl -sS -$1 node1:8080 | grep -i \"container id\"" | tee "$LAB_DIR/answer"
 		id=$(sed -n 's/.*container id \([0-9a-f]*\).*/\1/p' "$LAB_DIR/answer")
 		if [[ $id == "$before" ]]; then
@@ -61,6 +62,7 @@ vote() { # 4|6
 
 title "Linux $(uname -r): a client node2, a balancer node1, replicas r1 and r2 (hook: $HOOK)"
 lab_topology direct 2
+mount --bind "$LAB_DIR/hosts" /etc/hosts
 lab_nginx r1 r2
 lab_service vote '*:8080' 80 | lab_config >"$LAB_DIR/meshlb.yaml"
 show node1 "cat $LAB_DIR/meshlb.yaml"
