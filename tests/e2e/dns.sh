@@ -17,11 +17,14 @@ lab_service dns "$VIP4:53/udp,[$VIP6]:53/udp,$VIP4:53/tcp,[$VIP6]:53/tcp" 53 |
 	lab_config >"$CONFIG"
 apply
 
-# Every query is a new flow, so the answers alternate.
+# Every query is a new flow, so the answers alternate: each has a source port of its own, as those
+# that dig takes at random may be equal, and an answer by TCP closes its port for a minute.
+port=20000
 queries() { # SERVER RECORD OPTION EXPECTED...
-	local i answers
+	local i answers client=$CLIENT4
+	[[ $1 != *:* ]] || client=$CLIENT6
 	for ((i = 0; i < 10; i++)); do
-		lab_in node2 dig +short +tries=1 +time=3 "$3" "@$1" who.test "$2" ||
+		lab_in node2 dig -b "$client#$((++port))" +short +tries=1 +time=3 "$3" "@$1" who.test "$2" ||
 			fail "dig @$1 $2 $3: no answer"
 	done >"$LAB_DIR/answers"
 	answers=$(sort "$LAB_DIR/answers" | uniq -c | awk '{ print $1, $2 }' | xargs)
