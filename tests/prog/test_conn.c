@@ -26,8 +26,8 @@
 
 #define STRESS_BUCKETS 16
 #define STRESS_HOMES   6
-#define MODEL_BUCKETS  48
-#define MODEL_HOMES    12
+#define MODEL_BUCKETS  24
+#define MODEL_HOMES    6
 #define MODEL_FLOWS    320 /* of each family */
 #define MODEL_TOKENS   16
 #define AWAY_BUCKETS   256
