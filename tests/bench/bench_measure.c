@@ -88,9 +88,9 @@ double bench_median(double *v, unsigned int n)
 }
 
 /*
- * A sample over a template so large that every flow's entry is in main memory. The first packet of a
- * flow refreshes its entry once lb_fresh ticks have passed since the last such, so the mean depends
- * on how long one measures: here for as many ticks as lie between two of them.
+ * A sample over a template so large that every flow's entry is in main memory. The first packet of
+ * a flow refreshes its entry once lb_fresh ticks have passed since the last such, so the mean
+ * depends on how long one measures: here for as many ticks as lie between two of them.
  */
 static double run_ticks(struct bench_env *e, const struct bench_case *c)
 {
@@ -169,12 +169,13 @@ static struct bench_figures summary(const struct bench_figures *f, unsigned int 
 {
 	double total[n], floor[n], net[n];
 	struct bench_figures sum;
+	unsigned int i = 0;
 
-	for (unsigned int i = 0; i < n; i++) {
+	do {
 		total[i] = f[i].total;
 		floor[i] = f[i].floor;
 		net[i] = f[i].net;
-	}
+	} while (++i < n);
 	sum.total = bench_median(total, n);
 	sum.floor = bench_median(floor, n);
 	sum.net = bench_median(net, n);
