@@ -149,4 +149,21 @@ static __always_inline void lb_addr_set(struct lb_addr *a, const int family, con
 	}
 }
 
+/* May a service listen on a packet's destination? A node forwards other packets to its services'
+ * ports, too. */
+static __always_inline bool lb_listen_maybe(const int family, const struct lb_tuple *t, __u32 proto)
+{
+	__u8 flags = lb_ports_of(proto)[lb_port(t->ports[1])];
+	struct lb_addr addr;
+	__u32 bit;
+
+	if (flags & LB_PORT_ANY)
+		return true;
+	if (!(flags & LB_PORT_EXACT))
+		return false;
+	lb_addr_set(&addr, family, t->daddr);
+	bit = lb_listen_bit(&addr, t->ports[1], proto);
+	return lb_ports.listens[bit >> 3 & (sizeof(lb_ports.listens) - 1)] >> (bit & 7) & 1;
+}
+
 #endif

@@ -126,15 +126,15 @@ static __always_inline int lb_fast_flow(const int hook, const int family, const 
 	if (to && lb_conn_find(family, false, true, &p->t, udp,
 			       lb_tuple_hash(family, false, &p->t, udp), 0, &e) == LB_CONN_HIT)
 		return lb_fast_forward(hook, family, udp, ctx, p, &e, &r);
-	if (!from)
-		return LB_AGAIN;
-	found = lb_conn_find(family, true, true, &p->t, udp,
-			     lb_tuple_hash(family, true, &p->t, udp), 0, &e);
-	if (found == LB_CONN_HIT)
-		return lb_fast_reverse(hook, family, udp, ctx, p, &e, &r);
-	if (found == LB_CONN_MISS && !to)
-		return lb_stop(hook, LB_REASON_NO_SERVICE);
-	return LB_AGAIN;
+	if (from) {
+		found = lb_conn_find(family, true, true, &p->t, udp,
+				     lb_tuple_hash(family, true, &p->t, udp), 0, &e);
+		if (found == LB_CONN_HIT)
+			return lb_fast_reverse(hook, family, udp, ctx, p, &e, &r);
+		if (found == LB_CONN_UNSURE)
+			return LB_AGAIN;
+	}
+	return lb_listen_maybe(family, &p->t, udp) ? LB_AGAIN : lb_stop(hook, LB_REASON_NO_SERVICE);
 }
 
 /* `room`: what the frame holds from the IP header on. */

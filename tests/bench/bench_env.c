@@ -207,11 +207,15 @@ static void listen_set(struct bench_env *e, enum lb_family family, uint32_t id,
 {
 	struct lb_listen_value value = {.service = {id, id}};
 	struct lb_listen_key key = {.port = htons(FIRST_PORT + id), .proto = want->proto};
+	uint32_t bit;
 
 	if (want->any)
 		key.addr = addr_make(family, 0, 0, 0, 0);
 	else
 		key.addr = service_addr(family, id, false);
+	bit = lb_listen_bit(&key.addr, key.port, key.proto);
+	if (!want->any)
+		e->ports->listens[bit / 8] |= 1 << bit % 8;
 	e->ports->flags[want->proto][FIRST_PORT + id] = want->any ? LB_PORT_ANY : LB_PORT_EXACT;
 	if (bpf_map_update_elem(bpf_map__fd(e->lb->maps.lb_listens), &key, &value, 0))
 		bench_die("filling \"lb_listens\": %s", strerror(errno));

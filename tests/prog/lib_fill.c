@@ -142,7 +142,10 @@ static void put_listen(struct run *r, const char *addr, const struct run_listen 
 	struct lb_listen_key key = {
 		.addr = abi_addr(&a), .port = htons(l->port), .proto = l->proto};
 	bool any = pkt_addr_equal(&a, &zero);
+	uint32_t bit = lb_listen_bit(&key.addr, key.port, key.proto);
 
+	if (!any)
+		r->ports->listens[bit / 8] |= 1 << bit % 8;
 	update(r->skel->maps.lb_listens, &key, v);
 	r->ports->flags[l->proto][l->port] |= any ? LB_PORT_ANY : LB_PORT_EXACT;
 }

@@ -87,6 +87,23 @@ static void port_need(struct lb_dp *dp, const struct lb_service_conf *s, unsigne
 		__atomic_fetch_or(flags, bit, __ATOMIC_RELEASE);
 }
 
+/* The address of a listen that is not `*`, likewise. */
+static void address_need(struct lb_dp *dp, const struct lb_service_conf *s,
+			 const struct lb_listen *l, struct lb_audit *a)
+{
+	__u32 bit = lb_listen_bit(&l->at.addr, htons(l->at.port), l->proto);
+	__u8 *byte = &dp->ports->listens[bit / 8];
+	char text[LB_ENDPOINT_STRLEN];
+
+	if (*byte >> bit % 8 & 1)
+		return;
+	if (a)
+		lb_finding(a, "service \"%s\": lb_ports lacks the bit of %s/%s", s->name,
+			   lb_endpoint_str(text, &l->at), lb_proto_name(l->proto));
+	else
+		__atomic_fetch_or(byte, 1 << bit % 8, __ATOMIC_RELEASE);
+}
+
 void lb_ports_need(struct lb_dp *dp, const struct lb_service_conf *s, struct lb_audit *a)
 {
 	unsigned int protos = 0;
@@ -96,6 +113,8 @@ void lb_ports_need(struct lb_dp *dp, const struct lb_service_conf *s, struct lb_
 
 		protos |= 1 << l->proto;
 		port_need(dp, s, l->proto, l->at.port, l->any ? LB_PORT_ANY : LB_PORT_EXACT, a);
+		if (!l->any)
+			address_need(dp, s, l, a);
 	}
 	for (unsigned int proto = 0; proto < LB_PROTOS; proto++)
 		for (size_t i = 0; protos >> proto & 1 && i < s->n_backends; i++)
