@@ -20,7 +20,7 @@ struct {
 
 __u64 live_frame[LIVE_FRAME_WORDS];
 __u32 live_count, live_at;
-__u32 live_way_out;  /* live_direct's */
+__u32 live_way_out;  /* live_direct's; 0: back where it came from */
 __be32 live_backend; /* whose packets the sink counts apart */
 __be16 live_port;
 __u64 live_right, live_other; /* what came to the sink; all runs on one processor */
@@ -81,5 +81,5 @@ int live_direct(struct xdp_md *ctx)
 		return XDP_PASS;
 	*(__u32 *)(data + 30) = live_backend;
 	*(__u16 *)(data + 36) = live_port;
-	return bpf_redirect(live_way_out, 0);
+	return live_way_out ? bpf_redirect(live_way_out, 0) : XDP_TX;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * live.c - packets per second through real interfaces: generator -> veth -> balancer -> veth ->
- * sink, all on one processor, by meshlb and by what else does the same DNAT.
+ * sink, all on one processor, by meshlb and by what else does the same DNAT. One-armed, the sink
+ * hangs on the generator's own veth.
  *
  * Each datapath has three namespaces of its own, so that the rounds can go round all of them. The
  * receive queue of the balancer's veth has a kernel thread (threaded NAPI), in which all the work
@@ -41,12 +42,13 @@
 #define VIP          "198.18.0.1"
 #define VIP_PORT     1001
 #define BACKEND      "172.24.0.1"
+#define BACKEND_NEAR "172.16.0.1" /* on the clients' wire */
 #define BACKEND_PORT 80
 #define BATCH        128 /* of 256 that a veth's queue holds */
 
 struct live {
-	const char *name;
-	int (*start)(struct live *l);  /* in the balancer's namespace */
+	const struct datapath *datapath;
+	bool one_armed;
 	int client, balancer, backend; /* namespaces */
 	struct bench_net net;
 	uint32_t generator;        /* ifindex in `client` */
@@ -164,6 +166,21 @@ static pid_t thread_take(const char *name, int priority)
 	return pid;
 }
 
+static const char *backend_of(const struct live *l)
+{
+	return l->one_armed ? BACKEND_NEAR : BACKEND;
+}
+
+/* What ends in interface `name` of this namespace is counted and dropped. */
+static void sink_start(struct live *l, const char *name)
+{
+	if (bpf_xdp_attach(if_nametoindex(name), bpf_program__fd(l->ends->progs.live_sink),
+			   XDP_FLAGS_DRV_MODE, NULL))
+		bench_die("attaching the sink: %s", strerror(errno));
+	thread_on(name);
+	l->sink_thread = thread_take(name, 1);
+}
+
 static void lab_open(struct live *l)
 {
 	l->client = ns_make();
@@ -179,15 +196,14 @@ static void lab_open(struct live *l)
 	ns_enter(l->client);
 	run("ip link set c1 up");
 	l->generator = if_nametoindex("c1");
-	if (bench_pass_attach(l->generator))
+	if (l->one_armed)
+		sink_start(l, "c1");
+	else if (bench_pass_attach(l->generator))
 		bench_die("attaching to the generator's interface");
 	ns_enter(l->backend);
 	run("ip link set b1 up");
-	if (bpf_xdp_attach(if_nametoindex("b1"), bpf_program__fd(l->ends->progs.live_sink),
-			   XDP_FLAGS_DRV_MODE, NULL))
-		bench_die("attaching the sink: %s", strerror(errno));
-	thread_on("b1");
-	l->sink_thread = thread_take("b1", 1);
+	if (!l->one_armed)
+		sink_start(l, "b1");
 	ns_enter(l->balancer);
 }
 
@@ -200,14 +216,17 @@ static int xdp_attach(const struct live *l, const struct bpf_program *prog)
 
 static int direct_start(struct live *l)
 {
-	l->ends->bss->live_way_out = l->net.b0;
+	l->ends->bss->live_way_out = l->one_armed ? 0 : l->net.b0;
 	return xdp_attach(l, l->ends->progs.live_direct);
 }
 
 static int tc_start(struct live *l)
 {
-	const struct bench_services one = {
-		.n = 1, .scheduler = LB_SCHED_RR, .backends = 1, .proto = LB_UDP, .redirect = true};
+	const struct bench_services one = {.n = 1,
+					   .scheduler = LB_SCHED_RR,
+					   .backends = 1,
+					   .proto = LB_UDP,
+					   .redirect = !l->one_armed};
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = l->net.c0, .attach_point = BPF_TC_INGRESS);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1);
 	int rc;
@@ -228,37 +247,41 @@ static int xdp_start(struct live *l)
 
 static int iptables_start(struct live *l)
 {
-	(void)l;
 	run("iptables-legacy -t nat -A PREROUTING -d %s -p udp --dport %d -j DNAT "
 	    "--to-destination %s:%d",
-	    VIP, VIP_PORT, BACKEND, BACKEND_PORT);
+	    VIP, VIP_PORT, backend_of(l), BACKEND_PORT);
 	return 0;
 }
 
 static int nft_start(struct live *l)
 {
-	(void)l;
 	run("nft 'add table ip t; add chain ip t p { type nat hook prerouting priority dstnat; }; "
 	    "add rule ip t p ip daddr %s udp dport %d dnat to %s:%d'",
-	    VIP, VIP_PORT, BACKEND, BACKEND_PORT);
+	    VIP, VIP_PORT, backend_of(l), BACKEND_PORT);
 	return 0;
 }
 
 enum { DIRECT, XDP, TC, NFT, IPTABLES, DATAPATHS };
 
-static struct live lives[DATAPATHS] = {
-	[DIRECT] = {.name = "no balancer: one XDP_REDIRECT", .start = direct_start},
-	[XDP] = {.name = "meshlb XDP", .start = xdp_start},
-	[TC] = {.name = "meshlb tc", .start = tc_start},
-	[NFT] = {.name = "nftables", .start = nft_start},
-	[IPTABLES] = {.name = "iptables", .start = iptables_start},
+static const struct datapath {
+	const char *name;
+	int (*start)(struct live *l); /* in the balancer's namespace */
+} datapaths[DATAPATHS] = {
+	[DIRECT] = {"no balancer: bare XDP", direct_start},
+	[XDP] = {"meshlb XDP", xdp_start},
+	[TC] = {"meshlb tc", tc_start},
+	[NFT] = {"nftables", nft_start},
+	[IPTABLES] = {"iptables", iptables_start},
 };
+
+static struct live lives[2][DATAPATHS]; /* two-armed, one-armed */
 
 static bool thread_taken(pid_t pid)
 {
-	for (int d = 0; d < DATAPATHS; d++)
-		if (lives[d].thread == pid || lives[d].sink_thread == pid)
-			return true;
+	for (int arms = 0; arms < 2; arms++)
+		for (int d = 0; d < DATAPATHS; d++)
+			if (lives[arms][d].thread == pid || lives[arms][d].sink_thread == pid)
+				return true;
 	return false;
 }
 
@@ -323,7 +346,7 @@ static void ends_load(struct live *l)
 			MAP_SHARED, bpf_map__fd(l->ends->maps.live_flows), 0);
 	if (l->flows == MAP_FAILED)
 		bench_die("mapping the flows: %s", strerror(errno));
-	inet_pton(AF_INET, BACKEND, &l->ends->bss->live_backend);
+	inet_pton(AF_INET, backend_of(l), &l->ends->bss->live_backend);
 	l->ends->bss->live_port = htons(BACKEND_PORT);
 	flows_make(l);
 }
@@ -378,20 +401,22 @@ static struct live_rate rate(struct live *l, uint32_t flows, uint32_t packets)
 	right = bss->live_right - right;
 	if (right < packets - packets / 100 || bss->live_other)
 		bench_die("%s: of %u packets %lu came to the sink as they should, %lu otherwise",
-			  l->name, packets, right, (uint64_t)bss->live_other);
+			  l->datapath->name, packets, right, (uint64_t)bss->live_other);
 	return (struct live_rate){right / all, right / balancer};
 }
 
-static void rates_rows(uint32_t flows, unsigned int rounds, uint32_t packets,
+static void rates_rows(struct live *labs, uint32_t flows, bool quick,
 		       struct live_rate result[DATAPATHS])
 {
+	const unsigned int rounds = quick ? 5 : 11;
+	const uint32_t packets = quick ? 50000 : 200000;
 	double chain[DATAPATHS][rounds], balancer[DATAPATHS][rounds];
 	struct live_rate r;
 	char text[80];
 
 	for (unsigned int i = 0; i < rounds; i++) {
 		for (int d = 0; d < DATAPATHS; d++) {
-			r = rate(&lives[d], flows, packets);
+			r = rate(&labs[d], flows, packets);
 			chain[d][i] = r.chain;
 			balancer[d][i] = r.balancer;
 		}
@@ -399,35 +424,45 @@ static void rates_rows(uint32_t flows, unsigned int rounds, uint32_t packets,
 	for (int d = 0; d < DATAPATHS; d++) {
 		result[d].chain = bench_median(chain[d], rounds);
 		result[d].balancer = bench_median(balancer[d], rounds);
-		snprintf(text, sizeof(text), "%s, %u flow%s", lives[d].name, flows,
+		snprintf(text, sizeof(text), "%s, %u flow%s", datapaths[d].name, flows,
 			 flows > 1 ? "s" : "");
-		bench_report_rate("live", text, result[d].chain, result[d].balancer);
+		bench_report_rate(labs->one_armed ? "live one-armed" : "live", text,
+				  result[d].chain, result[d].balancer);
 	}
+}
+
+static void arms_rows(bool one_armed, bool quick)
+{
+	struct live_rate one[DATAPATHS], thousand[DATAPATHS], many[DATAPATHS];
+	const char *part = one_armed ? "live one-armed" : "live";
+	struct live *labs = lives[one_armed];
+
+	bench_report_part(one_armed ? "The same one-armed (XDP_TX)"
+				    : "Live UDP packets, generator -> balancer -> sink",
+			  "kpps, one core: all   balancer alone");
+	for (int d = 0; d < DATAPATHS; d++) {
+		labs[d].datapath = &datapaths[d];
+		labs[d].one_armed = one_armed;
+		ends_load(&labs[d]);
+		lab_open(&labs[d]);
+		if (datapaths[d].start(&labs[d]))
+			bench_die("starting \"%s\": %s", datapaths[d].name, strerror(errno));
+	}
+	rates_rows(labs, 1, quick, one);
+	rates_rows(labs, 1000, quick, thousand);
+	rates_rows(labs, 50000, quick, many);
+	bench_report_value(part, "meshlb XDP / iptables, 1,000 flows, all",
+			   thousand[XDP].chain / thousand[IPTABLES].chain, "x", 10, true);
+	bench_report_value(part, "meshlb XDP / iptables, 1,000 flows, balancer",
+			   thousand[XDP].balancer / thousand[IPTABLES].balancer, "x", 10, true);
+	bench_report_value(part, "meshlb XDP, 50,000 flows / 1,000 flows, balancer",
+			   many[XDP].balancer / thousand[XDP].balancer, "x", 0.5, true);
 }
 
 void bench_live(bool quick)
 {
-	struct live_rate one[DATAPATHS], thousand[DATAPATHS], many[DATAPATHS];
-	unsigned int rounds = quick ? 5 : 11;
-	uint32_t packets = quick ? 50000 : 200000;
-
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		bench_die("making a mount namespace: %s", strerror(errno));
-	bench_report_part("Live UDP packets, generator -> balancer -> sink",
-			  "kpps, one core: all   balancer alone");
-	for (int d = 0; d < DATAPATHS; d++) {
-		ends_load(&lives[d]);
-		lab_open(&lives[d]);
-		if (lives[d].start(&lives[d]))
-			bench_die("starting \"%s\": %s", lives[d].name, strerror(errno));
-	}
-	rates_rows(1, rounds, packets, one);
-	rates_rows(1000, rounds, packets, thousand);
-	rates_rows(50000, rounds, packets, many);
-	bench_report_value("live", "meshlb XDP / iptables, 1,000 flows, all",
-			   thousand[XDP].chain / thousand[IPTABLES].chain, "x", 10, true);
-	bench_report_value("live", "meshlb XDP / iptables, 1,000 flows, balancer",
-			   thousand[XDP].balancer / thousand[IPTABLES].balancer, "x", 10, true);
-	bench_report_value("live", "meshlb XDP, 50,000 flows / 1,000 flows, balancer",
-			   many[XDP].balancer / thousand[XDP].balancer, "x", 0.5, true);
+	arms_rows(false, quick);
+	arms_rows(true, quick);
 }
