@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* bench.c - what is measured, in which order, on which processor. */
+#include <errno.h>
 #include <getopt.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "bench_report.h"
@@ -12,7 +14,9 @@
 
 static void usage(FILE *out)
 {
-	fputs("Usage: bench [--quick] [--rounds N] [--cpu N] [--json FILE] [rows|live]\n", out);
+	fputs("Usage: bench [--quick] [--rounds N] [--cpu N] [--json FILE] [--meshlb PROGRAM]\n"
+	      "             [rows|live|apply]\n",
+	      out);
 }
 
 static void cpu_pin(int cpu)
@@ -25,14 +29,25 @@ static void cpu_pin(int cpu)
 		bench_die("pinning to processor %d", cpu);
 }
 
+/* What is mounted here goes with the process. */
+static void mounts_private(void)
+{
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		bench_die("making a mount namespace: %s", strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"quick", no_argument, NULL, 'q'},     {"rounds", required_argument, NULL, 'r'},
-		{"cpu", required_argument, NULL, 'c'}, {"json", required_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},      {},
+		{"quick", no_argument, NULL, 'q'},
+		{"rounds", required_argument, NULL, 'r'},
+		{"cpu", required_argument, NULL, 'c'},
+		{"json", required_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{"meshlb", required_argument, NULL, 'm'},
+		{},
 	};
-	const char *json = NULL, *only = "";
+	const char *json = NULL, *only = "", *meshlb = "build/meshlb";
 	unsigned int rounds = 0;
 	bool quick = false;
 	int opt, cpu = -1;
@@ -46,6 +61,8 @@ int main(int argc, char **argv)
 			cpu = strtol(optarg, NULL, 10);
 		else if (opt == 'j')
 			json = optarg;
+		else if (opt == 'm')
+			meshlb = optarg;
 		else
 			return usage(opt == 'h' ? stdout : stderr), opt == 'h' ? 0 : 2;
 	}
@@ -53,12 +70,15 @@ int main(int argc, char **argv)
 		only = argv[optind];
 	bench_rounds = rounds ? rounds : quick ? 7 : 41;
 	cpu_pin(cpu);
+	mounts_private();
 	bench_report_open(quick);
 	bench_memory(quick);
-	if (strcmp(only, "live") != 0)
+	if (!*only || strcmp(only, "rows") == 0)
 		bench_rows(quick);
-	if (strcmp(only, "rows") != 0)
+	if (!*only || strcmp(only, "live") == 0)
 		bench_live(quick);
+	if (!*only || strcmp(only, "apply") == 0)
+		bench_apply(meshlb);
 	bench_report_close(json);
 	return 0;
 }
