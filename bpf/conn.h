@@ -64,9 +64,11 @@ static __always_inline struct lb_conn_head *lb_conn_bucket(const int family, __u
 
 static __always_inline __u32 lb_conn_choose(const int family, __u64 hash, int which)
 {
-	if (family == LB_V4)
-		return lb_conn_choice(hash, which, lb_secret, lb_conn4_buckets, lb_conn4_homes);
-	return lb_conn_choice(hash, which, lb_secret, lb_conn6_buckets, lb_conn6_homes);
+	__u32 homes = family == LB_V4 ? lb_conn4_homes : lb_conn6_homes, buckets = homes;
+
+	if (which > 1) /* a home is found without this load */
+		buckets = family == LB_V4 ? lb_conn4_buckets : lb_conn6_buckets;
+	return lb_conn_choice(hash, which, lb_secret, buckets, homes);
 }
 
 #define lb_conn4_of(head) ((struct lb_conn4_bucket *)(head))

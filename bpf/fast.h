@@ -68,6 +68,7 @@ static __always_inline int lb_fast_emit(const int hook, const int family, const 
 {
 	struct lb_nexthop *nh = lb_nexthop_get(nexthop);
 
+	barrier_var(nh); /* or its address is computed again for each use */
 	/* A GSO packet leaves in segments that fitted the sender's MTU. Id 0 has the MTU 0. */
 	if (unlikely((p->segments == 1 && p->ip_len > nh->mtu) || (reverse && nh->tick != now)))
 		return LB_AGAIN;
@@ -113,20 +114,20 @@ static __always_inline int lb_fast_flow(const int hook, const int family, const 
 	const __u32 l3_len = family == LB_V4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 	struct lb_rewrite r = {.l4 = LB_ETH_LEN + l3_len, .udp = udp};
 	const __u8 *ports = lb_ports_of(udp), *l4 = (const __u8 *)p->t.ports;
+	const bool news = !udp && (l4[13] & (LB_TCP_FIN | LB_TCP_SYN | LB_TCP_RST));
 	struct lb_conn_found e;
-	bool to, from;
 	int found;
 
-	to = ports[lb_port(p->t.ports[1])] & (LB_PORT_EXACT | LB_PORT_ANY);
-	from = ports[lb_port(p->t.ports[0])] & LB_PORT_BACKEND;
-	if (!to && !from)
-		return lb_stop(hook, LB_REASON_NO_SERVICE);
-	if (!udp && (l4[13] & (LB_TCP_FIN | LB_TCP_SYN | LB_TCP_RST)))
-		return LB_AGAIN;
-	if (to && lb_conn_find(family, false, true, &p->t, udp,
-			       lb_tuple_hash(family, false, &p->t, udp), 0, &e) == LB_CONN_HIT)
-		return lb_fast_forward(hook, family, udp, ctx, p, &e, &r);
-	if (from) {
+	if (ports[lb_port(p->t.ports[1])] & (LB_PORT_EXACT | LB_PORT_ANY)) {
+		if (news)
+			return LB_AGAIN;
+		if (lb_conn_find(family, false, true, &p->t, udp,
+				 lb_tuple_hash(family, false, &p->t, udp), 0, &e) == LB_CONN_HIT)
+			return lb_fast_forward(hook, family, udp, ctx, p, &e, &r);
+	}
+	if (ports[lb_port(p->t.ports[0])] & LB_PORT_BACKEND) {
+		if (news)
+			return LB_AGAIN;
 		found = lb_conn_find(family, true, true, &p->t, udp,
 				     lb_tuple_hash(family, true, &p->t, udp), 0, &e);
 		if (found == LB_CONN_HIT)

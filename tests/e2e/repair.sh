@@ -125,6 +125,7 @@ if [[ $HOOK == xdp* ]]; then
 else
 	rm_links
 	lab_in node1 tc qdisc add dev eth0 clsact 2>/dev/null || true
+	lab_in node1 tc filter del dev eth0 ingress # ours, where the kernel has no tcx
 	lab_in node1 tc filter add dev eth0 ingress handle 1 prio 1 protocol all bpf da \
 		object-file "$BUILD/tests/e2e/pass.bpf.o" section tc
 	expect_found_and_repaired 'a foreign filter in place of ours' 'eth0'
