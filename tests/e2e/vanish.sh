@@ -14,7 +14,7 @@ apply
 expect_alternation 4 4
 
 readonly R2=(10.0.2.2:80 "[fd00:2::2]:80")
-links_of() { find "$PINS/links" -name "*-$1" -printf '%f\n' | sort | tr '\n' ' '; }
+links_of() { find "$PINS" -path "*/links/*-$1" -printf '%f\n' | sort | tr '\n' ' '; }
 
 plug_in_r2() {
 	lab_link node1 r2 r2 eth0
