@@ -26,17 +26,16 @@ static __always_inline __u32 lb_listen_find(const struct lb_listen_key *key, __u
 	return l ? l->service[lb_slot(READ_ONCE(l->select), generation) & 1] : 0;
 }
 
-/* The service's id, or LB_STOP(). `ports`: lb_ports' flags of the packet's destination. */
-static __always_inline int lb_service_find(void *ctx, const struct lb_packet *p, __u32 ports,
-					   __u32 generation, __u32 now)
+/* The service's id, or LB_STOP(). `ports`: lb_ports' flags of the packet's destination. Sets *any
+ * where it is a `*` listen's: the service's packet only if the destination is this host's own. */
+static __always_inline int lb_service_find(const struct lb_packet *p, __u32 ports, __u32 generation,
+					   bool *any)
 {
 	struct lb_listen_key key = {};
-	__be32 any[4] = {};
+	__be32 zero[4] = {};
 	__u32 service;
-	int rc;
 
-	if (!p)
-		return LB_STOP(LB_REASON_BAD_STATE);
+	*any = false;
 	key.port = p->flow.dport;
 	key.proto = p->udp;
 	if (ports & LB_PORT_EXACT) {
@@ -47,12 +46,10 @@ static __always_inline int lb_service_find(void *ctx, const struct lb_packet *p,
 	}
 	if (!(ports & LB_PORT_ANY))
 		return LB_STOP(LB_REASON_NO_SERVICE);
-	lb_addr_set(&key.addr, p->family == LB_V4 ? LB_V4 : LB_V6, any);
+	lb_addr_set(&key.addr, p->family == LB_V4 ? LB_V4 : LB_V6, zero);
 	service = lb_listen_find(&key, generation);
-	if (!service)
-		return LB_STOP(LB_REASON_NO_SERVICE);
-	rc = lb_addr_local(ctx, p, now);
-	return rc ? rc : (int)service;
+	*any = true;
+	return service ? (int)service : LB_STOP(LB_REASON_NO_SERVICE);
 }
 
 static __always_inline __u32 lb_mix(__u64 h)
@@ -118,7 +115,7 @@ static __always_inline int lb_backend_select(struct lb_service *s, struct lb_ser
 	struct lb_member *member;
 
 	if (!size)
-		return LB_STOP(pool->n_members ? LB_REASON_NO_BACKEND : LB_REASON_NO_FAMILY);
+		return LB_STOP(LB_REASON_NO_BACKEND);
 	index = pool->ring + lb_ring_index(s, p, v->scheduler, size, again);
 	at = index / LB_RING_LINE;
 	line = bpf_map_lookup_elem(&lb_rings, &at);

@@ -155,6 +155,8 @@ static __always_inline int lb_open_state(const struct lb_packet *p,
 {
 	if (!v->present)
 		return LB_STOP(LB_REASON_NO_SERVICE);
+	if (!(p->family == LB_V4 ? v->pool[LB_V4].n_members : v->pool[LB_V6].n_members))
+		return LB_STOP(LB_REASON_NO_FAMILY);
 	if (p->udp)
 		return p->ttl > 1 ? LB_CONN_UDP_NEW : LB_STOP(LB_REASON_TTL_EXPIRED);
 	if ((p->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK | LB_TCP_RST)) == LB_TCP_SYN)
@@ -172,18 +174,27 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 	__u32 generation = lb_generation(), again;
 	struct lb_service_version *v;
 	struct lb_service *s;
-	int id, state;
+	int id, state, elsewhere;
+	bool any;
 
-	id = lb_service_find(ctx, p, ports, generation, now);
+	if (!p)
+		return LB_STOP(LB_REASON_BAD_STATE);
+	id = lb_service_find(p, ports, generation, &any);
 	if (id < 0)
 		return id;
 	s = bpf_map_lookup_elem(&lb_services, &id);
 	if (!s)
 		return LB_STOP(LB_REASON_BAD_STATE);
 	v = lb_service_version(s, generation);
+	elsewhere = any ? lb_addr_local(ctx, p, now) : 0;
+	if (elsewhere && elsewhere != LB_STOP(LB_REASON_FORWARDING_OFF))
+		return elsewhere;
 	state = lb_open_state(p, v);
 	if (state < 0)
 		return state;
+	/* Forwarding is needed only for a packet that would be forwarded. */
+	if (elsewhere)
+		return elsewhere;
 	for (again = 0; again < LB_COLLISION_TRIES; again++) {
 		id = lb_backend_select(s, v, p, again);
 		if (id < 0)

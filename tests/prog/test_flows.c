@@ -13,7 +13,7 @@
 #include "lib_flow.h"
 
 /* Ids are given in this order, from 1. */
-enum { WEB = 1, DNS, OTHER, HASHED, PARTLY };
+enum { WEB = 1, DNS, OTHER, HASHED, PARTLY, ANY4 };
 static const struct run_service services[] = {
 	{"web", LB_SCHED_RR, .listens = {{NET_VIP, 80, LB_TCP}, {NET_VIP6, 80, LB_TCP}},
 	 .backends = {{"10.1.0.11", 8080, 1}, {"fd00:1::11", 8080, 1}}},
@@ -26,6 +26,7 @@ static const struct run_service services[] = {
 	 .backends = {{"10.1.0.11", 8080, 1}}},
 	{"partly", LB_SCHED_RR, .listens = {{NET_VIP, 82, LB_TCP}},
 	 .backends = {{"10.1.0.11", 8080, 1}, {"10.1.0.12", 8080, 1}}},
+	{"any4", LB_SCHED_RR, .listens = {{"*", 8002, LB_TCP}}, .backends = {{"10.1.0.12", 80, 1}}},
 };
 
 static const struct run_service web_moved = {
@@ -403,6 +404,25 @@ static void test_forwarding_off(void **state)
 	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 }
 
+/* What is passed anyway needs no forwarding: by default IPv6's is off, and a `*` service's port may
+ * be a local program's in the other family. */
+static void test_forwarding_off_passes(void **state)
+{
+	struct flow family = tcp(), middle = tcp();
+
+	(void)state;
+	family.client = NET_CLIENT6;
+	family.service = NET_VIP6;
+	family.sport = middle.sport = 8002;
+	assert_int_equal(net_sysctl("ipv6/conf/c0/forwarding", 0), 0);
+	assert_int_equal(net_sysctl("ipv4/conf/c0/forwarding", 0), 0);
+	assert_int_equal(flow_send(&family, PKT_SYN), LB_REASON_NO_FAMILY);
+	assert_int_equal(flow_send(&middle, PKT_ACK), LB_REASON_NO_CONNECTION);
+	assert_int_equal(flow_send(&middle, PKT_SYN), LB_REASON_FORWARDING_OFF);
+	assert_int_equal(net_sysctl("ipv6/conf/c0/forwarding", 1), 0);
+	assert_int_equal(net_sysctl("ipv4/conf/c0/forwarding", 1), 0);
+}
+
 /* The route to the backend goes away and comes back. */
 static void test_route_changes(void **state)
 {
@@ -525,6 +545,7 @@ int main(void)
 		FLOW_TEST(test_counters),
 		FLOW_TEST(test_gso),
 		FLOW_TEST(test_forwarding_off),
+		FLOW_TEST(test_forwarding_off_passes),
 		FLOW_TEST(test_route_changes),
 		FLOW_TEST(test_client_route_changes),
 		FLOW_TEST(test_no_xmit),
