@@ -197,6 +197,18 @@ static void test_names_taken(void **state)
 	}
 }
 
+/* As some editors write: YAML 1.2, 5.2. */
+static void test_byte_order_mark(void **state)
+{
+	struct lb_model m;
+
+	(void)state;
+	parse(&m, "\xef\xbb\xbf"
+		  "limits: { services: 7 }\nservices: []\n");
+	assert_int_equal(m.limits.services, 7);
+	lb_model_free(&m);
+}
+
 /* ---------------------------------------------------------------------------- hostile ones */
 
 /* `text` again and again, to 1 MiB: must be refused, whatever the message, and soon. */
@@ -396,7 +408,7 @@ int main(void)
 		cmocka_unit_test(test_names_taken), cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_large),       cmocka_unit_test(test_mutations),
 		cmocka_unit_test(test_load_file),   cmocka_unit_test(test_load_fails),
-		cmocka_unit_test(test_load_stdin),
+		cmocka_unit_test(test_load_stdin),  cmocka_unit_test(test_byte_order_mark),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

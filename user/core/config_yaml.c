@@ -107,11 +107,15 @@ static int refuse_extras(struct lb_yaml *y)
 
 int lb_yaml_open(struct lb_yaml *y)
 {
+	/* libyaml counts a byte order mark as a column where it is told the encoding. */
+	size_t bom = y->len >= 3 && !memcmp(y->text, "\xef\xbb\xbf", 3) ? 3 : 0;
+
 	y->event = (yaml_event_t){0};
 	if (!yaml_parser_initialize(&y->parser))
 		return lb_yaml_no_memory(y);
 	yaml_parser_set_encoding(&y->parser, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(&y->parser, (const unsigned char *)y->text, y->len);
+	yaml_parser_set_input_string(&y->parser, (const unsigned char *)y->text + bom,
+				     y->len - bom);
 	return 0;
 }
 
