@@ -92,7 +92,7 @@ edit() { # SED_SCRIPT: the good config, changed
 	echo "$good" | sed "$1" >"$CONFIG"
 }
 edit 's/connections: 65536/connections: 500000000/'
-all_refuse 'meshlb.yaml: limits: they take [0-9.]+ [GT]iB .* this host has: lower connections6?$'
+all_refuse 'meshlb.yaml:[0-9]+: limits.connections: "[0-9]+": takes [0-9.]+ [GT]iB of .*; this host has [0-9.]+ [GT]iB: lower it$'
 lab_in node1 ip link add br9 type bridge
 edit 's/name: r2, hook: .*/name: br9, hook: xdp }/'
 all_refuse 'meshlb.yaml:4: hook: "xdp": .*"br9" has no native XDP'

@@ -79,14 +79,13 @@ static int create_instance(struct apply *a, struct lb_err *err)
 {
 	const struct lb_dp_options opt = {
 		.instance = a->cli->instance, .write = true, .force = a->cli->force};
-	const struct lb_limits *l = &a->desired.limits;
 	const char *file = lb_file_name(a->cli);
-	int ret = lb_preflight_memory(l, false, file, err);
+	int ret = lb_preflight_memory(&a->desired, false, file, err);
 
 	if (!ret)
 		ret = a->s.ops->create(&a->s.dp, &opt, &a->desired, err);
 	if (ret == -ENOMEM)
-		lb_preflight_memory(l, true, file, err);
+		lb_preflight_memory(&a->desired, true, file, err);
 	if (!ret)
 		ret = lb_session_read(&a->s, err);
 	/* Unless another apply has been faster. */
@@ -108,7 +107,7 @@ static int open_instance(struct apply *a, struct lb_err *err)
 		return create_instance(a, err);
 	lb_model_init(&a->s.model);
 	take_over_settings(a);
-	return lb_preflight_memory(&a->desired.limits, false, lb_file_name(cli), err);
+	return lb_preflight_memory(&a->desired, false, lb_file_name(cli), err);
 }
 
 static int compare(struct apply *a, struct lb_err *err)

@@ -39,7 +39,7 @@ static int examine(struct check_result *r, const struct lb_cli *cli, struct lb_e
 	if (!ret)
 		ret = lb_preflight_interfaces(&r->model, file, err);
 	if (!ret)
-		ret = lb_preflight_memory(&r->model.limits, false, file, err);
+		ret = lb_preflight_memory(&r->model, false, file, err);
 	if (!ret)
 		ret = check_hooks(&r->model, cli, err);
 	if (!ret)

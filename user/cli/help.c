@@ -14,8 +14,8 @@ static void print_option(const struct lb_option *o, FILE *out)
 
 	if (o->letter)
 		snprintf(letter, sizeof(letter), "-%c, ", o->letter);
-	snprintf(left, sizeof(left), "%s--%s%s%s", letter, o->name,
-		 o->arg && *o->arg != '[' ? " " : "", o->arg ? o->arg : "");
+	snprintf(left, sizeof(left), "%s--%s%s%s", letter, o->name, o->arg ? " " : "",
+		 o->arg ? o->arg : "");
 	fprintf(out, "  %-*s  %s\n", LB_HELP_COLUMN, left, o->help);
 }
 

@@ -10,7 +10,7 @@
 
 /* Refuses limits that take more memory than this host has; where making the maps has `failed` for
  * want of it, in any case. */
-int lb_preflight_memory(const struct lb_limits *l, bool failed, const char *file,
+int lb_preflight_memory(const struct lb_model *m, bool failed, const char *file,
 			struct lb_err *err);
 
 /* Refuses XDP hooks on interfaces that have another's XDP program (not with `force`), or no native

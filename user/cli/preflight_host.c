@@ -3,6 +3,7 @@
  * listens that another instance has.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 
@@ -11,27 +12,60 @@
 #include "net/xdp_features.h"
 #include "preflight.h"
 
-int lb_preflight_memory(const struct lb_limits *l, bool failed, const char *file,
-			struct lb_err *err)
-{
-	struct lb_usage connections4, connections6, other;
-	uint64_t bytes = lb_ebpf_memory(l, &connections4, &connections6, &other);
-	char need[LB_TEXT_MAX], have[LB_TEXT_MAX];
-	const char *what = "connections";
-	struct sysinfo host;
+struct limit_cost {
+	const char *name;
+	uint32_t value;
+	uint64_t bytes;
+};
 
-	if (sysinfo(&host) || (!failed && bytes <= (uint64_t)host.totalram * host.mem_unit))
+/* The limit by which the most memory could be saved. */
+static struct limit_cost dearest_limit(const struct lb_limits *l)
+{
+	struct lb_limits without[] = {*l, *l, *l, *l, *l};
+	struct limit_cost limits[] = {
+		{"connections", l->connections, 0}, {"connections6", l->connections6, 0},
+		{"services", l->services, 0},       {"backends", l->backends, 0},
+		{"ring-slots", l->ring_slots, 0},
+	};
+	size_t most = 0;
+
+	without[0].connections = 1;
+	/* Where they are equal, one line of the config stands for both. */
+	if (l->connections6 == l->connections)
+		without[0].connections6 = 1;
+	without[1].connections6 = 1;
+	without[2].services = 1;
+	without[3].backends = 1;
+	without[4].ring_slots = 1;
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		limits[i].bytes = lb_ebpf_memory(l, NULL, NULL, NULL) -
+				  lb_ebpf_memory(&without[i], NULL, NULL, NULL);
+		if (limits[i].bytes > limits[most].bytes)
+			most = i;
+	}
+	return limits[most];
+}
+
+int lb_preflight_memory(const struct lb_model *m, bool failed, const char *file, struct lb_err *err)
+{
+	uint64_t bytes = lb_ebpf_memory(&m->limits, NULL, NULL, NULL), host;
+	char need[LB_TEXT_MAX], all[LB_TEXT_MAX], have[LB_TEXT_MAX], line[16] = "";
+	struct limit_cost most;
+	struct sysinfo info;
+
+	if (sysinfo(&info))
 		return 0;
-	if (connections6.bytes > connections4.bytes)
-		what = "connections6";
-	if (other.bytes > connections4.bytes && other.bytes > connections6.bytes)
-		what = "services, backends or ring-slots";
-	return lb_err_set(
-		err, ENOMEM,
-		"%s: limits: they take %s of kernel memory, of the %s that this host has: "
-		"lower %s",
-		file, lb_size_str(need, bytes),
-		lb_size_str(have, (uint64_t)host.totalram * host.mem_unit), what);
+	host = (uint64_t)info.totalram * info.mem_unit;
+	if (!failed && bytes <= host)
+		return 0;
+	most = dearest_limit(&m->limits);
+	if (m->limits_line)
+		snprintf(line, sizeof(line), ":%d", m->limits_line);
+	return lb_err_set(err, ENOMEM,
+			  "%s%s: limits.%s: \"%u\": takes %s of kernel memory, all limits %s; this "
+			  "host has %s: lower it",
+			  file, line, most.name, most.value, lb_size_str(need, most.bytes),
+			  lb_size_str(all, bytes), lb_size_str(have, host));
 }
 
 /* ------------------------------------------------------------------ XDP */

@@ -266,6 +266,7 @@ static int read_limits(struct lb_yaml *y, void *into)
 		{"ring-slots", read_limit_ring_slots, NULL},
 	};
 
+	((struct lb_model *)into)->limits_line = lb_yaml_line(y);
 	return lb_yaml_mapping(y, "limits", keys, ARRAY_SIZE(keys),
 			       &((struct lb_model *)into)->limits);
 }
