@@ -9,7 +9,7 @@
 #ifndef LB_ABI_H
 #define LB_ABI_H
 
-#define LB_ABI_VERSION 3
+#define LB_ABI_VERSION 4
 
 /* ---------------------------------------------------------------- numbers that never change */
 
@@ -100,6 +100,8 @@ struct lb_config {
 	__u32 default_scheduler; /* enum lb_scheduler */
 	__u32 default_maglev_size;
 	__u32 datapath_auto; /* 1: configured `auto`, 0: `ebpf` */
+	__u32 no_iterator;   /* errno by which the kernel refused the iterator; 0: it runs */
+	__u32 pad;
 };
 
 /* lb_ports[0]: which ports can matter at all; the first thing asked for each packet. Bits are

@@ -81,7 +81,11 @@ show node1 'meshlb service show vote'
 # The map is an array as long as the limit of services; awk leaves out the entries without a name.
 show node1 "bpftool map dump pinned /sys/fs/bpf/meshlb/default/lb_services |
 	awk -v RS='\n    },{\n' '/\"name\": \"[^\"]/'"
-show node1 'cat /sys/fs/bpf/meshlb/default/connections'
+if [[ -e /sys/fs/bpf/meshlb/default/connections ]]; then
+	show node1 'cat /sys/fs/bpf/meshlb/default/connections'
+else # `status` said why
+	show node1 'meshlb conn ls'
+fi
 
 title 'And away again'
 show node1 'meshlb down'

@@ -60,6 +60,12 @@ verify() {
 	lab_meshlb verify -f "$CONFIG"
 }
 
+# Does this kernel let root load BPF iterators over maps? Under lockdown it may not.
+kernel_has_iterators() {
+	local pin=/sys/fs/bpf/$LAB-iterator
+	bpftool prog load "$BUILD/tests/e2e/iterator.bpf.o" "$pin" &>/dev/null && rm "$pin"
+}
+
 # Prints the id of the replica that answers, as the user sees it.
 ask() { # 4|6 [URL]
 	lab_as_user node2 curl -sS -m 5 "-$1" "${2:-node1:8080}" |

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "cli.h"
@@ -95,6 +96,8 @@ static int print_json(const struct status *st)
 	json_object_set_new(o, "applied", json_integer(s->applied));
 	json_object_set_new(o, "build", json_string(build));
 	json_object_set_new(o, "build_current", json_boolean(s->build_current));
+	json_object_set_new(o, "iterator",
+			    s->no_iterator ? json_string(strerror(s->no_iterator)) : json_null());
 	json_object_set_new(o, "usage", usage_json(s));
 	json_object_set_new(o, "hooks", hooks_json(s));
 	json_object_set_new(o, "services", json_integer(st->s.model.n_services));
@@ -115,6 +118,10 @@ static void print_head(const struct status *st)
 	       lb_age_str(created, s->created), lb_age_str(applied, s->applied), s->build,
 	       s->build_current ? ""
 				: " (not this program's: `meshlb apply` brings it up to date)");
+	if (s->no_iterator)
+		printf("no file \"connections\": this kernel refuses BPF iterators over maps (%s); "
+		       "`meshlb conn ls` prints them\n",
+		       strerror(s->no_iterator));
 }
 
 static void print_pending(const struct status *st)

@@ -44,6 +44,7 @@ struct lb_dp_status {
 	uint32_t abi, generation;
 	uint64_t build, created, applied; /* hash; seconds since the epoch */
 	bool build_current;               /* the loaded programs are this binary's */
+	uint32_t no_iterator; /* errno: why there is no file "connections"; 0: there is one */
 	struct lb_usage connections4, connections6, services, backends, ring_slots;
 	struct lb_hook_status *hooks;
 	size_t n_hooks;

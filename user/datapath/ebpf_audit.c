@@ -242,7 +242,7 @@ static void progs_check(struct lb_dp *dp, struct lb_audit *a)
 		lb_finding(a, "programs: they are of build %016llx, this meshlb has %016llx",
 			   (unsigned long long)dp->config->build,
 			   (unsigned long long)lb_build_id());
-	if (dp->progs.iter_link < 0)
+	if (dp->progs.iter_link < 0 && !dp->config->no_iterator)
 		lb_finding(a, "connections: the pin \"%s/connections\" is missing", dp->dir);
 	for (int hook = 0; hook < LB_HOOKS; hook++)
 		if (dp->progs.fd[hook] >= 0 && !lb_prog_is_ours(dp, dp->progs.id[hook]))

@@ -38,7 +38,8 @@ enum lb_map {
 struct lb_progs {
 	int fd[LB_HOOKS]; /* -1: none */
 	__u32 id[LB_HOOKS];
-	int iter_link; /* -1: none; held only until it is pinned */
+	int iter_link;     /* -1: none; held only until it is pinned */
+	__u32 no_iterator; /* errno: the kernel does not let us have one */
 };
 #define LB_PROGS_NONE ((struct lb_progs){.fd = {-1, -1}, .iter_link = -1})
 

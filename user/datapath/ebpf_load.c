@@ -61,13 +61,55 @@ static struct lb_bpf *object_open(struct lb_err *err)
 	return skel;
 }
 
-static int object_load(struct lb_bpf *skel, struct lb_err *err)
+/*
+ * Kernels under lockdown may refuse the iterator (EPERM), as they do other tracing programs. It
+ * only prints, so all else is loaded without it. 0, or the errno; libbpf would give up the whole
+ * object.
+ */
+static int iterator_probe(void)
 {
-	int ret = lb_bpf__load(skel);
+	const struct bpf_insn returns_0[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_TRACE_ITER);
+	int id = libbpf_find_vmlinux_btf_id("bpf_map_elem", BPF_TRACE_ITER), fd;
 
+	if (id < 0)
+		return -id;
+	opts.attach_btf_id = id;
+	fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "lb_probe", "GPL", returns_0, 2, &opts);
+	if (fd < 0)
+		return errno;
+	close(fd);
+	return 0;
+}
+
+static int object_load(struct lb_bpf *skel, struct lb_progs *progs, struct lb_err *err)
+{
+	int ret;
+
+	*progs = LB_PROGS_NONE;
+	progs->no_iterator = iterator_probe();
+	bpf_program__set_autoload(skel->progs.meshlb_conns, !progs->no_iterator);
+	ret = lb_bpf__load(skel);
 	if (ret)
 		return lb_err_sys(err, -ret, "loading the BPF programs (--verbose tells why)");
 	return 0;
+}
+
+static int iterator_take(const struct lb_bpf *skel, struct lb_progs *progs, struct lb_err *err)
+{
+	union bpf_iter_link_info over = {.map.map_fd = bpf_map__fd(skel->maps.lb_conn4)};
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &over, .iter_info_len = sizeof(over));
+
+	if (progs->no_iterator)
+		return 0;
+	progs->iter_link = bpf_link_create(bpf_program__fd(skel->progs.meshlb_conns), 0,
+					   BPF_TRACE_ITER, &opts);
+	return progs->iter_link < 0
+		       ? lb_err_sys(err, errno, "making the iterator over the connections")
+		       : 0;
 }
 
 static int progs_take(const struct lb_bpf *skel, struct lb_progs *progs, struct lb_err *err)
@@ -76,10 +118,7 @@ static int progs_take(const struct lb_bpf *skel, struct lb_progs *progs, struct 
 		[LB_HOOK_XDP] = skel->progs.meshlb_xdp,
 		[LB_HOOK_TC] = skel->progs.meshlb_tc,
 	};
-	union bpf_iter_link_info over = {.map.map_fd = bpf_map__fd(skel->maps.lb_conn4)};
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .iter_info = &over, .iter_info_len = sizeof(over));
 
-	*progs = LB_PROGS_NONE;
 	for (int i = 0; i < LB_HOOKS; i++) {
 		struct bpf_prog_info info = {};
 		__u32 len = sizeof(info);
@@ -89,11 +128,7 @@ static int progs_take(const struct lb_bpf *skel, struct lb_progs *progs, struct 
 			return lb_err_sys(err, errno, "taking program \"%s\"", prog_names[i]);
 		progs->id[i] = info.id;
 	}
-	progs->iter_link = bpf_link_create(bpf_program__fd(skel->progs.meshlb_conns), 0,
-					   BPF_TRACE_ITER, &opts);
-	if (progs->iter_link < 0)
-		return lb_err_sys(err, errno, "making the iterator over the connections");
-	return 0;
+	return iterator_take(skel, progs, err);
 }
 
 /* What is fixed as long as the programs are loaded. */
@@ -185,7 +220,7 @@ int lb_object_create(struct lb_dp *dp, const struct lb_limits *l, struct lb_err 
 	if (ret)
 		goto out;
 	rodata_fill(skel, secret, lb_map_entries(LB_MAP_CONN4, l), lb_map_entries(LB_MAP_CONN6, l));
-	ret = object_load(skel, err);
+	ret = object_load(skel, &progs, err);
 	if (!ret)
 		ret = maps_take(dp, skel, err);
 	if (!ret)
@@ -237,7 +272,7 @@ int lb_object_reload(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *er
 		goto out;
 	rodata_fill(skel, dp->config->secret, dp->max_entries[LB_MAP_CONN4],
 		    dp->max_entries[LB_MAP_CONN6]);
-	ret = object_load(skel, err);
+	ret = object_load(skel, progs, err);
 	if (!ret)
 		ret = progs_take(skel, progs, err);
 	if (!ret)
@@ -269,8 +304,13 @@ int lb_progs_open(struct lb_dp *dp, struct lb_err *err)
 /* Makes `progs` the instance's: from here on hooks are compared with them. */
 int lb_progs_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err)
 {
-	int ret = lb_pin_replace(dp, LB_PIN_ITERATOR, progs->iter_link);
+	char path[LB_PIN_MAX];
+	int ret = 0;
 
+	if (progs->iter_link >= 0)
+		ret = lb_pin_replace(dp, LB_PIN_ITERATOR, progs->iter_link);
+	else
+		unlink(lb_pin_path(dp, path, LB_PIN_ITERATOR)); /* a former build's */
 	if (ret)
 		return lb_err_sys(err, -ret, "pinning \"%s/%s\"", dp->dir, LB_PIN_ITERATOR);
 	for (int i = 0; i < LB_HOOKS; i++) {
@@ -279,6 +319,7 @@ int lb_progs_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err)
 			return lb_err_sys(err, -ret, "pinning \"%s/%s\"", dp->dir, prog_names[i]);
 	}
 	dp->config->build = lb_build_id();
+	dp->config->no_iterator = progs->no_iterator;
 	lb_progs_close(&dp->progs);
 	dp->progs = *progs;
 	*progs = LB_PROGS_NONE;

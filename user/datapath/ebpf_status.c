@@ -100,6 +100,7 @@ int lb_ebpf_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err)
 				   .build = c->build,
 				   .created = c->created,
 				   .applied = c->applied,
+				   .no_iterator = c->no_iterator,
 				   .build_current = c->build == lb_build_id()};
 	snprintf(s->instance, sizeof(s->instance), "%s", dp->instance);
 	ret = usage_read(dp, s, err);
