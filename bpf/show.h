@@ -102,7 +102,8 @@ static long lb_show6(__u32 i, struct lb_show *show)
 	return 0;
 }
 
-SEC("iter/bpf_map_elem")
+/* `?`: loaded only where it is asked for, as some kernels refuse it. */
+SEC("?iter/bpf_map_elem")
 int meshlb_conns(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct lb_show show = {.seq = ctx->meta->seq};
