@@ -35,7 +35,7 @@ write_configs() {
 }
 
 # What clients see of the services that differ.
-state() { echo "$(served_by 8090) $(served_by 8091) $(served_by 8092)"; }
+state() { served_by 8090 8091 8092; }
 
 readonly BEFORE='r1 r1 none' AFTER='r2 none r2' NOTHING='none none none'
 
@@ -125,6 +125,7 @@ kill_down() {
 
 lab_topology direct 2
 lab_nginx r1 r2
+declare -A REPLICAS=([$(lab_id r1)]=r1 [$(lab_id r2)]=r2)
 write_configs
 lab_meshlb apply -f "$LAB_DIR/before.yaml"
 equal before "$(state)" "$BEFORE"

@@ -154,19 +154,23 @@ end_traffic() {
 	done
 }
 
-# Which replica serves a port, of both families: r1, r2, none, or mixed.
-served_by() { # PORT
-	local family id who='' one
-	for family in 4 6; do
-		id=$(ask $family "node1:$1" 2>/dev/null) || id=''
-		case $id in
-		'') one=none ;;
-		"$(lab_id r1)") one=r1 ;;
-		"$(lab_id r2)") one=r2 ;;
-		*) one=mixed ;;
-		esac
-		[[ -z $who || $who == "$one" ]] || one=mixed
-		who=$one
+# Which replica serves each port, of both families: r1, r2, none, or mixed. One curl asks for all,
+# and $REPLICAS[id] is the replica's name.
+served_by() { # PORT...
+	local port url id who
+	local -a ask=() all=()
+	local -A by=()
+	for port; do
+		ask+=("http://$VIP4:$port/" "http://[$VIP6]:$port/")
 	done
-	echo "$who"
+	while read -r url id; do
+		by[$url]=${id:+${REPLICAS[$id]:-mixed}}
+	done < <(lab_in node2 curl -s -g -m 5 -w 'from %{url}\n' "${ask[@]}" |
+		sed 's/<[^>]*>//g' | awk '/container id/ { id = $NF } /^from/ { print $2, id; id = "" }')
+	for port; do
+		who=${by["http://$VIP4:$port/"]:-none}
+		[[ $who == "${by["http://[$VIP6]:$port/"]:-none}" ]] || who=mixed
+		all+=("$who")
+	done
+	echo "${all[*]}"
 }
