@@ -8,7 +8,8 @@
 
 readonly VIP4=192.0.2.1 VIP6=2001:db8::1 # node1, as the client sees it
 readonly CLIENT4=192.0.2.2 CLIENT6=2001:db8::2
-HOOK=${HOOK:-auto} # auto | xdp | xdp-generic | tc: the interfaces' hook in lab_config
+# auto | xdp | xdp-generic | tc: the interfaces' hook in lab_config; nft: that datapath
+HOOK=${HOOK:-auto}
 MESHLB=$(realpath "${MESHLB:-build/meshlb}")
 
 declare -a LAB_NAMESPACES=() LAB_PIDS=() LAB_INSTANCES=()
@@ -320,9 +321,10 @@ lab_nginx_conf() { # DIR ID
 # Prints a config: the topology's interfaces on $HOOK, small limits, and standard input.
 lab_config() {
 	local iface hook
+	[[ $HOOK != nft ]] || echo 'datapath: nft'
 	echo 'interfaces:'
 	for iface in "${LAB_IFACES[@]}"; do
-		hook=$HOOK
+		hook=${HOOK/nft/auto}
 		# A bridge has no driver for XDP.
 		[[ $iface != br* || $hook == auto ]] || hook=tc
 		echo "  - { name: $iface, hook: $hook }"

@@ -13,7 +13,8 @@ readonly SAVED=$POLICY.saved-by-meshlb
 readonly MARK='# meshlb: starts denied while setup.sh installs'
 
 readonly BUILD='clang llvm gcc libc6-dev linux-libc-dev make pkg-config bpftool libbpf-dev libelf-dev
-	zlib1g-dev libmnl-dev libyaml-dev libjansson-dev'
+	zlib1g-dev libmnl-dev libyaml-dev libjansson-dev libnftables-dev
+	libnetfilter-conntrack-dev'
 readonly LAB='iproute2 util-linux procps ethtool curl nginx'
 readonly GUEST_PACKAGES='qemu-system-x86 busybox-static cpio kmod xz-utils'
 readonly TEST='libclang-rt-14-dev libcmocka-dev python3 jq strace iperf3 dnsmasq-base bind9-dnsutils'

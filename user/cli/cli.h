@@ -112,7 +112,10 @@ struct lb_session {
 
 enum lb_access { LB_READ, LB_WRITE };
 
-/* Opens the instance and reads it. 0; or -errno with err filled, and *s needs no closing. */
+/* Opens the instance and reads it. 0; or -errno with err filled, and *s needs no closing. On
+ * whichever datapath it is, or on a certain one. */
+int lb_session_open_on(struct lb_session *s, const struct lb_dp_ops *ops, const char *instance,
+		       enum lb_access access, bool force, struct lb_err *err);
 int lb_session_open(struct lb_session *s, const char *instance, enum lb_access access, bool force,
 		    struct lb_err *err);
 /* The same, the error printed. */

@@ -12,12 +12,15 @@
 
 struct apply {
 	const struct lb_cli *cli;
-	struct lb_session s; /* s.dp NULL: a dry run without an instance */
-	bool fresh;          /* there was no instance */
+	struct lb_session s;     /* s.dp NULL: a dry run without an instance */
+	struct lb_session other; /* other.dp: the instance on another datapath, which it leaves */
+	bool fresh;              /* there was no instance, on this datapath */
 	struct lb_model desired;
-	struct lb_diff diff;
+	struct lb_diff diff;      /* to be applied */
+	struct lb_diff moved;     /* to be shown where other.dp: what differs from there */
 	struct lb_texts findings; /* below the model: what is, or in a dry run would be, repaired */
 	bool armed;               /* a process will go back */
+	bool moved_off;           /* the other datapath's instance is gone */
 };
 
 static void add_finding(void *findings, const char *text)
@@ -80,11 +83,12 @@ static int create_instance(struct apply *a, struct lb_err *err)
 	const struct lb_dp_options opt = {
 		.instance = a->cli->instance, .write = true, .force = a->cli->force};
 	const char *file = lb_file_name(a->cli);
-	int ret = lb_preflight_memory(&a->desired, false, file, err);
+	bool maps = a->s.ops == &lb_dp_ebpf;
+	int ret = maps ? lb_preflight_memory(&a->desired, false, file, err) : 0;
 
 	if (!ret)
 		ret = a->s.ops->create(&a->s.dp, &opt, &a->desired, err);
-	if (ret == -ENOMEM)
+	if (ret == -ENOMEM && maps)
 		lb_preflight_memory(&a->desired, true, file, err);
 	if (!ret)
 		ret = lb_session_read(&a->s, err);
@@ -95,11 +99,11 @@ static int create_instance(struct apply *a, struct lb_err *err)
 	return ret;
 }
 
-static int open_instance(struct apply *a, struct lb_err *err)
+static int open_on(struct apply *a, const struct lb_dp_ops *ops, struct lb_err *err)
 {
 	const struct lb_cli *cli = a->cli;
 	enum lb_access access = cli->dry_run ? LB_READ : LB_WRITE;
-	int ret = lb_session_open(&a->s, cli->instance, access, cli->force, err);
+	int ret = lb_session_open_on(&a->s, ops, cli->instance, access, cli->force, err);
 
 	if (ret != -ENOENT)
 		return ret;
@@ -110,12 +114,53 @@ static int open_instance(struct apply *a, struct lb_err *err)
 	return lb_preflight_memory(&a->desired, false, lb_file_name(cli), err);
 }
 
+/* Where another datapath cannot even be asked, there is nothing of ours on it. */
+static int open_other(struct apply *a, const struct lb_dp_ops *ops, struct lb_err *err)
+{
+	const struct lb_cli *cli = a->cli;
+	enum lb_access access = cli->dry_run ? LB_READ : LB_WRITE;
+	int ret = lb_session_open_on(&a->other, ops, cli->instance, access, cli->force, err);
+
+	return ret == -ESTALE || ret == -EXDEV ? ret : 0;
+}
+
+/* In the order of all, so that no two that wait for locks wait for each other. */
+static int open_instance(struct apply *a, const struct lb_dp_ops *chosen, struct lb_err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; lb_datapaths[i] && !ret; i++)
+		ret = lb_datapaths[i] == chosen ? open_on(a, chosen, err)
+						: open_other(a, lb_datapaths[i], err);
+	if (!ret && a->other.dp && a->cli->confirm_timeout)
+		return lb_err_set(err, EOPNOTSUPP,
+				  "instance \"%s\": it changes from datapath %s to %s, and "
+				  "--confirm-timeout cannot go back from that: apply it without",
+				  a->cli->instance, a->other.ops->name, a->s.ops->name);
+	return ret;
+}
+
+static int choose(const struct apply *a, const struct lb_dp_ops **ops, struct lb_err *err)
+{
+	char why[512];
+	int ret = lb_datapath_choose(a->desired.datapath, ops, why, sizeof(why), err);
+
+	if (!ret && *why)
+		lb_info("datapath %s: %s", (*ops)->name, why);
+	return ret;
+}
+
 static int compare(struct apply *a, struct lb_err *err)
 {
-	int ret;
+	int ret = 0;
 
 	if (!a->cli->reset_overrides)
-		lb_overrides_carry(&a->desired, &a->s.model);
+		lb_overrides_carry(&a->desired, a->other.dp ? &a->other.model : &a->s.model);
+	if (a->other.dp)
+		ret = lb_diff_make(&a->moved, &a->other.model, &a->desired, LB_SOURCE_FILE, err);
+	/* Limits are what maps were made for: on another datapath they may be others. */
+	if (ret && ret != -EPERM)
+		return ret;
 	ret = lb_diff_make(&a->diff, &a->s.model, &a->desired, LB_SOURCE_FILE, err);
 	if (ret)
 		return ret;
@@ -128,7 +173,10 @@ static int warn(const struct apply *a, struct lb_err *err)
 {
 	struct lb_texts warnings = {};
 	const char *file = lb_file_name(a->cli);
-	int ret = lb_preflight_hooks(&a->desired, &a->s, a->cli->force, file, err);
+	int ret = 0;
+
+	if (a->s.ops == &lb_dp_ebpf)
+		ret = lb_preflight_hooks(&a->desired, &a->s, a->cli->force, file, err);
 
 	if (!ret)
 		ret = lb_preflight(&a->desired, &a->diff, file, a->cli->force, &warnings, err);
@@ -156,9 +204,19 @@ static int commit(struct apply *a, struct lb_err *err)
 	}
 	if (!ret)
 		ret = a->s.ops->apply(a->s.dp, &a->diff, add_finding, &a->findings, err);
+	if (!ret && a->other.dp) {
+		ret = a->other.ops->down(a->other.dp, err);
+		a->other.dp = NULL;
+		a->moved_off = !ret;
+	}
 	if (!ret && !a->armed) /* what became of an earlier one is of no interest any more */
 		lb_pending_forget(cli->instance);
 	return ret;
+}
+
+static bool is_moved(const struct apply *a)
+{
+	return a->other.dp || a->moved_off;
 }
 
 static void print_json(const struct apply *a)
@@ -168,6 +226,9 @@ static void print_json(const struct apply *a)
 
 	lb_diff_count(&a->diff, &added, &changed, &removed);
 	json_object_set_new(o, "instance", json_string(a->cli->instance));
+	json_object_set_new(o, "datapath", json_string(a->s.ops->name));
+	json_object_set_new(o, "datapath_before",
+			    is_moved(a) ? json_string(a->other.ops->name) : json_null());
 	json_object_set_new(o, "dry_run", json_boolean(a->cli->dry_run));
 	json_object_set_new(o, "added", json_integer(added));
 	json_object_set_new(o, "changed", json_integer(changed));
@@ -184,10 +245,12 @@ static void print_text(const struct apply *a)
 {
 	bool dry = a->cli->dry_run;
 
-	lb_diff_print(&a->diff, stdout);
+	if (is_moved(a))
+		printf("~ datapath %s -> %s\n", a->other.ops->name, a->s.ops->name);
+	lb_diff_print(is_moved(a) ? &a->moved : &a->diff, stdout);
 	for (size_t i = 0; i < a->findings.n; i++)
 		printf("%s: %s\n", dry ? "to repair" : "repaired", a->findings.list[i]);
-	if (!a->diff.n && !a->findings.n)
+	if (!a->diff.n && !a->findings.n && !is_moved(a))
 		printf("no difference\n");
 	if (a->cli->confirm_timeout && !a->armed && !dry)
 		printf("nothing waits for `meshlb confirm`: %s\n",
@@ -227,12 +290,13 @@ static void print(const struct apply *a)
 static int run(struct apply *a, struct lb_err *err)
 {
 	const struct lb_cli *cli = a->cli;
+	const struct lb_dp_ops *ops;
 	int ret = load(a, err);
 
-	if (!ret && !cli->dry_run)
-		ret = lb_dp_ebpf.probe(err);
 	if (!ret)
-		ret = open_instance(a, err);
+		ret = choose(a, &ops, err);
+	if (!ret)
+		ret = open_instance(a, ops, err);
 	if (!ret && !cli->dry_run)
 		ret = refuse_while_pending(cli->instance, err);
 	if (!ret)
@@ -246,7 +310,7 @@ static int run(struct apply *a, struct lb_err *err)
 
 int lb_cmd_apply(struct lb_cli *cli)
 {
-	struct apply a = {.cli = cli, .s.ops = &lb_dp_ebpf};
+	struct apply a = {.cli = cli};
 	struct lb_err err, ignored;
 	struct lb_pending pending;
 	int ret = run(&a, &err);
@@ -255,17 +319,22 @@ int lb_cmd_apply(struct lb_cli *cli)
 	/* Who reads our output may do so late or never: nobody must wait for the lock meanwhile,
 	 * least of all what goes back where nobody confirms. */
 	lb_session_release(&a.s);
+	if (!cli->dry_run)
+		lb_session_release(&a.other);
 	if (ret) {
 		lb_error("%s", err.text);
 		code = LB_EXIT_FAILED;
 	} else {
-		cli->changed = !cli->dry_run && (a.diff.n || a.findings.n || a.fresh);
+		cli->changed =
+			!cli->dry_run && (a.diff.n || a.findings.n || a.fresh || is_moved(&a));
 		print(&a);
 		code = tell_confirm(&a);
-		if (cli->dry_run && (a.diff.n || a.findings.n))
+		if (cli->dry_run && (a.diff.n || a.findings.n || is_moved(&a)))
 			code = LB_EXIT_DIFFERENT;
 	}
 	lb_diff_free(&a.diff);
+	lb_diff_free(&a.moved);
+	lb_session_close(&a.other);
 	lb_session_close(&a.s);
 	if (ret && a.armed)
 		lb_rollback_cancel(cli->instance, &pending, &ignored);

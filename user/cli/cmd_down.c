@@ -7,17 +7,33 @@
 #include "rollback.h"
 
 /* By hand, not by lb_session_open(): what cannot be read any more must be removable. */
-static int bring_down(const struct lb_cli *cli, struct lb_err *err)
+static int bring_down_on(const struct lb_dp_ops *ops, const struct lb_cli *cli, struct lb_err *err)
 {
 	const struct lb_dp_options opt = {
 		.instance = cli->instance, .write = true, .force = cli->force};
-	const struct lb_dp_ops *ops = &lb_dp_ebpf;
 	struct lb_dp *dp = NULL;
 	int ret = ops->open(&dp, &opt, err);
 
 	if (!dp) /* an instance of another ABI or namespace gives a handle and an error */
 		return ret;
 	return ops->down(dp, err);
+}
+
+/* On every datapath: where a change of it was interrupted there are two. */
+static int bring_down(const struct lb_cli *cli, struct lb_err *err)
+{
+	struct lb_err one;
+	int ret = -ENOENT;
+
+	for (size_t i = 0; lb_datapaths[i]; i++) {
+		int this = bring_down_on(lb_datapaths[i], cli, &one);
+
+		if (this == -ENOENT || (ret && ret != -ENOENT))
+			continue;
+		ret = this;
+		*err = one;
+	}
+	return ret;
 }
 
 int lb_cmd_down(struct lb_cli *cli)

@@ -14,9 +14,27 @@ struct instance {
 	struct lb_model model;
 };
 
-static void add_name(void *names, const char *name)
+static void add_name(void *list, const char *name)
 {
+	struct lb_texts *names = list;
+
+	for (size_t i = 0; i < names->n; i++)
+		if (!strcmp(names->list[i], name)) /* on two datapaths: a change was interrupted */
+			return;
 	lb_texts_add(names, "%s", name);
+}
+
+/* A host that cannot have instances of a datapath has none. */
+static int list_names(struct lb_texts *names, struct lb_err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; lb_datapaths[i]; i++) {
+		int one = lb_datapaths[i]->list(add_name, names, err);
+
+		ret = i ? ret && one ? one : 0 : one;
+	}
+	return ret;
 }
 
 static int by_name(const void *a, const void *b)
@@ -93,7 +111,7 @@ int lb_cmd_instance_ls(struct lb_cli *cli)
 	struct lb_err err;
 	int code = LB_EXIT_FAILED;
 
-	if (lb_dp_ebpf.list(add_name, &names, &err)) {
+	if (list_names(&names, &err)) {
 		lb_error("%s", err.text);
 		goto out;
 	}

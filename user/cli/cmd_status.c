@@ -19,6 +19,7 @@ struct status {
 	struct lb_dp_status dp;
 	struct lb_pending pending;
 	bool is_pending;
+	char why[512]; /* `auto` did not take a datapath that it would rather have */
 };
 
 struct usage_row {
@@ -90,6 +91,7 @@ static int print_json(const struct status *st)
 	snprintf(build, sizeof(build), "%016" PRIx64, s->build);
 	json_object_set_new(o, "instance", json_string(s->instance));
 	json_object_set_new(o, "datapath", json_string(s->datapath));
+	json_object_set_new(o, "datapath_why", *st->why ? json_string(st->why) : json_null());
 	json_object_set_new(o, "abi", json_integer(s->abi));
 	json_object_set_new(o, "generation", json_integer(s->generation));
 	json_object_set_new(o, "created", json_integer(s->created));
@@ -114,6 +116,10 @@ static void print_head(const struct status *st)
 
 	printf("instance %s: datapath %s, services %zu, generation %u\n", s->instance, s->datapath,
 	       st->s.model.n_services, s->generation);
+	if (*st->why)
+		printf("datapath auto: %s\n", st->why);
+	if (!s->created) /* of a datapath that keeps no record of it */
+		return;
 	printf("created %s ago, applied %s ago, build %016" PRIx64 "%s\n",
 	       lb_age_str(created, s->created), lb_age_str(applied, s->applied), s->build,
 	       s->build_current ? ""
@@ -215,6 +221,7 @@ static int print(const struct lb_cli *cli, const struct status *st)
 
 int lb_cmd_status(struct lb_cli *cli)
 {
+	const struct lb_dp_ops *chosen;
 	struct status st = {};
 	int code = LB_EXIT_FAILED;
 	struct lb_err err;
@@ -228,6 +235,8 @@ int lb_cmd_status(struct lb_cli *cli)
 		ret = 0;
 	if (!ret)
 		ret = st.s.ops->status(st.s.dp, &st.dp, &err);
+	if (!ret && st.s.model.datapath == LB_DATAPATH_AUTO && st.s.ops != lb_datapaths[0])
+		lb_datapath_choose(LB_DATAPATH_AUTO, &chosen, st.why, sizeof(st.why), &err);
 	if (ret) {
 		lb_error("%s", err.text);
 	} else {

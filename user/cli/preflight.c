@@ -248,8 +248,7 @@ static void warn_sysctl(struct lb_texts *warnings, const char *path)
 	for (char *p = name; !strchr(path, '.') && *p; p++)
 		if (*p == '/')
 			*p = '.';
-	lb_texts_add(warnings, "forwarding is off, and bpf_fib_lookup needs it: `sysctl -w %s=1`",
-		     name);
+	lb_texts_add(warnings, "forwarding is off: `sysctl -w %s=1`", name);
 }
 
 /*

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* session.c - an instance that is open, and the model that was read from it. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +13,8 @@ int lb_session_read(struct lb_session *s, struct lb_err *err)
 	return s->ops->read(s->dp, &s->model, err);
 }
 
-int lb_session_open(struct lb_session *s, const char *instance, enum lb_access access, bool force,
-		    struct lb_err *err)
+int lb_session_open_on(struct lb_session *s, const struct lb_dp_ops *ops, const char *instance,
+		       enum lb_access access, bool force, struct lb_err *err)
 {
 	struct lb_dp_options opt = {
 		.instance = instance,
@@ -22,13 +23,34 @@ int lb_session_open(struct lb_session *s, const char *instance, enum lb_access a
 	};
 	int ret;
 
-	*s = (struct lb_session){.ops = &lb_dp_ebpf};
+	*s = (struct lb_session){.ops = ops};
 	ret = s->ops->open(&s->dp, &opt, err);
 	if (!ret)
 		ret = lb_session_read(s, err);
 	if (ret) /* also a handle that is good for down() alone */
 		lb_session_close(s);
 	return ret;
+}
+
+int lb_session_open(struct lb_session *s, const char *instance, enum lb_access access, bool force,
+		    struct lb_err *err)
+{
+	struct lb_err one;
+	int first = 0;
+
+	/* After a change of datapath that was interrupted there may be two: the first is in front.
+	 */
+	for (size_t i = 0; lb_datapaths[i]; i++) {
+		int ret = lb_session_open_on(s, lb_datapaths[i], instance, access, force, &one);
+
+		if (!ret)
+			return 0;
+		if (first && (first != -ENOENT || ret == -ENOENT))
+			continue;
+		first = ret;
+		*err = one;
+	}
+	return first;
 }
 
 int lb_session_start(struct lb_session *s, const struct lb_cli *cli, enum lb_access access)

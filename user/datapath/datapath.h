@@ -143,7 +143,19 @@ struct lb_dp_ops {
 	int (*down)(struct lb_dp *dp, struct lb_err *err);
 };
 
-extern const struct lb_dp_ops lb_dp_ebpf;
+extern const struct lb_dp_ops lb_dp_ebpf, lb_dp_nft;
+extern const struct lb_dp_ops *const lb_datapaths[]; /* by preference; ends with NULL */
+
+/*
+ * The datapath that a config's `datapath` means on this host: for `auto` the first that works, and
+ * `why` (of size) says what speaks against those before it, or is empty. Else err says why not.
+ */
+int lb_datapath_choose(unsigned int kind, const struct lb_dp_ops **ops, char *why, size_t size,
+		       struct lb_err *err);
+
+/* Is it one of those that the filter wants? `service`: the id of f->service, 0: of any. */
+bool lb_conn_filter_holds(const struct lb_conn_filter *f, uint32_t service,
+			  const struct lb_conn *c);
 
 /* Bytes of kernel memory that an instance with these limits takes on this host. */
 uint64_t lb_ebpf_memory(const struct lb_limits *l, struct lb_usage *connections4,

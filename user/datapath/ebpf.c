@@ -13,6 +13,14 @@
 
 static int ebpf_probe(struct lb_err *err)
 {
+	static const struct {
+		enum bpf_prog_type type;
+		const char *name;
+	} types[] = {{BPF_PROG_TYPE_XDP, "an XDP"}, {BPF_PROG_TYPE_SCHED_CLS, "a tc"}};
+	const struct bpf_insn returns_0[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
 	int fd;
 
@@ -23,6 +31,13 @@ static int ebpf_probe(struct lb_err *err)
 	if (fd < 0)
 		return lb_err_sys(err, errno, "datapath \"ebpf\": making a BPF map");
 	close(fd);
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		fd = bpf_prog_load(types[i].type, "lb_probe", "GPL", returns_0, 2, NULL);
+		if (fd < 0)
+			return lb_err_sys(err, errno, "datapath \"ebpf\": loading %s program",
+					  types[i].name);
+		close(fd);
+	}
 	return 0;
 }
 

@@ -155,31 +155,7 @@ static void conn_make(const struct table *t, const struct entry *e, struct lb_co
 		(struct lb_endpoint){.addr = b->addr, .port = ntohs(b->port), .family = b->family};
 }
 
-/* ---------------------------------------------------------------- filter */
-
-static bool prefix_holds(const struct lb_endpoint *want, unsigned int bits,
-			 const struct lb_endpoint *is)
-{
-	const __u8 *a = want->addr.b, *b = is->addr.b;
-
-	if (want->family != is->family || (want->port && want->port != is->port))
-		return false;
-	if (want->family == LB_V4)
-		bits += 96;
-	if (memcmp(a, b, bits / 8) != 0)
-		return false;
-	return !(bits % 8) || !((a[bits / 8] ^ b[bits / 8]) >> (8 - bits % 8));
-}
-
-static bool filter_holds(const struct lb_conn_filter *f, __u32 service, const struct lb_conn *c)
-{
-	if (service && c->service_id != service)
-		return false;
-	if (f->by_backend &&
-	    !prefix_holds(&f->backend, f->backend.family == LB_V4 ? 32 : 128, &c->backend))
-		return false;
-	return !f->by_client || prefix_holds(&f->client, f->client_prefix, &c->client);
-}
+/* ---------------------------------------------------------------- walk */
 
 static int service_find(struct lb_dp *dp, const char *name, __u32 *id, struct lb_err *err)
 {
@@ -195,8 +171,6 @@ static int service_find(struct lb_dp *dp, const char *name, __u32 *id, struct lb
 	}
 	return lb_err_set(err, ENOENT, "service \"%s\": there is none of this name", name);
 }
-
-/* ---------------------------------------------------------------- walk */
 
 struct conn_walk {
 	const struct lb_conn_filter *f;
@@ -228,7 +202,7 @@ static void walk_entry(const struct table *t, struct conn_walk *w, const struct 
 	if (entry_is_stale(t, e))
 		return;
 	conn_make(t, e, &c);
-	if (!filter_holds(w->f, w->service, &c))
+	if (!lb_conn_filter_holds(w->f, w->service, &c))
 		return;
 	if (w->fn)
 		w->fn(w->arg, &c);

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* datapath.c - what all datapaths have in common: their table, and filters of connections. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "datapath.h"
+
+/* The first one that is there stands in front of the others: so it sees packets first. */
+const struct lb_dp_ops *const lb_datapaths[] = {&lb_dp_ebpf, &lb_dp_nft, NULL};
+
+int lb_datapath_choose(unsigned int kind, const struct lb_dp_ops **ops, char *why, size_t size,
+		       struct lb_err *err)
+{
+	const char *name = lb_datapath_kind_name(kind);
+	size_t len = 0;
+	int ret = -ENOSYS;
+
+	*why = '\0';
+	for (size_t i = 0; lb_datapaths[i]; i++) {
+		*ops = lb_datapaths[i];
+		if (kind != LB_DATAPATH_AUTO && strcmp(name, (*ops)->name) != 0)
+			continue;
+		ret = (*ops)->probe(err);
+		if (!ret || kind != LB_DATAPATH_AUTO)
+			return ret;
+		len += snprintf(why + len, size - len, "%s%s", len ? "; " : "", err->text);
+		len = len < size ? len : size - 1;
+	}
+	return lb_err_set(err, -ret, "no datapath works here: %s", why);
+}
+
+static bool prefix_holds(const struct lb_endpoint *want, unsigned int bits,
+			 const struct lb_endpoint *is)
+{
+	const __u8 *a = want->addr.b, *b = is->addr.b;
+
+	if (want->family != is->family || (want->port && want->port != is->port))
+		return false;
+	if (want->family == LB_V4)
+		bits += 96;
+	if (memcmp(a, b, bits / 8) != 0)
+		return false;
+	return !(bits % 8) || !((a[bits / 8] ^ b[bits / 8]) >> (8 - bits % 8));
+}
+
+bool lb_conn_filter_holds(const struct lb_conn_filter *f, uint32_t service, const struct lb_conn *c)
+{
+	if (service && c->service_id != service)
+		return false;
+	if (f->by_backend &&
+	    !prefix_holds(&f->backend, f->backend.family == LB_V4 ? 32 : 128, &c->backend))
+		return false;
+	return !f->by_client || prefix_holds(&f->client, f->client_prefix, &c->client);
+}

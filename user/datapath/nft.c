@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * nft.c - the nft datapath: its table of operations, the life of an instance, status and counters.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "net/link.h"
+#include "net/sysctl.h"
+#include "nft_internal.h"
+
+#define RUN_DIR "/run/meshlb"
+
+/* ---------------------------------------------------------------- open and close */
+
+static void nft_close(struct lb_dp *dp)
+{
+	lb_nft_state_free(dp->state);
+	if (dp->nft)
+		nft_ctx_free(dp->nft);
+	if (dp->lock_fd >= 0)
+		close(dp->lock_fd);
+	free(dp);
+}
+
+static int lock(struct lb_dp *dp, struct lb_err *err)
+{
+	char path[128];
+
+	if (mkdir(RUN_DIR, 0700) && errno != EEXIST)
+		return lb_err_sys(err, errno, "making \"" RUN_DIR "\"");
+	snprintf(path, sizeof(path), RUN_DIR "/%s.nft.lock", dp->instance);
+	dp->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (dp->lock_fd < 0)
+		return lb_err_sys(err, errno, "opening \"%s\"", path);
+	if (!flock(dp->lock_fd, LOCK_EX | LOCK_NB))
+		return 0;
+	lb_info("instance \"%s\": another meshlb is changing it: waiting for it", dp->instance);
+	while (flock(dp->lock_fd, LOCK_EX))
+		if (errno != EINTR)
+			return lb_err_sys(err, errno, "locking \"%s\"", path);
+	return 0;
+}
+
+static struct nft_ctx *nft_open(void)
+{
+	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
+
+	if (nft) {
+		nft_ctx_buffer_output(nft);
+		nft_ctx_buffer_error(nft);
+	}
+	return nft;
+}
+
+static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
+{
+	*dp = calloc(1, sizeof(**dp));
+	if (!*dp)
+		return lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
+	snprintf((*dp)->instance, sizeof((*dp)->instance), "%s", opt->instance);
+	snprintf((*dp)->table, sizeof((*dp)->table), LB_NFT_PREFIX "%s", (*dp)->instance);
+	(*dp)->lock_fd = -1;
+	(*dp)->nft = nft_open();
+	if (!(*dp)->nft)
+		return lb_err_sys(err, ENOMEM, "opening nftables");
+	return opt->write ? lock(*dp, err) : 0;
+}
+
+static int open_failed(struct lb_dp **dp, int ret)
+{
+	if (*dp)
+		nft_close(*dp);
+	*dp = NULL;
+	return ret;
+}
+
+static int nft_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
+{
+	int ret = dp_make(dp, opt, err);
+
+	if (!ret)
+		ret = lb_nft_list(*dp, true, err);
+	if (ret == -ENOENT)
+		lb_err_set(err, ENOENT, "instance \"%s\": there is none: `meshlb apply` makes it",
+			   opt->instance);
+	return ret ? open_failed(dp, ret) : 0;
+}
+
+/* The table is made by the first apply, in the same transaction as all that is in it. */
+static int nft_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
+			 const struct lb_model *model, struct lb_err *err)
+{
+	const struct lb_dp_options writing = {
+		.instance = opt->instance, .write = true, .force = opt->force};
+	int ret = dp_make(dp, &writing, err);
+
+	(void)model;
+	if (!ret)
+		ret = lb_nft_list(*dp, true, err);
+	if (ret == -ENOENT) {
+		(*dp)->fresh = true;
+		ret = 0;
+	}
+	return ret ? open_failed(dp, ret) : 0;
+}
+
+static int nft_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
+{
+	int ret = dp->fresh ? 0 : lb_nft_list(dp, true, err);
+
+	if (ret)
+		return ret;
+	if (!dp->fresh)
+		return lb_nft_model_read(&dp->state->elements, false, m, err);
+	lb_model_init(m);
+	return 0;
+}
+
+static int nft_down(struct lb_dp *dp, struct lb_err *err)
+{
+	char command[128], path[128];
+	int ret = 0;
+
+	snprintf(command, sizeof(command), "delete table inet %s", dp->table);
+	if (!dp->fresh)
+		ret = lb_nft_run(dp, command, command, err);
+	snprintf(path, sizeof(path), RUN_DIR "/%s.nft.lock", dp->instance);
+	if (!ret && dp->lock_fd >= 0)
+		unlink(path);
+	nft_close(dp);
+	return ret;
+}
+
+/* ---------------------------------------------------------------- probe */
+
+/* All that rules of ours may need, in a table that is gone in the same transaction. */
+static int nft_probe(struct lb_err *err)
+{
+	struct lb_nft_class c = {.family = LB_V6, .size = 2};
+	struct lb_nft_classes all = {.list = &c, .n = 1};
+	struct nft_ctx *nft = nft_open();
+	struct lb_dp dp = {.nft = nft};
+	struct lb_text t = {};
+	int ret = -ENOMEM;
+
+	snprintf(dp.table, sizeof(dp.table), "meshlb-probe-%d", getpid());
+	lb_nft_text_table(&t, dp.table);
+	for (c.index = LB_NFT_INC; c.index < LB_NFT_INDEXES; c.index++) {
+		lb_nft_text_sets(&t, dp.table, &c);
+		lb_nft_text_rules(&t, dp.table, &all);
+	}
+	lb_text_add(&t, "delete table inet %s\n", dp.table);
+	if (nft && !t.no_memory)
+		ret = lb_nft_run(&dp, t.s, "datapath \"nft\"", err);
+	else
+		lb_err_sys(err, ENOMEM, "datapath \"nft\"");
+	free(t.s);
+	if (nft)
+		nft_ctx_free(nft);
+	return ret;
+}
+
+/* ---------------------------------------------------------------- status and counters */
+
+static int hooks_status(const struct lb_dp *dp, const struct lb_model *m, struct lb_dp_status *s,
+			struct lb_err *err)
+{
+	struct lb_links links;
+	int ret = lb_links_read(&links);
+
+	if (ret)
+		return lb_err_sys(err, -ret, "listing the network interfaces");
+	s->hooks = calloc(m->n_interfaces + 1, sizeof(*s->hooks));
+	for (size_t i = 0; s->hooks && i < m->n_interfaces; i++) {
+		struct lb_hook_status *h = &s->hooks[s->n_hooks++];
+		const struct lb_link *link = lb_links_find(&links, m->interfaces[i].name);
+
+		*h = (struct lb_hook_status){.wanted = m->interfaces[i].hook,
+					     .ifindex = link ? link->ifindex : 0};
+		snprintf(h->ifname, sizeof(h->ifname), "%s", m->interfaces[i].name);
+		snprintf(h->mode, sizeof(h->mode), "nftables");
+		snprintf(h->prog_name, sizeof(h->prog_name), "%.15s", dp->table);
+		if (!link)
+			snprintf(h->trouble, sizeof(h->trouble), "there is no such interface");
+	}
+	lb_links_free(&links);
+	return s->hooks ? 0 : lb_err_sys(err, ENOMEM, "listing the network interfaces");
+}
+
+static int model_status(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_status *s,
+			struct lb_err *err)
+{
+	int max = lb_sysctl_get("net/netfilter/nf_conntrack_max");
+	uint64_t used[LB_FAMILIES];
+	int ret = lb_nft_conn_usage(m, used, err);
+
+	if (ret)
+		return ret;
+	s->connections4 = (struct lb_usage){.used = used[LB_V4], .limit = max > 0 ? max : 0};
+	s->connections6 = (struct lb_usage){.used = used[LB_V6], .limit = max > 0 ? max : 0};
+	s->services = (struct lb_usage){.used = m->n_services, .limit = m->limits.services};
+	s->backends.limit = m->limits.backends;
+	for (size_t i = 0; i < m->n_services; i++)
+		s->backends.used += m->services[i].n_backends;
+	s->ring_slots.limit = m->limits.ring_slots;
+	for (size_t i = 0; i < dp->state->elements.n; i++) {
+		const char *set = dp->state->elements.list[i].set;
+		size_t len = strlen(set), end = strlen(LB_NFT_RING);
+
+		s->ring_slots.used += len > end && !strcmp(set + len - end, LB_NFT_RING);
+	}
+	return hooks_status(dp, m, s, err);
+}
+
+static void nft_status_free(struct lb_dp_status *s)
+{
+	free(s->hooks);
+	*s = (struct lb_dp_status){};
+}
+
+static int nft_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err)
+{
+	struct lb_model m;
+	int ret = lb_nft_list(dp, false, err);
+
+	*s = (struct lb_dp_status){.datapath = lb_dp_nft.name, .build_current = true};
+	snprintf(s->instance, sizeof(s->instance), "%s", dp->instance);
+	if (!ret)
+		ret = lb_nft_model_read(&dp->state->elements, false, &m, err);
+	if (ret)
+		return ret;
+	ret = model_status(dp, &m, s, err);
+	lb_model_free(&m);
+	if (ret)
+		nft_status_free(s);
+	return ret;
+}
+
+static void counters_add(const struct lb_nft_elements *all, const struct lb_listen *l,
+			 const struct lb_endpoint *b, struct lb_counters *sum)
+{
+	char set[32], key[192];
+
+	lb_nft_count_key(key, l, b);
+	for (int what = 0; what < LB_NFT_COUNTS; what++) {
+		const struct lb_nft_element *e = lb_nft_element_find(
+			all, lb_nft_count_set(set, what, b->family, l->any), key);
+
+		if (!e)
+			continue;
+		if (what == LB_NFT_CONN) {
+			sum->connections += e->packets;
+		} else {
+			sum->packets[what] += e->packets;
+			sum->bytes[what] += e->bytes;
+		}
+	}
+}
+
+static void nft_stats_free(struct lb_dp_stats *s)
+{
+	free(s->services);
+	free(s->backends);
+	*s = (struct lb_dp_stats){};
+}
+
+static void service_stats(const struct lb_nft_elements *all, const struct lb_service_conf *s,
+			  struct lb_counters *sum, struct lb_counters *each)
+{
+	for (size_t b = 0; b < s->n_backends; b++) {
+		for (size_t l = 0; l < s->n_listens; l++)
+			if (s->listens[l].any == LB_ANY_BOTH ||
+			    s->listens[l].at.family == s->backends[b].at.family)
+				counters_add(all, &s->listens[l], &s->backends[b].at, &each[b]);
+		sum->connections += each[b].connections;
+		for (int d = 0; d < 2; d++) {
+			sum->packets[d] += each[b].packets[d];
+			sum->bytes[d] += each[b].bytes[d];
+		}
+	}
+}
+
+static int nft_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_stats *s,
+		     struct lb_err *err)
+{
+	struct lb_counters *each;
+	int ret = lb_nft_list(dp, false, err);
+
+	*s = (struct lb_dp_stats){.n_services = m->n_services};
+	if (ret)
+		return ret;
+	for (size_t i = 0; i < m->n_services; i++)
+		s->n_backends += m->services[i].n_backends;
+	s->services = calloc(s->n_services + 1, sizeof(*s->services));
+	s->backends = each = calloc(s->n_backends + 1, sizeof(*s->backends));
+	if (!s->services || !each) {
+		nft_stats_free(s);
+		return lb_err_sys(err, ENOMEM, "reading the counters");
+	}
+	for (size_t i = 0; i < m->n_services; each += m->services[i++].n_backends)
+		service_stats(&dp->state->elements, &m->services[i], &s->services[i], each);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- what is BPF's alone */
+
+static struct lb_held *nft_hold(const struct lb_model *m)
+{
+	(void)m;
+	return NULL;
+}
+
+static void nft_put_back(struct lb_held *held)
+{
+	(void)held;
+}
+
+static bool nft_owns(const struct lb_dp *dp, uint32_t prog_id)
+{
+	(void)dp;
+	(void)prog_id;
+	return false;
+}
+
+static const char *nft_prog_name(uint32_t prog_id, char buf[16])
+{
+	(void)prog_id;
+	return strcpy(buf, "?");
+}
+
+const struct lb_dp_ops lb_dp_nft = {
+	.name = "nft",
+	.probe = nft_probe,
+	.open = nft_dp_open,
+	.create = nft_dp_create,
+	.close = nft_close,
+	.read = nft_read,
+	.apply = lb_nft_apply,
+	.audit = lb_nft_audit,
+	.status = nft_status,
+	.status_free = nft_status_free,
+	.stats = nft_stats,
+	.stats_free = nft_stats_free,
+	.conn_list = lb_nft_conn_list,
+	.conn_flush = lb_nft_conn_flush,
+	.hold = nft_hold,
+	.put_back = nft_put_back,
+	.owns = nft_owns,
+	.prog_name = nft_prog_name,
+	.list = lb_nft_tables,
+	.down = nft_down,
+};

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * nft_conn.c - the connections: entries of the kernel's conntrack whose original destination is a
+ * listen of ours, and which are answered by one of its backends.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libnetfilter_conntrack/libnetfilter_conntrack.h>
+#include <libnetfilter_conntrack/libnetfilter_conntrack_tcp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "net/sysctl.h"
+#include "nft_internal.h"
+
+/* A listen (any: of every address) with a backend: what a connection of ours looks like. */
+struct pair {
+	struct lb_endpoint listen, backend;
+	uint8_t proto, any;
+	uint32_t service;
+};
+struct pairs {
+	struct pair *list;
+	size_t n, room;
+};
+
+static int pair_order(const void *a, const void *b)
+{
+	const struct pair *x = a, *y = b;
+	int cmp = x->proto - y->proto;
+
+	cmp = cmp ? cmp : x->any - y->any;
+	cmp = cmp ? cmp : lb_endpoint_cmp(&x->listen, &y->listen);
+	return cmp ? cmp : lb_endpoint_cmp(&x->backend, &y->backend);
+}
+
+static int pair_add(struct pairs *p, const struct lb_service_conf *s, const struct lb_listen *l,
+		    const struct lb_backend_conf *b)
+{
+	struct pair *list = p->list;
+
+	if (l->any != LB_ANY_BOTH && l->at.family != b->at.family)
+		return 0;
+	if (p->n == p->room) {
+		p->room = p->room ? p->room * 2 : 64;
+		list = realloc(list, p->room * sizeof(*list));
+	}
+	if (!list)
+		return -ENOMEM;
+	p->list = list;
+	list[p->n] = (struct pair){.listen = l->at,
+				   .backend = b->at,
+				   .proto = l->proto,
+				   .any = l->any != LB_ANY_NOT,
+				   .service = s->id};
+	if (l->any)
+		list[p->n].listen =
+			(struct lb_endpoint){.port = l->at.port, .family = b->at.family};
+	p->n++;
+	return 0;
+}
+
+static int pairs_add(struct pairs *p, const struct lb_service_conf *s)
+{
+	int ret = 0;
+
+	for (size_t b = 0; b < s->n_backends; b++)
+		for (size_t l = 0; l < s->n_listens && !ret; l++)
+			ret = pair_add(p, s, &s->listens[l], &s->backends[b]);
+	return ret;
+}
+
+static void pairs_sort(struct pairs *p)
+{
+	if (p->n)
+		qsort(p->list, p->n, sizeof(*p->list), pair_order);
+}
+
+static const struct pair *pair_find(const struct pairs *p, const struct lb_conn *c)
+{
+	struct pair want = {.listen = c->service, .backend = c->backend, .proto = c->proto};
+	const struct pair *found = NULL;
+
+	if (p->n)
+		found = bsearch(&want, p->list, p->n, sizeof(want), pair_order);
+	if (found || !p->n)
+		return found;
+	want.any = 1;
+	memset(&want.listen.addr, 0, sizeof(want.listen.addr));
+	return bsearch(&want, p->list, p->n, sizeof(want), pair_order);
+}
+
+/* ---------------------------------------------------------------- one entry */
+
+static const struct {
+	uint8_t state; /* enum lb_conn_state */
+	const char *timeout;
+} tcp_states[TCP_CONNTRACK_MAX] = {
+	[TCP_CONNTRACK_NONE] = {LB_CONN_SYN_SENT, "tcp_timeout_unacknowledged"},
+	[TCP_CONNTRACK_SYN_SENT] = {LB_CONN_SYN_SENT, "tcp_timeout_syn_sent"},
+	[TCP_CONNTRACK_SYN_RECV] = {LB_CONN_SYN_RECV, "tcp_timeout_syn_recv"},
+	[TCP_CONNTRACK_ESTABLISHED] = {LB_CONN_ESTABLISHED, "tcp_timeout_established"},
+	[TCP_CONNTRACK_FIN_WAIT] = {LB_CONN_FIN_CLIENT, "tcp_timeout_fin_wait"},
+	[TCP_CONNTRACK_CLOSE_WAIT] = {LB_CONN_FIN_BACKEND, "tcp_timeout_close_wait"},
+	[TCP_CONNTRACK_LAST_ACK] = {LB_CONN_CLOSING, "tcp_timeout_last_ack"},
+	[TCP_CONNTRACK_TIME_WAIT] = {LB_CONN_CLOSING, "tcp_timeout_time_wait"},
+	[TCP_CONNTRACK_CLOSE] = {LB_CONN_CLOSED, "tcp_timeout_close"},
+	[TCP_CONNTRACK_SYN_SENT2] = {LB_CONN_SYN_SENT, "tcp_timeout_syn_sent"},
+};
+
+/* How long ago its last packet was: what is left of its timeout tells. */
+static uint32_t idle_of(const struct nf_conntrack *ct, const char *timeout)
+{
+	char path[96];
+	int whole;
+	uint32_t left = nfct_get_attr_u32(ct, ATTR_TIMEOUT);
+
+	snprintf(path, sizeof(path), "net/netfilter/nf_conntrack_%s", timeout);
+	whole = lb_sysctl_get(path);
+	return whole > 0 && (uint32_t)whole > left ? whole - left : 0;
+}
+
+static void state_read(const struct nf_conntrack *ct, struct lb_conn *c, bool age)
+{
+	const char *timeout = "udp_timeout";
+	uint8_t tcp;
+
+	if (c->proto == LB_TCP) {
+		tcp = nfct_get_attr_u8(ct, ATTR_TCP_STATE);
+		tcp = tcp < TCP_CONNTRACK_MAX ? tcp : TCP_CONNTRACK_NONE;
+		c->state = tcp_states[tcp].state;
+		timeout = tcp_states[tcp].timeout;
+	} else {
+		c->state = LB_CONN_UDP_NEW;
+		if (nfct_get_attr_u32(ct, ATTR_STATUS) & IPS_SEEN_REPLY)
+			c->state = LB_CONN_UDP;
+		if (nfct_get_attr_u32(ct, ATTR_STATUS) & IPS_ASSURED)
+			timeout = "udp_timeout_stream";
+	}
+	c->age = age ? idle_of(ct, timeout) : 0;
+}
+
+static void endpoint_read(const struct nf_conntrack *ct, enum nf_conntrack_attr v4,
+			  enum nf_conntrack_attr v6, enum nf_conntrack_attr port,
+			  struct lb_endpoint *at)
+{
+	uint32_t address;
+
+	at->port = ntohs(nfct_get_attr_u16(ct, port));
+	if (at->family == LB_V6) {
+		memcpy(at->addr.b, nfct_get_attr(ct, v6), 16);
+		return;
+	}
+	address = nfct_get_attr_u32(ct, v4);
+	at->addr.b[10] = at->addr.b[11] = 0xff;
+	memcpy(&at->addr.b[12], &address, sizeof(address));
+}
+
+static bool conn_read(const struct nf_conntrack *ct, struct lb_conn *c)
+{
+	uint8_t family = nfct_get_attr_u8(ct, ATTR_ORIG_L3PROTO) == AF_INET ? LB_V4 : LB_V6;
+	uint8_t proto = nfct_get_attr_u8(ct, ATTR_ORIG_L4PROTO);
+
+	if ((proto != IPPROTO_TCP && proto != IPPROTO_UDP) ||
+	    !(nfct_get_attr_u32(ct, ATTR_STATUS) & IPS_DST_NAT))
+		return false;
+	*c = (struct lb_conn){.proto = proto == IPPROTO_TCP ? LB_TCP : LB_UDP,
+			      .client.family = family,
+			      .service.family = family,
+			      .backend.family = family};
+	endpoint_read(ct, ATTR_ORIG_IPV4_SRC, ATTR_ORIG_IPV6_SRC, ATTR_ORIG_PORT_SRC, &c->client);
+	endpoint_read(ct, ATTR_ORIG_IPV4_DST, ATTR_ORIG_IPV6_DST, ATTR_ORIG_PORT_DST, &c->service);
+	endpoint_read(ct, ATTR_REPL_IPV4_SRC, ATTR_REPL_IPV6_SRC, ATTR_REPL_PORT_SRC, &c->backend);
+	return true;
+}
+
+/* ---------------------------------------------------------------- walk */
+
+struct conn_walk {
+	const struct lb_conn_filter *f; /* NULL: all */
+	uint32_t service;
+	struct pairs pairs;
+	lb_conn_fn fn;
+	void *arg;
+	struct nfct_handle *flush; /* NULL: only looked at */
+	uint64_t n[LB_FAMILIES];
+	int failed;
+};
+
+static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, void *data)
+{
+	struct conn_walk *w = data;
+	const struct pair *p;
+	struct lb_conn c;
+
+	(void)type;
+	if (!conn_read(ct, &c) || !(p = pair_find(&w->pairs, &c)))
+		return NFCT_CB_CONTINUE;
+	c.service_id = p->service;
+	if (w->f && !lb_conn_filter_holds(w->f, w->service, &c))
+		return NFCT_CB_CONTINUE;
+	if (w->fn) {
+		state_read(ct, &c, true);
+		w->fn(w->arg, &c);
+	}
+	/* Gone meanwhile is as good. */
+	if (w->flush && nfct_query(w->flush, NFCT_Q_DESTROY, ct) && errno != ENOENT)
+		w->failed = errno;
+	w->n[c.client.family]++;
+	return NFCT_CB_CONTINUE;
+}
+
+static int walk(struct conn_walk *w, bool flush, struct lb_err *err)
+{
+	static const uint32_t families[] = {AF_INET, AF_INET6};
+	struct nfct_handle *h = nfct_open(CONNTRACK, 0);
+	int ret = 0;
+
+	if (flush)
+		w->flush = nfct_open(CONNTRACK, 0);
+	if (!h || (flush && !w->flush))
+		ret = lb_err_sys(err, errno, "opening conntrack");
+	else
+		nfct_callback_register(h, NFCT_T_ALL, walk_one, w);
+	for (int i = 0; i < 2 && !ret; i++)
+		if (nfct_query(h, NFCT_Q_DUMP, &families[i]))
+			ret = lb_err_sys(err, errno, "reading conntrack");
+	if (!ret && w->failed)
+		ret = lb_err_sys(err, w->failed, "forgetting connections in conntrack");
+	if (h)
+		nfct_close(h);
+	if (w->flush)
+		nfct_close(w->flush);
+	w->flush = NULL;
+	free(w->pairs.list);
+	return ret;
+}
+
+static int walk_model(const struct lb_model *m, struct conn_walk *w, bool flush, struct lb_err *err)
+{
+	for (size_t i = 0; i < m->n_services; i++) {
+		const struct lb_service_conf *s = &m->services[i];
+
+		if (pairs_add(&w->pairs, s))
+			return lb_err_sys(err, ENOMEM, "reading conntrack");
+		if (w->f && w->f->service && !strcmp(w->f->service, s->name))
+			w->service = s->id;
+	}
+	pairs_sort(&w->pairs);
+	return walk(w, flush, err);
+}
+
+static int walk_all(struct lb_dp *dp, struct conn_walk *w, bool flush, struct lb_err *err)
+{
+	struct lb_model m;
+	int ret = lb_nft_model_read(&dp->state->elements, false, &m, err);
+
+	if (ret)
+		return ret;
+	ret = walk_model(&m, w, flush, err);
+	lb_model_free(&m);
+	return ret;
+}
+
+int lb_nft_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_fn fn, void *arg,
+		     uint64_t *n, struct lb_err *err)
+{
+	struct conn_walk w = {.f = f, .fn = fn, .arg = arg};
+	int ret = walk_all(dp, &w, false, err);
+
+	*n = w.n[LB_V4] + w.n[LB_V6];
+	return ret;
+}
+
+int lb_nft_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
+		      struct lb_err *err)
+{
+	struct conn_walk w = {.f = f};
+	int ret = walk_all(dp, &w, true, err);
+
+	*n = w.n[LB_V4] + w.n[LB_V6];
+	return ret;
+}
+
+int lb_nft_conn_forget(const struct lb_model *gone, struct lb_err *err)
+{
+	struct conn_walk w = {};
+
+	return walk_model(gone, &w, true, err);
+}
+
+int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err)
+{
+	struct conn_walk w = {};
+	int ret = walk_model(m, &w, false, err);
+
+	memcpy(used, w.n, sizeof(w.n));
+	return ret;
+}

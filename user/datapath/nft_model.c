@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * nft_model.c - the model as records, comments of the elements of the set `model`: what the rules
+ * alone do not tell (names, weights, overrides, limits). Key: service's id (0: the head) . record.
+ *
+ *     0 . 0  meshlb nft 1            1 . 0  service 0 1 65537
+ *     0 . 1  limits 1000000 ...      1 . 1  name vote
+ *     0 . 2  interface 0 eth0        1 . 2  listen *:8080/tcp
+ *                                    1 . 3  backend 10.0.1.2:80 1 - 0
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nft_internal.h"
+
+#define RECORD_MAX 120 /* of a comment, whose limit is 128 */
+#define NAME_PIECE 30  /* characters of a name in a record: 3 bytes each where encoded */
+
+static void record_add(struct lb_nft_elements *all, uint32_t id, uint32_t *n, const char *text)
+{
+	char key[32];
+
+	snprintf(key, sizeof(key), "%u . %u", id, (*n)++);
+	lb_nft_element_add(all, LB_NFT_SET_MODEL, key, text);
+}
+
+/* nft's strings have no escapes: what would end one, and what is not printable, as %XX. */
+static void encode(char *out, const char *text, size_t n)
+{
+	for (; n && *text; n--, text++) {
+		unsigned char c = *text;
+
+		if (c > ' ' && c < 0x7f && c != '"' && c != '%' && c != '\\')
+			*out++ = c;
+		else
+			out += sprintf(out, "%%%02X", c);
+	}
+	*out = '\0';
+}
+
+static void decode(char *out, size_t size, const char *text)
+{
+	unsigned int c;
+
+	while (*text && size > 1) {
+		c = (unsigned char)*text++;
+		if (c == '%' && sscanf(text, "%2X", &c) == 1)
+			text += 2;
+		*out++ = c;
+		size--;
+	}
+	*out = '\0';
+}
+
+/* `gone`: backends that were removed, whose connections are not forgotten yet. */
+static const char *header(bool gone)
+{
+	return gone ? "gone" : "service";
+}
+
+void lb_nft_head_records(struct lb_nft_elements *all, const struct lb_model *m)
+{
+	const struct lb_limits *l = &m->limits;
+	char text[RECORD_MAX];
+	uint32_t n = 0;
+
+	record_add(all, 0, &n, LB_NFT_MAGIC);
+	snprintf(text, sizeof(text), "limits %u %u %u %u %u", l->connections, l->connections6,
+		 l->services, l->backends, l->ring_slots);
+	record_add(all, 0, &n, text);
+	snprintf(text, sizeof(text), "defaults %u %u %u", m->datapath, m->default_scheduler,
+		 m->default_maglev_size);
+	record_add(all, 0, &n, text);
+	for (size_t i = 0; i < m->n_interfaces; i++) {
+		char name[3 * LB_IFNAME_MAX + 1];
+
+		encode(name, m->interfaces[i].name, LB_IFNAME_MAX);
+		snprintf(text, sizeof(text), "interface %u %s", m->interfaces[i].hook, name);
+		record_add(all, 0, &n, text);
+	}
+}
+
+void lb_nft_service_records(struct lb_nft_elements *all, const struct lb_service_conf *s,
+			    uint32_t id, bool gone)
+{
+	char text[RECORD_MAX], buf[3 * NAME_PIECE + 1], at[LB_ENDPOINT_STRLEN];
+	uint32_t n = 0;
+
+	snprintf(text, sizeof(text), "%s %u %u %u", header(gone), s->scheduler, s->source,
+		 s->maglev_size);
+	record_add(all, id, &n, text);
+	for (size_t i = 0; i < strlen(s->name); i += NAME_PIECE) {
+		encode(buf, s->name + i, NAME_PIECE);
+		snprintf(text, sizeof(text), "name %s", buf);
+		record_add(all, id, &n, text);
+	}
+	for (size_t i = 0; i < s->n_listens; i++) {
+		snprintf(text, sizeof(text), "listen %s", lb_listen_str(at, &s->listens[i]));
+		record_add(all, id, &n, text);
+	}
+	for (size_t i = 0; i < s->n_backends; i++) {
+		const struct lb_backend_conf *b = &s->backends[i];
+		char by_hand[16] = "-";
+
+		if (b->override != LB_NO_OVERRIDE)
+			snprintf(by_hand, sizeof(by_hand), "%u", b->override);
+		snprintf(text, sizeof(text), "backend %s %u %s %u", lb_endpoint_str(at, &b->at),
+			 b->weight, by_hand, b->override_since);
+		record_add(all, id, &n, text);
+	}
+}
+
+/* ---------------------------------------------------------------- back to a model */
+
+struct record {
+	uint32_t id, n;
+	const char *text;
+};
+
+static int record_order(const void *a, const void *b)
+{
+	const struct record *x = a, *y = b;
+
+	if (x->id != y->id)
+		return x->id < y->id ? -1 : 1;
+	return x->n < y->n ? -1 : x->n > y->n;
+}
+
+static int head_read(struct lb_model *m, const char *text)
+{
+	char name[3 * LB_IFNAME_MAX + 1];
+	struct lb_limits l;
+	unsigned int a, b, c;
+	struct lb_interface_conf *i;
+
+	if (sscanf(text, "limits %u %u %u %u %u", &l.connections, &l.connections6, &l.services,
+		   &l.backends, &l.ring_slots) == 5) {
+		m->limits = l;
+	} else if (sscanf(text, "defaults %u %u %u", &a, &b, &c) == 3 && a < LB_DATAPATHS &&
+		   b < LB_SCHEDULERS) {
+		m->datapath = a;
+		m->default_scheduler = b;
+		m->default_maglev_size = c;
+	} else if (sscanf(text, "interface %u %48s", &a, name) == 2 && a < LB_KINDS) {
+		i = lb_model_add_interface(m);
+		if (!i)
+			return -ENOMEM;
+		i->hook = a;
+		decode(i->name, sizeof(i->name), name);
+	}
+	return 0;
+}
+
+static int backend_read(struct lb_service_conf *s, const char *text)
+{
+	char at[LB_ENDPOINT_STRLEN], by_hand[16];
+	struct lb_endpoint endpoint;
+	struct lb_backend_conf *b;
+	unsigned int weight, since;
+	const char *why;
+
+	if (sscanf(text, "%63s %u %15s %u", at, &weight, by_hand, &since) != 4 ||
+	    lb_endpoint_parse(&endpoint, at, &why) || weight > LB_WEIGHT_MAX)
+		return 0;
+	b = lb_service_add_backend(s);
+	if (!b)
+		return -ENOMEM;
+	b->at = endpoint;
+	b->weight = weight;
+	if (*by_hand != '-') {
+		b->override = strtoul(by_hand, NULL, 10);
+		b->override_since = since;
+	}
+	return 0;
+}
+
+static int service_read(struct lb_model *m, uint32_t id, const char *text, bool gone)
+{
+	struct lb_service_conf *s = m->n_services ? &m->services[m->n_services - 1] : NULL;
+	unsigned int scheduler, source, maglev;
+	struct lb_listen listen, *l;
+	const char *why;
+	size_t len;
+
+	len = strlen(header(gone));
+	if (!strncmp(text, header(gone), len) &&
+	    sscanf(text + len, " %u %u %u", &scheduler, &source, &maglev) == 3) {
+		s = lb_model_add_service(m);
+		if (!s)
+			return -ENOMEM;
+		s->id = id;
+		s->scheduler = scheduler < LB_SCHEDULERS ? scheduler : LB_SCHED_RR;
+		s->source = source && source < LB_SOURCES ? source : LB_SOURCE_FILE;
+		s->maglev_size = maglev;
+		return 0;
+	}
+	if (!s || s->id != id)
+		return 0;
+	if (!strncmp(text, "name ", 5)) {
+		len = strlen(s->name);
+		decode(s->name + len, sizeof(s->name) - len, text + 5);
+		lb_name_mend(s->name);
+	} else if (!strncmp(text, "listen ", 7) && !lb_listen_parse(&listen, text + 7, &why)) {
+		l = lb_service_add_listen(s);
+		if (!l)
+			return -ENOMEM;
+		*l = listen;
+	} else if (!strncmp(text, "backend ", 8)) {
+		return backend_read(s, text + 8);
+	}
+	return 0;
+}
+
+int lb_nft_model_read(const struct lb_nft_elements *all, bool gone, struct lb_model *m,
+		      struct lb_err *err)
+{
+	struct record *records = calloc(all->n + 1, sizeof(*records));
+	size_t n = 0;
+	int ret = records ? 0 : -ENOMEM;
+
+	lb_model_init(m);
+	for (size_t i = 0; i < all->n && records; i++) {
+		struct record r = {.text = all->list[i].value};
+
+		if (!strcmp(all->list[i].set, LB_NFT_SET_MODEL) &&
+		    sscanf(all->list[i].key, "%u . %u", &r.id, &r.n) == 2)
+			records[n++] = r;
+	}
+	if (n)
+		qsort(records, n, sizeof(*records), record_order);
+	for (size_t i = 0; i < n && !ret; i++)
+		ret = records[i].id ? service_read(m, records[i].id, records[i].text, gone)
+				    : head_read(m, records[i].text);
+	free(records);
+	if (ret) {
+		lb_model_free(m);
+		return lb_err_sys(err, ENOMEM, "reading the model");
+	}
+	lb_model_sort(m);
+	return 0;
+}

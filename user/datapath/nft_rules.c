@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * nft_rules.c - the table as text for libnftables: its sets, chains and rules.
+ *
+ * A rule for each class of rings, none for a service: a listen is an element of its class's set,
+ * and a slot of its ring one of the class's map. That a rule looks into the set first has a reason:
+ * `numgen inc` counts each time it is evaluated. Every rule has its name as its comment.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nft_internal.h"
+
+/* Before Docker's and others' DNAT at -100 and masquerading at 100: who binds a connection first
+ * has it, and chains behind are not asked. */
+#define PREROUTING  "type nat hook prerouting priority -105"
+#define POSTROUTING "type nat hook postrouting priority 95"
+#define FORWARD     "type filter hook forward priority -5"
+#define HASH_SEED   "0x6d657368" /* fixed: the same choice on every node */
+#define ONLY_SYN    "tcp flags & (fin | syn | rst | ack) == syn "
+
+void lb_text_add(struct lb_text *t, const char *fmt, ...)
+{
+	va_list ap;
+	int len;
+
+	do {
+		va_start(ap, fmt);
+		len = vsnprintf(t->s + t->len, t->room - t->len, fmt, ap);
+		va_end(ap);
+		if (t->len + len >= t->room) {
+			size_t room = (t->len + len) * 2 + 1024;
+			char *s = realloc(t->s, room);
+
+			t->no_memory |= !s;
+			t->s = s ? s : t->s;
+			t->room = s ? room : t->room;
+			len = -1;
+		}
+	} while (len < 0 && !t->no_memory);
+	t->len += len > 0 ? len : 0;
+}
+
+/* ---------------------------------------------------------------- classes */
+
+static const char *class_key(char buf[64], const struct lb_nft_class *c)
+{
+	const char *ip = c->family == LB_V4 ? "ip" : "ip6", *proto = lb_proto_name(c->proto);
+
+	if (c->any)
+		snprintf(buf, 64, "%s dport", proto);
+	else
+		snprintf(buf, 64, "%s daddr . %s dport", ip, proto);
+	return buf;
+}
+
+static const char *class_index(char buf[96], const struct lb_nft_class *c)
+{
+	const char *ip = c->family == LB_V4 ? "ip" : "ip6";
+
+	switch (c->index) {
+	case LB_NFT_SH:
+		snprintf(buf, 96, "jhash %s saddr mod %u seed " HASH_SEED, ip, c->size);
+		break;
+	case LB_NFT_MAGLEV:
+		snprintf(buf, 96, "jhash %s saddr . %s sport mod %u seed " HASH_SEED, ip,
+			 lb_proto_name(c->proto), c->size);
+		break;
+	default:
+		snprintf(buf, 96, "numgen %s mod %u", c->index == LB_NFT_INC ? "inc" : "random",
+			 c->size);
+	}
+	return buf;
+}
+
+/* ---------------------------------------------------------------- sets */
+
+void lb_nft_text_sets(struct lb_text *t, const char *table, const struct lb_nft_class *c)
+{
+	const char *ip = c->family == LB_V4 ? "ip" : "ip6";
+	char name[LB_NFT_CLASS_LEN], key[64];
+
+	lb_nft_class_name(name, c);
+	class_key(key, c);
+	lb_text_add(t, "add set inet %s %s { typeof %s; }\n", table, name, key);
+	if (c->index != LB_NFT_NONE)
+		lb_text_add(t,
+			    "add map inet %s %s" LB_NFT_RING
+			    " { typeof %s . numgen inc mod 2 : %s daddr . %s dport; }\n",
+			    table, name, key, ip, lb_proto_name(c->proto));
+}
+
+void lb_nft_text_unset(struct lb_text *t, const char *table, const struct lb_nft_class *c)
+{
+	char name[LB_NFT_CLASS_LEN];
+
+	lb_nft_class_name(name, c);
+	lb_text_add(t, "delete set inet %s %s\n", table, name);
+	if (c->index != LB_NFT_NONE)
+		lb_text_add(t, "delete map inet %s %s" LB_NFT_RING "\n", table, name);
+}
+
+static void count_set_text(struct lb_text *t, const char *table, enum lb_nft_count what,
+			   enum lb_family family, bool any)
+{
+	const char *address = family == LB_V4 ? "ipv4_addr" : "ipv6_addr";
+	char name[32];
+
+	lb_text_add(t,
+		    "add set inet %s %s { type %s%sinet_proto . inet_service . %s . "
+		    "inet_service; counter; }\n",
+		    table, lb_nft_count_set(name, what, family, any), any ? "" : address,
+		    any ? "" : " . ", address);
+}
+
+/* ---------------------------------------------------------------- counting */
+
+static void count_rule(struct lb_text *t, const char *table, enum lb_nft_count what,
+		       enum lb_family family, bool any)
+{
+	const char *ip = family == LB_V4 ? "ip" : "ip6", *backend = "daddr", *port = "dport";
+	char name[32], original[32] = "";
+
+	lb_nft_count_set(name, what, family, any);
+	if (!any)
+		snprintf(original, sizeof(original), "ct original %s daddr . ", ip);
+	if (what == LB_NFT_OUT) {
+		backend = "saddr";
+		port = "sport";
+	}
+	lb_text_add(t,
+		    "add rule inet %s %s ct status dnat meta l4proto { tcp, udp } ct direction %s "
+		    "%smeta l4proto . ct original proto-dst . %s %s . th %s @%s return "
+		    "comment \"%s\"\n",
+		    table, what == LB_NFT_CONN ? "postrouting" : "forward",
+		    what == LB_NFT_OUT ? "reply" : "original", original, ip, backend, port, name,
+		    name);
+}
+
+/* In the order of the rules: who counts by address is not counted by port as well. */
+static const struct count {
+	uint8_t what, family, any;
+} counts[] = {
+	{LB_NFT_IN, LB_V4, 0},   {LB_NFT_OUT, LB_V4, 0},  {LB_NFT_IN, LB_V6, 0},
+	{LB_NFT_OUT, LB_V6, 0},  {LB_NFT_IN, LB_V4, 1},   {LB_NFT_OUT, LB_V4, 1},
+	{LB_NFT_IN, LB_V6, 1},   {LB_NFT_OUT, LB_V6, 1},  {LB_NFT_CONN, LB_V4, 0},
+	{LB_NFT_CONN, LB_V6, 0}, {LB_NFT_CONN, LB_V4, 1}, {LB_NFT_CONN, LB_V6, 1},
+};
+#define COUNT_RULES   (sizeof(counts) / sizeof(counts[0]))
+#define FORWARD_RULES 8
+
+void lb_nft_text_table(struct lb_text *t, const char *table)
+{
+	lb_text_add(t, "add table inet %s\n", table);
+	lb_text_add(t, "add set inet %s " LB_NFT_SET_MODEL " { type mark . mark; }\n", table);
+	lb_text_add(t, "add set inet %s " LB_NFT_SET_INTERFACES " { type ifname; }\n", table);
+	lb_text_add(t, "add chain inet %s prerouting { " PREROUTING "; policy accept; }\n", table);
+	lb_text_add(t, "add chain inet %s forward { " FORWARD "; policy accept; }\n", table);
+	lb_text_add(t, "add chain inet %s postrouting { " POSTROUTING "; policy accept; }\n",
+		    table);
+	lb_text_add(t, "flush chain inet %s forward\nflush chain inet %s postrouting\n", table,
+		    table);
+	for (size_t i = 0; i < COUNT_RULES; i++)
+		count_set_text(t, table, counts[i].what, counts[i].family, counts[i].any);
+	for (size_t i = 0; i < COUNT_RULES; i++)
+		count_rule(t, table, counts[i].what, counts[i].family, counts[i].any);
+}
+
+/* ---------------------------------------------------------------- balancing */
+
+static void class_rule(struct lb_text *t, const char *table, const struct lb_nft_class *c)
+{
+	bool hash = c->index == LB_NFT_SH || c->index == LB_NFT_MAGLEV;
+	const char *ip = c->family == LB_V4 ? "ip" : "ip6";
+	char name[LB_NFT_CLASS_LEN], key[64], index[96];
+
+	lb_nft_class_name(name, c);
+	class_key(key, c);
+	lb_text_add(t, "add rule inet %s prerouting ", table);
+	if (c->any)
+		lb_text_add(t, "meta nfproto ipv%d ", c->family == LB_V4 ? 4 : 6);
+	/* conntrack takes up a TCP connection in its middle; a hash finds its backend again, a turn
+	 * does not: then our own stack answers with a reset. */
+	if (c->proto == LB_TCP && !hash)
+		lb_text_add(t, ONLY_SYN);
+	lb_text_add(t, "%s @%s ", key, name);
+	if (c->index == LB_NFT_NONE)
+		lb_text_add(t, "drop ");
+	else
+		lb_text_add(t, "dnat %s to %s . %s map @%s" LB_NFT_RING " ", ip, key,
+			    class_index(index, c), name);
+	lb_text_add(t, "comment \"%s\"\n", name);
+}
+
+void lb_nft_text_rules(struct lb_text *t, const char *table, const struct lb_nft_classes *c)
+{
+	size_t i = 0;
+
+	lb_text_add(t, "flush chain inet %s prerouting\n", table);
+	lb_text_add(t,
+		    "add rule inet %s prerouting iifname != @" LB_NFT_SET_INTERFACES
+		    " return comment \"interfaces\"\n",
+		    table);
+	for (; i < c->n && !c->list[i].any; i++)
+		class_rule(t, table, &c->list[i]);
+	lb_text_add(t,
+		    "add rule inet %s prerouting fib daddr type != local return "
+		    "comment \"local\"\n",
+		    table);
+	for (; i < c->n; i++)
+		class_rule(t, table, &c->list[i]);
+}
+
+const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_classes *c,
+			     const char *chain, size_t n)
+{
+	size_t exact = 0, first = strcmp(chain, "forward") ? FORWARD_RULES : 0;
+	size_t end = first ? COUNT_RULES : FORWARD_RULES;
+
+	if (strcmp(chain, "prerouting") != 0) {
+		const struct count *k = &counts[first + n];
+
+		return first + n < end ? lb_nft_count_set(buf, k->what, k->family, k->any) : NULL;
+	}
+	while (exact < c->n && !c->list[exact].any)
+		exact++;
+	if (n == 0)
+		return "interfaces";
+	if (n == exact + 1)
+		return "local";
+	n -= n > exact ? 2 : 1;
+	return n < c->n ? lb_nft_class_name(buf, &c->list[n]) : NULL;
+}
