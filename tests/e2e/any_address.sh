@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # any_address.sh - `*:port` serves addresses that the node gets later, and no other host's.
-# hooks: xdp xdp-generic tc
+# hooks: xdp xdp-generic tc nft
 # guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # dns.sh - dig asks two dnsmasq by UDP and TCP: each answers with its own address, in turns.
-# hooks: xdp xdp-generic tc
+# hooks: xdp xdp-generic tc nft
 # guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

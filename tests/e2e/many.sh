@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # many.sh - 10,000 concurrent connections: all are answered, and shared equally.
-# hooks: xdp xdp-generic tc
+# hooks: xdp xdp-generic tc nft
 # limit: 300
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

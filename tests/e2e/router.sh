@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # router.sh - replicas in other networks behind a router, found by the node's routing table.
-# hooks: xdp xdp-generic tc
+# hooks: xdp xdp-generic tc nft
 # guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # vote.sh - replicas on links of their own: curl alternates, IPv4 and IPv6, client address kept.
-# hooks: auto xdp xdp-generic tc
-# guest: xdp tc
+# hooks: auto xdp xdp-generic tc nft
+# guest: xdp tc nft
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

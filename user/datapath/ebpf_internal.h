@@ -209,6 +209,8 @@ void lb_progs_close(struct lb_progs *progs);
 struct lb_bpf;
 int lb_slow_pin(const struct lb_dp *dp, const struct lb_bpf *skel, const struct lb_progs *progs,
 		struct lb_err *err);
+/* For each program that they call: it keeps its maps. */
+void lb_slow_each(struct lb_dp *dp, void (*fn)(struct lb_dp *dp, __u32 prog_id));
 void lb_slow_trim(const struct lb_dp *dp);
 void lb_slow_audit(struct lb_dp *dp, struct lb_audit *a);
 

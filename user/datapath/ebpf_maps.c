@@ -259,6 +259,7 @@ static void maps_find(struct lb_dp *dp)
 		if (dp->progs.fd[hook] >= 0)
 			maps_find_in(dp, dp->progs.id[hook]);
 	maps_find_by(dp, LB_PIN_ITERATOR);
+	lb_slow_each(dp, maps_find_in);
 	while (dir && (e = readdir(dir))) {
 		char link[LB_PIN_MAX];
 

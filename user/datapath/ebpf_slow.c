@@ -135,6 +135,31 @@ void lb_slow_audit(struct lb_dp *dp, struct lb_audit *a)
 		array_audit(dp, hook, a);
 }
 
+void lb_slow_each(struct lb_dp *dp, void (*fn)(struct lb_dp *dp, __u32 prog_id))
+{
+	DIR *dir = lb_instance_list(dp, ".");
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		char path[LB_PIN_MAX];
+		int fd;
+
+		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) != 0)
+			continue;
+		fd = bpf_obj_get(pin_path(dp, path, strtoul(e->d_name + strlen(PREFIX), NULL, 10)));
+		for (__u32 family = 0; family < LB_FAMILIES && fd >= 0; family++) {
+			__u32 id = 0;
+
+			if (!bpf_map_lookup_elem(fd, &family, &id))
+				fn(dp, id);
+		}
+		if (fd >= 0)
+			close(fd);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 /* Removes those that belong to none of dp->progs. */
 void lb_slow_trim(const struct lb_dp *dp)
 {
