@@ -135,7 +135,12 @@ static __always_inline int lb_fast_flow(const int hook, const int family, const 
 		if (found == LB_CONN_UNSURE)
 			return LB_AGAIN;
 	}
-	return lb_listen_maybe(family, &p->t, udp) ? LB_AGAIN : lb_stop(hook, LB_REASON_NO_SERVICE);
+	if (lb_listen_maybe(family, &p->t, udp))
+		return LB_AGAIN;
+	/* Straight to a backend: see lb_slow_stop(). */
+	if (news && (ports[lb_port(p->t.ports[1])] & LB_PORT_BACKEND))
+		return LB_AGAIN;
+	return lb_stop(hook, LB_REASON_NO_SERVICE);
 }
 
 /* `room`: what the frame holds from the IP header on. */

@@ -104,6 +104,14 @@ struct {
 	__type(value, struct lb_local);
 } lb_locals SEC(".maps");
 
+/* A next hop that lb_nexthops does not hold, for the packet at hand. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_nexthop);
+} lb_spare SEC(".maps");
+
 /* Global data, so that the fast way finds them without a lookup. Pinned as maps of one element,
  * under their names. */
 struct lb_ports lb_ports SEC(".data.lb_ports");

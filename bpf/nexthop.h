@@ -20,6 +20,9 @@
 /* Set in an id: this packet should go by the kernel's neighbour code. */
 #define LB_NEXTHOP_VIA_TC (1 << LB_NEXTHOP_BITS)
 
+/* In place of an id: it is in lb_spare, for this packet alone. Its low bits are id 0's. */
+#define LB_NEXTHOP_SPARE (1 << (LB_NEXTHOP_BITS + 1))
+
 /* By an id, or a word whose low LB_NEXTHOP_BITS are one. */
 static __always_inline struct lb_nexthop *lb_nexthop_get(__u32 id)
 {
@@ -80,10 +83,33 @@ static __always_inline int lb_nexthop_intern(const struct lb_nexthop *want, __u3
 	return 0;
 }
 
+/* NOT_FWDED: one of this host's own addresses. */
 static __always_inline int lb_fib_reason(long rc)
 {
+	if (rc == BPF_FIB_LKUP_RET_NOT_FWDED)
+		return LB_STOP(LB_REASON_MARTIAN);
 	return LB_STOP(rc == BPF_FIB_LKUP_RET_FWD_DISABLED ? LB_REASON_FORWARDING_OFF
 							   : LB_REASON_NO_ROUTE);
+}
+
+/*
+ * An id for it, or SPARE. Spare are those without a neighbour, which anybody can bring about by
+ * forged addresses, and those for which the table has no room: they are asked for again and again,
+ * but they are served, and keep nobody else out.
+ */
+static __always_inline int lb_nexthop_keep(const struct lb_nexthop *want, bool resolved, __u32 now)
+{
+	struct lb_nexthop *spare;
+	__u32 zero = 0;
+	int id = resolved ? lb_nexthop_intern(want, now) : 0;
+
+	if (id)
+		return id;
+	spare = bpf_map_lookup_elem(&lb_spare, &zero);
+	if (!spare)
+		return LB_STOP(LB_REASON_BAD_STATE);
+	__builtin_memcpy(spare, want, 40);
+	return LB_NEXTHOP_SPARE;
 }
 
 /* IP header fields that the kernel's lookup wants, in the family's own places. */
@@ -105,8 +131,8 @@ static __always_inline void lb_fib_params(struct bpf_fib_lookup *fib, const stru
 	}
 }
 
-/* Asks the kernel for the way to dst. Returns a next hop's id, 0 (known only to the kernel: let tc
- * ask again) or LB_STOP(). src and dst: one word for IPv4, four for IPv6. */
+/* Asks the kernel for the way to dst. Returns a next hop's id, SPARE or LB_STOP(). src and dst: one
+ * word for IPv4, four for IPv6. */
 static __noinline int lb_nexthop_find(void *ctx, const struct lb_packet *p, const __be32 *src,
 				      const __be32 *dst, __u32 now)
 {
@@ -138,7 +164,19 @@ static __noinline int lb_nexthop_find(void *ctx, const struct lb_packet *p, cons
 		if (iface)
 			want.flags = iface->flags;
 	}
-	return lb_nexthop_intern(&want, now);
+	return lb_nexthop_keep(&want, rc == BPF_FIB_LKUP_RET_SUCCESS, now);
+}
+
+/* IPv4: 0/8, 127/8, multicast and above. IPv6: unspecified, loopback, link-local, multicast. None
+ * of them is forwarded by a router, either way. */
+static __always_inline bool lb_addr_is_martian(const int family, const __be32 *addr)
+{
+	__u32 first = bpf_ntohl(addr[0]);
+
+	if (family == LB_V4)
+		return first >> 24 == 0 || first >> 24 == 127 || first >> 29 == 7;
+	return first >> 24 == 0xff || first >> 22 == 0xfe80 >> 6 ||
+	       (!addr[0] && !addr[1] && !addr[2] && bpf_ntohl(addr[3]) <= 1);
 }
 
 /* Is `addr` an address of this host? Asks the routing table, once a tick per address and CPU: 0

@@ -33,18 +33,32 @@ static __always_inline int lb_slow_emit(const int hook, const int family, const 
 					__u32 nexthop, __u32 backend)
 {
 	struct lb_nexthop *nh = lb_nexthop_get(nexthop);
+	__u32 zero = 0;
 
-	/* Id 0: more next hops than the table holds. */
-	if (!(nexthop & (LB_NEXTHOPS - 1)))
-		return lb_stop(hook, hook == LB_HOOK_XDP ? LB_REASON_TO_TC : LB_REASON_NO_ROUTE);
-	/* A GSO packet leaves in segments that fitted the sender's MTU. */
+	if (nexthop & LB_NEXTHOP_SPARE)
+		nh = bpf_map_lookup_elem(&lb_spare, &zero);
+	if (!nh)
+		return lb_stop(hook, LB_REASON_BAD_STATE);
+	/* A GSO packet leaves in segments that fitted the sender's MTU. Generic XDP does not see
+	 * whether it is one. */
 	if (p->segments == 1 && p->ip_len > nh->mtu)
-		return lb_stop(hook, LB_REASON_TOO_BIG);
+		return lb_stop(hook, hook == LB_HOOK_XDP ? LB_REASON_TO_TC : LB_REASON_TOO_BIG);
 	if (hook == LB_HOOK_TC)
 		return lb_emit_tc(family, reverse, ctx, p->segments, p->ip_len, r, nh, backend);
 	if (nexthop & LB_NEXTHOP_VIA_TC)
 		return lb_stop(hook, LB_REASON_TO_TC);
 	return lb_slow_emit_xdp(family, reverse, ctx, p, r, nh, backend);
+}
+
+/* A packet that is not for us. A SYN straight to a backend, past the service, takes its flow over
+ * from a connection that has ended: the answers would be taken for that one's. */
+static __always_inline int lb_slow_stop(const int hook, struct lb_packet *p, __u32 reason,
+					__u32 now)
+{
+	if ((reason == LB_REASON_NO_SERVICE || reason == LB_REASON_NOT_LOCAL) && lb_is_syn(p) &&
+	    (lb_ports_of(0)[lb_port(p->flow.dport)] & LB_PORT_BACKEND))
+		lb_conn_retire(p, now);
+	return lb_stop(hook, reason);
 }
 
 /* The slow way from client to service. `e`: the connection's entry, or NULL for a new one. */
@@ -61,7 +75,7 @@ static __always_inline int lb_slow_forward(const int hook, const int family, voi
 	if (!id)
 		id = lb_conn_open(family, ctx, p, ports, now);
 	if (id < 0)
-		return lb_stop(hook, LB_STOP_REASON(id));
+		return lb_slow_stop(hook, p, LB_STOP_REASON(id), now);
 	b = lb_backend_get(id);
 	if (!b)
 		return lb_stop(hook, LB_REASON_BAD_STATE);
@@ -103,7 +117,7 @@ static __always_inline int lb_slow(const int hook, const int family, void *ctx, 
 	to = ports && lb_find(p, false, now, &e);
 	from = !to && from && lb_find(p, true, now, &e);
 	if (!to && !from && !ports)
-		return lb_stop(hook, LB_REASON_NO_SERVICE);
+		return lb_slow_stop(hook, p, LB_REASON_NO_SERVICE, now);
 	if ((to || from) && p->ttl <= 1)
 		return lb_stop(hook, LB_REASON_TTL_EXPIRED);
 	if (from)

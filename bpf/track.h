@@ -105,6 +105,36 @@ static __always_inline int lb_conn_collides(const int family, const struct lb_pa
 	return 0;
 }
 
+static __always_inline bool lb_is_syn(const struct lb_packet *p)
+{
+	return !p->udp && (p->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK | LB_TCP_RST)) == LB_TCP_SYN;
+}
+
+static __always_inline void lb_conn_retire_family(const int family, const struct lb_packet *p,
+						  __u32 now)
+{
+	__be16 ports[2] __attribute__((aligned(4))) = {p->flow.dport, p->flow.sport};
+	struct lb_tuple answer = {.saddr = p->flow.daddr, .daddr = p->flow.saddr, .ports = ports};
+	struct lb_conn_found e = {};
+
+	if (lb_conn_find(family, true, false, &answer, 0, lb_tuple_hash(family, true, &answer, 0),
+			 now, &e) &&
+	    LB_META_STATE(e.meta) >= LB_CONN_FIN_CLIENT)
+		lb_conn_remove(family, e.pos, e.meta);
+}
+
+/* Removes the connection that has ended of which the answers to SYN packet p would seem to be. */
+static __noinline int lb_conn_retire(const struct lb_packet *p, __u32 now)
+{
+	if (!p)
+		return 0;
+	if (p->family == LB_V4)
+		lb_conn_retire_family(LB_V4, p, now);
+	else
+		lb_conn_retire_family(LB_V6, p, now);
+	return 0;
+}
+
 /* Enters the connection of forward packet p to backend `id`. Returns the backend that it has: `id`,
  * or another CPU's choice where that one was first; or LB_STOP(). */
 static __always_inline int lb_conn_put_family(const int family, const struct lb_packet *p, __u32 id,
@@ -159,7 +189,7 @@ static __always_inline int lb_open_state(const struct lb_packet *p,
 		return LB_STOP(LB_REASON_NO_FAMILY);
 	if (p->udp)
 		return p->ttl > 1 ? LB_CONN_UDP_NEW : LB_STOP(LB_REASON_TTL_EXPIRED);
-	if ((p->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK | LB_TCP_RST)) == LB_TCP_SYN)
+	if (lb_is_syn(p))
 		return p->ttl > 1 ? LB_CONN_SYN_SENT : LB_STOP(LB_REASON_TTL_EXPIRED);
 	/* Not the start of a connection: only where any node would choose the same. */
 	if (v->scheduler < LB_SCHED_SH || (p->tcp_flags & LB_TCP_RST))
@@ -182,6 +212,8 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 	id = lb_service_find(p, ports, generation, &any);
 	if (id < 0)
 		return id;
+	if (lb_addr_is_martian(family, p->flow.saddr) || lb_addr_is_martian(family, p->flow.daddr))
+		return LB_STOP(LB_REASON_MARTIAN);
 	s = bpf_map_lookup_elem(&lb_services, &id);
 	if (!s)
 		return LB_STOP(LB_REASON_BAD_STATE);
@@ -240,7 +272,7 @@ static __noinline int lb_track_forward(const struct lb_packet *p, const struct l
 	id = LB_REF_BACKEND(e->ref);
 	b = lb_backend_get(id);
 	gone = !b || !lb_backend_holds(b, e->ref);
-	opens = p->udp || (p->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK | LB_TCP_RST)) == LB_TCP_SYN;
+	opens = p->udp || lb_is_syn(p);
 	if (gone || (opens && !p->udp && LB_META_STATE(e->meta) >= LB_CONN_FIN_CLIENT)) {
 		/* The backend left, or the client uses its port again: start anew. */
 		lb_conn_remove(p->family, e->pos, e->meta);
@@ -253,7 +285,20 @@ static __noinline int lb_track_forward(const struct lb_packet *p, const struct l
 	return id;
 }
 
-/* The same for a packet from the backend. Returns the client's next hop's id or LB_STOP(). */
+/* The client seems to be this host itself, or to have no route. As the first answer that is forged:
+ * forget it and let the packet pass, which may answer a connection of the host's own. */
+static __always_inline int lb_track_own(const struct lb_packet *p, const struct lb_conn_found *e)
+{
+	__u32 state = LB_META_STATE(e->meta);
+
+	if (state != LB_CONN_SYN_SENT && state != LB_CONN_UDP_NEW)
+		return LB_STOP(LB_REASON_NO_ROUTE);
+	lb_conn_remove(p->family, e->pos, e->meta);
+	return LB_STOP(LB_REASON_MARTIAN);
+}
+
+/* The same for a packet from the backend. Returns the client's next hop's id, SPARE or LB_STOP().
+ */
 static __noinline int lb_track_reverse(void *ctx, struct lb_packet *p, struct lb_conn_found *e,
 				       __u32 now)
 {
@@ -264,6 +309,8 @@ static __noinline int lb_track_reverse(void *ctx, struct lb_packet *p, struct lb
 	nexthop = LB_REF_NEXTHOP(e->ref);
 	if (!nexthop || LB_META_TICK(e->meta) != now) {
 		nexthop = lb_nexthop_find(ctx, p, e->service, p->flow.daddr, now);
+		if (nexthop == LB_STOP(LB_REASON_MARTIAN))
+			return lb_track_own(p, e);
 		if (nexthop < 0)
 			return nexthop;
 		lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, nexthop);
@@ -272,7 +319,7 @@ static __noinline int lb_track_reverse(void *ctx, struct lb_packet *p, struct lb
 	return nexthop;
 }
 
-/* The way to a backend, remembered with it. Returns a next hop's id or LB_STOP(). */
+/* The way to a backend, remembered with it. Returns a next hop's id, SPARE or LB_STOP(). */
 static __noinline int lb_backend_nexthop(void *ctx, struct lb_packet *p, __u32 id, __u32 now)
 {
 	struct lb_backend *b = lb_backend_get(id);
@@ -286,8 +333,11 @@ static __noinline int lb_backend_nexthop(void *ctx, struct lb_packet *p, __u32 i
 	dst[2] = lb_addr_word(&b->addr, 2);
 	dst[3] = lb_addr_word(&b->addr, 3);
 	nexthop = lb_nexthop_find(ctx, p, p->flow.saddr, dst, now);
+	if (nexthop == LB_STOP(LB_REASON_MARTIAN)) /* a backend on this host itself */
+		return LB_STOP(LB_REASON_NO_ROUTE);
 	if (nexthop >= 0)
-		WRITE_ONCE(b->nexthop, nexthop ? lb_nexthop_pack(nexthop, now) : 0);
+		WRITE_ONCE(b->nexthop,
+			   nexthop & (LB_NEXTHOPS - 1) ? lb_nexthop_pack(nexthop, now) : 0);
 	return nexthop;
 }
 

@@ -9,7 +9,7 @@
 #ifndef LB_ABI_H
 #define LB_ABI_H
 
-#define LB_ABI_VERSION 4
+#define LB_ABI_VERSION 5
 
 /* ---------------------------------------------------------------- numbers that never change */
 
@@ -40,6 +40,8 @@ enum lb_scheduler {
 	X(NOT_TCP_UDP, "not-tcp-udp", 0, "neither TCP nor UDP")                                    \
 	X(NO_SERVICE, "no-service", 0, "no service and no connection has this address and port")   \
 	X(NOT_LOCAL, "not-local", 0, "a `*` service's port, but not an address of this host")      \
+	X(MARTIAN, "martian", 0,                                                                   \
+	  "from or to an address that nobody forwards: loopback, link-local, ...")                 \
 	X(NO_FAMILY, "no-family", 0, "a `*` service without a backend of this address family")     \
 	X(NO_CONNECTION, "no-connection", 0, "mid-connection TCP packet of no known connection")   \
 	X(TO_TC, "to-tc", 0, "XDP left the packet to the tc program behind it")                    \

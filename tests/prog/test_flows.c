@@ -516,6 +516,82 @@ static void test_neighbour_probes(void **state)
 	assert_int_equal(to_tc, 80 / 8);
 }
 
+/* More clients in a tick than the table of next hops has room for, each a neighbour of its own. */
+#define NEIGHBOURS 1500
+
+static void neighbours_add(void)
+{
+	FILE *f = popen("ip -batch -", "w");
+
+	assert_non_null(f);
+	for (int i = 0; i < NEIGHBOURS; i++)
+		fprintf(f,
+			"neigh replace 2001:db8::5:%x dev c0 lladdr 06:00:00:00:%02x:%02x nud "
+			"permanent\n",
+			i, i >> 8, i & 255);
+	assert_int_equal(pclose(f), 0);
+}
+
+static void test_many_neighbours(void **state)
+{
+	const uint8_t b0_mac[6] = NET_B0_MAC;
+	static struct run_result res;
+	int forwarded = 0;
+	char client[64];
+	struct pkt p;
+
+	(void)state;
+	neighbours_add();
+	for (int i = 0; i < NEIGHBOURS; i++) {
+		struct pkt_spec open = {.src = client,
+					.dst = NET_VIP6,
+					.sport = 9,
+					.dport = 53,
+					.proto = PKT_UDP,
+					.payload = 1};
+		struct pkt_spec answer = {.src = "fd00:1::11",
+					  .dst = client,
+					  .sport = 5353,
+					  .dport = 9,
+					  .proto = PKT_UDP,
+					  .payload = 1,
+					  .dmac = b0_mac};
+
+		snprintf(client, sizeof(client), "2001:db8::5:%x", i);
+		pkt_build(&p, &open);
+		assert_int_equal(run_packet(&run, hook, run.net.c0, &p, &res), 0);
+		pkt_build(&p, &answer);
+		assert_int_equal(run_packet(&run, hook, run.net.b0, &p, &res), 0);
+		forwarded +=
+			res.forwarded || (hook == LB_HOOK_XDP && res.reason == LB_REASON_TO_TC);
+	}
+	assert_int_equal(forwarded, NEIGHBOURS);
+}
+
+/* A client that has used the service, and then its port again, past the service, to the replica. */
+static void test_past_the_service(void **state)
+{
+	struct flow f = tcp(), direct;
+	char backend[64];
+
+	(void)state;
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	direct = f;
+	direct.service = pkt_addr_str(backend, &f.backend.addr);
+	direct.sport = f.backend.port;
+	/* While the connection stands the port is in use. */
+	assert_int_equal(flow_send(&direct, PKT_SYN), LB_REASON_NO_SERVICE);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
+	assert_int_equal(flow_send(&direct, PKT_ACK), LB_REASON_NO_SERVICE);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
+	assert_int_equal(flow_send(&direct, PKT_SYN), LB_REASON_NO_SERVICE);
+	assert_int_equal(flow_state(&f), -1);
+	assert_int_equal(flow_answer(&f, PKT_SYN | PKT_ACK), LB_REASON_NO_SERVICE);
+}
+
 static int fresh(void **state)
 {
 	(void)state;
@@ -550,8 +626,10 @@ int main(void)
 		FLOW_TEST(test_client_route_changes),
 		FLOW_TEST(test_no_xmit),
 		FLOW_TEST(test_neighbour_probes),
+		FLOW_TEST(test_past_the_service),
+		FLOW_TEST(test_many_neighbours),
 	};
-	int rc = run_open(&run, 1024, 256, 4), failed = 0;
+	int rc = run_open(&run, 1024, 2048, 4), failed = 0;
 
 	if (rc) {
 		fprintf(stderr, "test_flows: loading the programs: %s\n", strerror(-rc));
