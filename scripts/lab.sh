@@ -188,21 +188,21 @@ lab_topology() { # KIND N
 		lab_link node1 eth0 switch node1
 		lab_port switch br0 node2
 		lab_port switch br0 node1
-		[[ $HOOK != xdp* ]] || lab_like_a_wire switch node1
+		[[ $HOOK != xdp ]] || lab_like_a_wire switch node1
 	else
 		lab_link node2 eth0 node1 eth0
 	fi
 	lab_addr node2 eth0 $CLIENT4/24 $CLIENT6/64
 	lab_addr node1 eth0 $VIP4/24 $VIP6/64
 	lab_default node2 $VIP4 $VIP6
-	[[ $HOOK != xdp* ]] || lab_like_a_wire node2 eth0
+	[[ $HOOK != xdp ]] || lab_like_a_wire node2 eth0
 	LAB_IFACES=(eth0)
 
 	"lab_backends_$kind"
 	for ((i = 1; i <= n; i++)); do
 		lab_ns "r$i"
 		"lab_replica_$kind" "$i"
-		[[ $HOOK != xdp* ]] || lab_like_a_wire "r$i" eth0
+		[[ $HOOK != xdp ]] || lab_like_a_wire "r$i" eth0
 	done
 }
 
@@ -236,7 +236,7 @@ lab_backends_router() {
 	lab_default router 10.9.0.1 fd09::1
 	lab_in node1 ip -4 route add 10.0.0.0/16 via 10.9.0.2
 	lab_in node1 ip -6 route add fd00::/16 via fd09::2
-	[[ $HOOK != xdp* ]] || lab_like_a_wire router eth1
+	[[ $HOOK != xdp ]] || lab_like_a_wire router eth1
 	LAB_IFACES+=(eth1)
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/netlink.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -237,6 +238,62 @@ static int check_routes(const struct added *a, const struct lb_model *m, const c
 	return 0;
 }
 
+/* ------------------------------------------------------------------ interfaces */
+
+static const struct lb_link *find_vlan(const struct lb_links *links, const struct lb_link *below)
+{
+	for (size_t i = 0; i < links->n; i++)
+		if (!strcmp(links->list[i].kind, "vlan") && links->list[i].lower == below->ifindex)
+			return &links->list[i];
+	return NULL;
+}
+
+static void check_interface(const struct lb_interface_conf *c, const struct lb_links *links,
+			    const char *file, struct lb_texts *warnings)
+{
+	const struct lb_link *link = lb_links_find(links, c->name), *vlan;
+
+	if (!link)
+		return;
+	if (link->flags & IFF_LOOPBACK)
+		lb_texts_add(warnings,
+			     "%s:%d: interface: \"%s\": what this host sends to itself is not "
+			     "forwarded: its own programs cannot use services there",
+			     file, c->line, c->name);
+	if (c->hook == LB_KIND_XDP && !strcmp(link->kind, "veth"))
+		lb_texts_add(
+			warnings,
+			"%s:%d: hook: \"xdp\": on veth \"%s\" it sees packets of local senders "
+			"before their checksums are made: `ethtool -K ... tx off` at the other "
+			"end, or hook auto",
+			file, c->line, c->name);
+	vlan = c->hook == LB_KIND_TC ? NULL : find_vlan(links, link);
+	if (vlan)
+		lb_texts_add(
+			warnings,
+			"%s:%d: interface: \"%s\": where the driver takes VLAN tags off, XDP "
+			"takes packets of \"%s\" for its own: `ethtool -K %s rxvlan off`, or hook "
+			"tc",
+			file, c->line, c->name, vlan->name, c->name);
+}
+
+static int check_interfaces(const struct lb_model *m, const struct lb_diff *diff, const char *file,
+			    struct lb_texts *warnings, struct lb_err *err)
+{
+	struct lb_links links;
+	int ret = lb_links_read(&links);
+
+	if (ret)
+		return lb_err_sys(err, -ret, "listing the network interfaces");
+	for (size_t i = 0; !diff && i < m->n_interfaces; i++)
+		check_interface(&m->interfaces[i], &links, file, warnings);
+	for (size_t i = 0; diff && i < diff->n; i++)
+		if (diff->changes[i].kind == LB_CHANGE_INTERFACE && diff->changes[i].ito)
+			check_interface(diff->changes[i].ito, &links, file, warnings);
+	lb_links_free(&links);
+	return 0;
+}
+
 /* ------------------------------------------------------------------ sysctls */
 
 /* sysctl(8) takes dots or slashes; where the interface's name has a dot only slashes will do. */
@@ -300,6 +357,8 @@ int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const cha
 		ret = check_ports(&a, file, err);
 	if (!ret)
 		ret = check_routes(&a, m, file, warnings, err);
+	if (!ret && m->datapath != LB_DATAPATH_NFT)
+		ret = check_interfaces(m, diff, file, warnings, err);
 	added_free(&a);
 	if (ret)
 		return ret;

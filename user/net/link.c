@@ -53,6 +53,9 @@ static int link_add(const struct nlmsghdr *nlh, void *arg)
 		case IFLA_IFNAME:
 			link_text(link->name, sizeof(link->name), attr);
 			break;
+		case IFLA_LINK:
+			link->lower = mnl_attr_get_u32(attr);
+			break;
 		case IFLA_MASTER:
 			link->master = mnl_attr_get_u32(attr);
 			break;

@@ -13,6 +13,7 @@
 
 struct lb_link {
 	uint32_t ifindex;
+	uint32_t lower;  /* ifindex of the device below it (of a VLAN), or a veth's peer; 0: none */
 	uint32_t master; /* ifindex of the bridge, bond or VRF above it, 0: none */
 	uint32_t mtu;
 	uint32_t flags;    /* IFF_* */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "sock.h"
@@ -134,17 +135,40 @@ void lb_listeners_free(struct lb_listeners *l)
 	*l = (struct lb_listeners){};
 }
 
+/* [::] takes IPv4 clients too unless IPV6_V6ONLY is set, which /proc does not tell: but then this
+ * address can be bound. */
+static bool ipv4_can_be_bound(enum lb_proto proto, uint16_t port)
+{
+	const struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int type = proto == LB_TCP ? SOCK_STREAM : SOCK_DGRAM, one = 1;
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+	bool free = false;
+
+	if (fd < 0)
+		return false;
+	if (proto == LB_TCP) /* else old connections are in the way, too */
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	free = !bind(fd, (const struct sockaddr *)&at, sizeof(at));
+	close(fd);
+	return free;
+}
+
+static bool takes_family(const struct lb_listener *one, const struct lb_listen *listen)
+{
+	if (listen->any == LB_ANY_BOTH || one->at.family == listen->at.family)
+		return true;
+	return one->at.family == LB_V6 && is_any(&one->at) &&
+	       !ipv4_can_be_bound(listen->proto, listen->at.port);
+}
+
 const struct lb_listener *lb_listeners_find(const struct lb_listeners *l,
 					    const struct lb_listen *listen)
 {
 	for (size_t i = 0; i < l->n; i++) {
 		const struct lb_listener *one = &l->list[i];
-		/* [::] takes IPv4 clients too unless IPV6_V6ONLY is set, which /proc does not tell.
-		 */
-		bool both = one->at.family == LB_V6 && is_any(&one->at);
 
 		if (one->proto == listen->proto && one->at.port == listen->at.port &&
-		    (both || listen->any == LB_ANY_BOTH || one->at.family == listen->at.family))
+		    takes_family(one, listen))
 			return one;
 	}
 	return NULL;
