@@ -255,6 +255,15 @@ if [[ -d $PINS/links ]]; then # not with clsact
 	expect_mended 'the directory of the links' 'eth0.*lost'
 fi
 
+if [[ -d $PINS/links ]]; then
+	kind=$(cd "$PINS/links" && printf '%s\n' *-eth0 | head -n 1)
+	kind=${kind%-eth0}
+	mv "$PINS/links/$kind-eth0" "$PINS/links/away"
+	mv "$PINS/links/$kind-r1" "$PINS/links/$kind-eth0"
+	mv "$PINS/links/away" "$PINS/links/$kind-r1"
+	expect_mended 'links under each other'"'"'s names' 'eth0'
+fi
+
 step 'maps that are lost for good: only apply makes an instance anew, and says what that costs'
 rings=$(bpftool -j map show pinned "$PINS/lb_rings" | jq .id)
 rm -rf "$PINS"/lb_rings "$PINS"/lb_config "$PINS"/links "$PINS"/meshlb_* "$PINS"/slow-* \

@@ -68,6 +68,60 @@ void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex)
 	close(fd);
 }
 
+/* Links whose pins bear another interface's name, as after a rename: one that is replaced under a
+ * wrong name would end, and its interface be without a program. */
+struct strayed {
+	int fd;
+	char from[LB_PIN_MAX], to[LB_PIN_MAX];
+};
+
+static bool link_strays(const struct lb_dp *dp, const char *name, const struct lb_links *links,
+			struct strayed *s)
+{
+	const char *dash = strchr(name, '-');
+	struct bpf_link_info info = {};
+	const struct lb_link *link;
+
+	snprintf(s->from, sizeof(s->from), "links/%.32s", name);
+	s->fd = dash ? lb_link_open(dp, s->from, &info) : -1;
+	link = s->fd < 0 ? NULL : lb_links_at(links, info.xdp.ifindex);
+	if (link) {
+		char is[LB_PIN_MAX], should[LB_PIN_MAX];
+
+		snprintf(s->to, sizeof(s->to), "links/%.*s-%s", (int)(dash - name), name,
+			 link->name);
+		if (strcmp(lb_pin_path(dp, is, s->from), lb_pin_path(dp, should, s->to)) != 0)
+			return true;
+	}
+	if (s->fd >= 0)
+		close(s->fd);
+	return false;
+}
+
+#define STRAYED_MAX 64 /* at a time: the rest are found by the next apply */
+
+void lb_links_sort_out(const struct lb_dp *dp, const struct lb_links *links)
+{
+	DIR *dir = lb_instance_list(dp, "links");
+	struct strayed *all = calloc(STRAYED_MAX, sizeof(*all));
+	char path[LB_PIN_MAX];
+	struct dirent *e;
+	size_t n = 0;
+
+	while (dir && all && n < STRAYED_MAX && (e = readdir(dir)))
+		n += link_strays(dp, e->d_name, links, &all[n]);
+	/* All are held: none ends while their names change. */
+	for (size_t i = 0; i < n; i++)
+		unlink(lb_pin_path(dp, path, all[i].from));
+	for (size_t i = 0; i < n; i++) {
+		lb_pin_replace(dp, all[i].to, all[i].fd);
+		close(all[i].fd);
+	}
+	free(all);
+	if (dir)
+		closedir(dir);
+}
+
 void lb_links_unpin(const struct lb_dp *dp)
 {
 	char path[LB_PIN_MAX];

@@ -156,6 +156,7 @@ int lb_hooks_make(struct lb_dp *dp, const struct lb_model *m, const struct lb_pr
 
 	if (ret)
 		return lb_err_sys(err, -ret, "reading the interfaces");
+	lb_links_sort_out(dp, &plan->links);
 	plan->wants = calloc(m->n_interfaces + 1, sizeof(*plan->wants));
 	if (!plan->wants)
 		return lb_err_sys(err, ENOMEM, "attaching to interfaces");

@@ -262,7 +262,9 @@ int lb_link_keep(const struct lb_dp *dp, const char *pin, int fd);
 int lb_link_update(int fd, const struct bpf_link_info *info, const struct lb_progs *progs,
 		   enum lb_hook hook); /* to the hook's program */
 void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex);
-void lb_links_unpin(const struct lb_dp *dp); /* all of them */
+void lb_links_sort_out(const struct lb_dp *dp,
+		       const struct lb_links *links); /* their pins' names */
+void lb_links_unpin(const struct lb_dp *dp);          /* all of them */
 const char *lb_prog_name(__u32 id, char buf[16]);
 #define LB_PROG_MAPS 64
 __u32 lb_prog_maps(__u32 id, __u32 maps[LB_PROG_MAPS]);   /* ids; returns how many */
