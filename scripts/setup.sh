@@ -13,7 +13,7 @@ readonly SAVED=$POLICY.saved-by-meshlb
 readonly MARK='# meshlb: starts denied while setup.sh installs'
 
 readonly BUILD='clang llvm gcc libc6-dev linux-libc-dev make pkg-config bpftool libbpf-dev libelf-dev
-	zlib1g-dev libmnl-dev libyaml-dev libjansson-dev libnftables-dev
+	zlib1g-dev libmnl-dev libyaml-dev libjansson-dev libnftables-dev libnftnl-dev
 	libnetfilter-conntrack-dev'
 readonly LAB='iproute2 util-linux procps ethtool curl nginx'
 readonly GUEST_PACKAGES='qemu-system-x86 busybox-static cpio kmod xz-utils'

@@ -86,6 +86,7 @@ static int nft_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struc
 
 	if (!ret)
 		ret = lb_nft_list(*dp, true, err);
+	(*dp)->state_is_new = !ret;
 	if (ret == -ENOENT)
 		lb_err_set(err, ENOENT, "instance \"%s\": there is none: `meshlb apply` makes it",
 			   opt->instance);
@@ -112,8 +113,9 @@ static int nft_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 
 static int nft_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
 {
-	int ret = dp->fresh ? 0 : lb_nft_list(dp, true, err);
+	int ret = dp->fresh || dp->state_is_new ? 0 : lb_nft_list(dp, true, err);
 
+	dp->state_is_new = false;
 	if (ret)
 		return ret;
 	if (!dp->fresh)

@@ -4,7 +4,11 @@
  * where the program is killed. What must follow it, forgetting the connections of removed backends,
  * stands as records in the table until it is done: else the next apply does it.
  */
+#include <netinet/in.h> /* before the kernel's headers, which else define the same */
+
 #include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,17 +201,15 @@ static int transact(struct apply *a, struct lb_err *err)
 	return lb_nft_run(a->dp, a->text.s, doing, err);
 }
 
-/* What a transaction has left to be done after it: forgets connections, then the records of that.
- */
-static int finish(struct lb_dp *dp, struct lb_err *err)
+/* What a transaction has left to be done after it, as records among `all`: forgets connections,
+ * then the records of that. */
+static int finish(struct lb_dp *dp, const struct lb_nft_elements *all, struct lb_err *err)
 {
 	struct lb_nft_elements none = {}, records = {};
 	struct lb_text t = {};
 	struct lb_model gone;
-	int ret = lb_nft_list(dp, true, err);
+	int ret = lb_nft_model_read(all, true, &gone, err);
 
-	if (!ret)
-		ret = lb_nft_model_read(&dp->state->elements, true, &gone, err);
 	if (ret)
 		return ret;
 	if (gone.n_services)
@@ -253,10 +255,10 @@ static int change(struct apply *a, struct lb_err *err)
 	return ret;
 }
 
-static bool has_gone(const struct lb_dp *dp)
+static bool has_gone(const struct lb_nft_elements *all)
 {
-	for (size_t i = 0; dp->state && i < dp->state->elements.n; i++)
-		if (is_gone_record(&dp->state->elements.list[i]))
+	for (size_t i = 0; i < all->n; i++)
+		if (is_gone_record(&all->list[i]))
 			return true;
 	return false;
 }
@@ -270,21 +272,21 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 			  .next_gone = GONE_ID,
 			  .whole = dp->fresh};
 	struct lb_err later;
-	int ret = has_gone(dp) ? finish(dp, err) : 0; /* what a killed apply has left */
+	int ret = 0;
 
+	if (dp->state && has_gone(&dp->state->elements)) /* what a killed apply has left */
+		ret = finish(dp, &dp->state->elements, err);
 	if (!ret && !dp->fresh && !d->n) {
 		ret = lb_nft_audit(dp, d->actual, fn, arg, err);
 		a.whole = ret > 0;
 	}
 	if (ret >= 0 && (a.whole || d->n))
 		ret = change(&a, err);
-	apply_free(&a);
-	if (ret < 0)
-		return ret;
 	/* The change is made: what is left to do is tried again by the next apply. */
-	if (finish(dp, &later))
+	if (ret >= 0 && has_gone(&a.to) && finish(dp, &a.to, &later))
 		lb_warn("%s", later.text);
-	return 0;
+	apply_free(&a);
+	return ret < 0 ? ret : 0;
 }
 
 /* ---------------------------------------------------------------- audit */
@@ -357,9 +359,9 @@ static void sets_audit(struct audit *a, const struct lb_nft_state *s,
 }
 
 static const struct lb_nft_chain chains[] = {
-	{"prerouting", "prerouting", "nat", -105},
-	{"forward", "forward", "filter", -5},
-	{"postrouting", "postrouting", "nat", 95},
+	{"prerouting", "nat", NF_INET_PRE_ROUTING, -105},
+	{"forward", "filter", NF_INET_FORWARD, -5},
+	{"postrouting", "nat", NF_INET_POST_ROUTING, 95},
 };
 
 static const struct lb_nft_chain *chain_find(const struct lb_nft_state *s, const char *name)
@@ -374,22 +376,18 @@ static const struct lb_nft_chain *chain_find(const struct lb_nft_state *s, const
 static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class *c,
 			  const char *name)
 {
-	char word[LB_NFT_CLASS_LEN + 16];
+	static const char verdict[] = "immediate %d; ";
+	char set[LB_NFT_CLASS_LEN + 16], does[LB_NFT_CLASS_LEN + 64];
 
+	snprintf(set, sizeof(set), "lookup %s; ", name);
 	if (!strcmp(name, "local"))
-		return strstr(r->expr, "\"fib\"") && strstr(r->expr, "\"return\"");
-	snprintf(word, sizeof(word), "\"@%s\"", name);
-	if (!strstr(r->expr, word))
-		return false;
-	if (!c)
-		return strstr(r->expr, "\"return\"") != NULL;
-	if (c->index == LB_NFT_NONE)
-		return strstr(r->expr, "\"drop\"") != NULL;
-	snprintf(word, sizeof(word), "\"@%s" LB_NFT_RING "\"", name);
-	if (!strstr(r->expr, word) || !strstr(r->expr, "\"dnat\""))
-		return false;
-	snprintf(word, sizeof(word), "\"mod\":%u,", c->size);
-	return strstr(r->expr, word) != NULL;
+		snprintf(set, sizeof(set), "fib; ");
+	if (c && c->index != LB_NFT_NONE)
+		snprintf(does, sizeof(does), "%s %u; lookup %s" LB_NFT_RING "; nat; ",
+			 c->index < LB_NFT_SH ? "numgen" : "hash", c->size, name);
+	else
+		snprintf(does, sizeof(does), verdict, c ? NF_DROP : NFT_RETURN);
+	return strstr(r->expr, set) && strstr(r->expr, does);
 }
 
 static void chain_audit(struct audit *a, const struct lb_nft_state *s,
@@ -400,7 +398,7 @@ static void chain_audit(struct audit *a, const struct lb_nft_state *s,
 	const char *name;
 	size_t n = 0;
 
-	if (!is || strcmp(is->hook, should->hook) || strcmp(is->type, should->type) ||
+	if (!is || is->hook != should->hook || strcmp(is->type, should->type) ||
 	    is->priority != should->priority) {
 		found(a, "chain \"%s\" %s", should->name, is ? "is another's" : "is missing");
 		return;

@@ -74,10 +74,15 @@ const struct lb_nft_element *lb_nft_element_find(const struct lb_nft_elements *a
 	return all->n ? bsearch(&want, all->list, all->n, sizeof(want), lb_nft_element_cmp) : NULL;
 }
 
+void lb_nft_elements_cut(struct lb_nft_elements *all, size_t n)
+{
+	while (all->n > n)
+		element_free(&all->list[--all->n]);
+}
+
 void lb_nft_elements_free(struct lb_nft_elements *all)
 {
-	for (size_t i = 0; i < all->n; i++)
-		element_free(&all->list[i]);
+	lb_nft_elements_cut(all, 0);
 	free(all->list);
 	*all = (struct lb_nft_elements){};
 }

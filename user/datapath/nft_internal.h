@@ -9,7 +9,6 @@
 #ifndef LB_NFT_INTERNAL_H
 #define LB_NFT_INTERNAL_H
 
-#include <jansson.h>
 #include <nftables/libnftables.h>
 
 #include "core/ring.h"
@@ -27,6 +26,7 @@ struct lb_dp {
 	bool fresh;  /* made by this handle and not applied yet: there is no table */
 	struct nft_ctx *nft;
 	struct lb_nft_state *state; /* as last read; NULL: not yet */
+	bool state_is_new;          /* read when it was opened, and not used yet */
 };
 
 /* ---------------------------------------------------------------- nft_elements.c */
@@ -49,6 +49,7 @@ void lb_nft_elements_sort(struct lb_nft_elements *all); /* by set and key, equal
 int lb_nft_element_cmp(const void *a, const void *b);   /* by set and key */
 const struct lb_nft_element *lb_nft_element_find(const struct lb_nft_elements *all, const char *set,
 						 const char *key);
+void lb_nft_elements_cut(struct lb_nft_elements *all, size_t n); /* keeps the first n */
 void lb_nft_elements_free(struct lb_nft_elements *all);
 
 /* Sets that every table has; the counters by enum lb_nft_count and family, exact and `*`. */
@@ -122,14 +123,20 @@ void lb_nft_text_rules(struct lb_text *t, const char *table, const struct lb_nft
 const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_classes *c,
 			     const char *chain, size_t n);
 
+/* ---------------------------------------------------------------- nft_elems.c */
+
+/* Adds the elements of a set; of one that we do not make none. -ENOENT: there is no such set. */
+int lb_nft_set_read(const char *table, const char *set, struct lb_nft_elements *all,
+		    struct lb_err *err);
+
 /* ---------------------------------------------------------------- nft_list.c - what is there */
 
 struct lb_nft_rule {
-	char *chain, *comment, *expr; /* expr: JSON */
+	char *chain, *comment, *expr; /* expr: "lookup SET; numgen SIZE; nat; ..." */
 };
 struct lb_nft_chain {
-	char *name, *hook, *type;
-	int priority;
+	char *name, *type;
+	int hook, priority; /* hook: NF_INET_*, -1: none */
 };
 struct lb_nft_state {
 	struct lb_nft_elements elements; /* sorted */

@@ -1,9 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* nft_list.c - libnftables: commands run as one transaction, and a table listed, from JSON. */
+/*
+ * nft_list.c - commands run by libnftables, as one transaction; and a table as it is, by netlink
+ * (libnftnl): names of sets, chains, rules.
+ */
+#include <netinet/in.h> /* before the kernel's headers, which else define the same */
+
 #include <errno.h>
+#include <libmnl/libmnl.h>
+#include <libnftnl/chain.h>
+#include <libnftnl/expr.h>
+#include <libnftnl/rule.h>
+#include <libnftnl/set.h>
+#include <libnftnl/table.h>
+#include <libnftnl/udata.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/nl.h"
 #include "nft_internal.h"
 
 /* Of what nft says the first line tells what, the lines below show where. */
@@ -14,162 +29,200 @@ static int nft_failed(struct nft_ctx *nft, const char *doing, struct lb_err *err
 
 	lb_debug("%s", text ? text : "");
 	what = what ? what + strlen("Error: ") : "nft gives no reason";
-	return lb_err_set(err, strstr(what, "No such file") ? ENOENT : EIO, "%s: nftables: %.*s",
-			  doing, (int)strcspn(what, "\n"), what);
+	return lb_err_set(err, EIO, "%s: nftables: %.*s", doing, (int)strcspn(what, "\n"), what);
 }
 
 int lb_nft_run(struct lb_dp *dp, const char *commands, const char *doing, struct lb_err *err)
 {
-	nft_ctx_output_set_flags(dp->nft, 0);
-	if (!nft_run_cmd_from_buffer(dp->nft, commands))
-		return 0;
-	nft_failed(dp->nft, doing, err);
-	return -EIO;
+	return nft_run_cmd_from_buffer(dp->nft, commands) ? nft_failed(dp->nft, doing, err) : 0;
 }
 
-static int list_json(struct nft_ctx *nft, const char *command, json_t **out, struct lb_err *err)
-{
-	json_error_t why;
-	int ret;
+/* ---------------------------------------------------------------- messages to a state */
 
-	nft_ctx_output_set_flags(nft, NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_PRIO);
-	if (nft_run_cmd_from_buffer(nft, command)) {
-		ret = nft_failed(nft, command, err);
-		return ret;
-	}
-	*out = json_loads(nft_ctx_get_output_buffer(nft), 0, &why);
-	if (!*out)
-		return lb_err_set(err, EPROTO, "%s: nftables: its JSON: %s", command, why.text);
-	return 0;
-}
-
-/* ---------------------------------------------------------------- JSON to elements */
-
-static void word_add(struct lb_text *t, const json_t *v)
-{
-	const json_t *part;
-	size_t i;
-
-	if (json_is_string(v)) {
-		lb_text_add(t, "%s", json_string_value(v));
-	} else if (json_is_integer(v)) {
-		lb_text_add(t, "%lld", (long long)json_integer_value(v));
-	} else if (json_is_array(json_object_get(v, "concat"))) {
-		json_array_foreach(json_object_get(v, "concat"), i, part)
-		{
-			if (i)
-				lb_text_add(t, " . ");
-			word_add(t, part);
-		}
-	} else {
-		lb_text_add(t, "?");
-	}
-}
-
-static void element_read(struct lb_nft_elements *all, const char *set, const json_t *v)
-{
-	const json_t *data = NULL, *outer = v, *inner, *counter;
-	struct lb_text key = {}, value = {};
-
-	if (json_is_array(v)) { /* of a map: key and data */
-		outer = json_array_get(v, 0);
-		data = json_array_get(v, 1);
-	}
-	inner = json_object_get(outer, "elem");
-	word_add(&key, inner ? json_object_get(inner, "val") : outer);
-	if (data)
-		word_add(&value, data);
-	else if (inner && json_object_get(inner, "comment"))
-		word_add(&value, json_object_get(inner, "comment"));
-	counter = json_object_get(inner, "counter");
-	lb_nft_element_add(all, set, key.s ? key.s : "", value.s ? value.s : "");
-	if (counter && !all->no_memory) {
-		struct lb_nft_element *e = &all->list[all->n - 1];
-
-		e->packets = json_integer_value(json_object_get(counter, "packets"));
-		e->bytes = json_integer_value(json_object_get(counter, "bytes"));
-	}
-	all->no_memory |= key.no_memory || value.no_memory;
-	free(key.s);
-	free(value.s);
-}
-
-/* ---------------------------------------------------------------- JSON to a state */
-
-static const char *text_of(const json_t *o, const char *key)
-{
-	const char *text = json_string_value(json_object_get(o, key));
-
-	return text ? text : "";
-}
+struct reading {
+	const char *table;
+	struct lb_nft_state *state;
+	void (*fn)(void *arg, const char *instance); /* of tables */
+	void *arg;
+};
 
 /* Room for one more; NULL without memory. */
 static void *grow(void **list, size_t *n, size_t size)
 {
 	void *bigger = realloc(*list, (*n + 1) * size);
 
-	if (!bigger)
+	if (!bigger) {
+		errno = ENOMEM;
 		return NULL;
+	}
 	*list = bigger;
 	return memset((char *)bigger + size * (*n)++, 0, size);
 }
 
-static bool set_read(struct lb_nft_state *s, const json_t *o)
+static bool is_table(const struct reading *r, const char *table)
 {
-	char **name = grow((void **)&s->sets, &s->n_sets, sizeof(*name));
-	const json_t *v;
-	size_t i;
-
-	if (!name)
-		return false;
-	*name = strdup(text_of(o, "name"));
-	json_array_foreach(json_object_get(o, "elem"), i, v)
-		element_read(&s->elements, text_of(o, "name"), v);
-	return *name && !s->elements.no_memory;
+	return table && !strcmp(table, r->table);
 }
 
-static bool chain_read(struct lb_nft_state *s, const json_t *o)
+static int set_read(const struct nlmsghdr *nlh, void *arg)
 {
-	struct lb_nft_chain *c = grow((void **)&s->chains, &s->n_chains, sizeof(*c));
+	struct nftnl_set *set = nftnl_set_alloc();
+	struct reading *r = arg;
+	int ret = MNL_CB_ERROR;
+	char **name;
 
-	if (!c)
-		return false;
-	c->name = strdup(text_of(o, "name"));
-	c->hook = strdup(text_of(o, "hook"));
-	c->type = strdup(text_of(o, "type"));
-	c->priority = json_integer_value(json_object_get(o, "prio"));
-	return c->name && c->hook && c->type;
+	if (!set || nftnl_set_nlmsg_parse(nlh, set))
+		goto out;
+	ret = MNL_CB_OK;
+	if (!is_table(r, nftnl_set_get_str(set, NFTNL_SET_TABLE)))
+		goto out;
+	name = grow((void **)&r->state->sets, &r->state->n_sets, sizeof(*name));
+	if (name)
+		*name = strdup(nftnl_set_get_str(set, NFTNL_SET_NAME));
+	ret = name && *name ? MNL_CB_OK : MNL_CB_ERROR;
+out:
+	if (set)
+		nftnl_set_free(set);
+	return ret;
 }
 
-static bool rule_read(struct lb_nft_state *s, const json_t *o)
+static int chain_read(const struct nlmsghdr *nlh, void *arg)
 {
-	struct lb_nft_rule *r = grow((void **)&s->rules, &s->n_rules, sizeof(*r));
+	struct nftnl_chain *chain = nftnl_chain_alloc();
+	struct lb_nft_chain *c;
+	struct reading *r = arg;
+	int ret = MNL_CB_ERROR;
+	const char *type;
 
-	if (!r)
-		return false;
-	r->chain = strdup(text_of(o, "chain"));
-	r->comment = strdup(text_of(o, "comment"));
-	r->expr = json_dumps(json_object_get(o, "expr"), JSON_COMPACT);
-	return r->chain && r->comment && r->expr;
-}
-
-static int state_read(struct lb_nft_state *s, const json_t *root)
-{
-	const json_t *one, *o;
-	bool ok = true;
-	size_t i;
-
-	json_array_foreach(json_object_get(root, "nftables"), i, one)
-	{
-		if ((o = json_object_get(one, "set")) || (o = json_object_get(one, "map")))
-			ok = ok && set_read(s, o);
-		else if ((o = json_object_get(one, "chain")))
-			ok = ok && chain_read(s, o);
-		else if ((o = json_object_get(one, "rule")))
-			ok = ok && rule_read(s, o);
+	if (!chain || nftnl_chain_nlmsg_parse(nlh, chain))
+		goto out;
+	ret = MNL_CB_OK;
+	if (!is_table(r, nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE)))
+		goto out;
+	c = grow((void **)&r->state->chains, &r->state->n_chains, sizeof(*c));
+	type = nftnl_chain_get_str(chain, NFTNL_CHAIN_TYPE);
+	if (!c) {
+		ret = MNL_CB_ERROR;
+		goto out;
 	}
-	lb_nft_elements_sort(&s->elements);
-	return ok ? 0 : -ENOMEM;
+	c->hook = -1;
+	c->name = strdup(nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME));
+	c->type = strdup(type ? type : "");
+	if (nftnl_chain_is_set(chain, NFTNL_CHAIN_HOOKNUM)) {
+		c->hook = (int)nftnl_chain_get_u32(chain, NFTNL_CHAIN_HOOKNUM);
+		c->priority = nftnl_chain_get_s32(chain, NFTNL_CHAIN_PRIO);
+	}
+	ret = c->name && c->type ? MNL_CB_OK : MNL_CB_ERROR;
+out:
+	if (chain)
+		nftnl_chain_free(chain);
+	return ret;
+}
+
+/* What of a rule tells one from another: the sets that it looks into, sizes of rings, verdicts. */
+static int expr_read(struct nftnl_expr *e, void *arg)
+{
+	const char *name = nftnl_expr_get_str(e, NFTNL_EXPR_NAME);
+	struct lb_text *t = arg;
+
+	lb_text_add(t, "%s", name);
+	if (!strcmp(name, "lookup"))
+		lb_text_add(t, " %s", nftnl_expr_get_str(e, NFTNL_EXPR_LOOKUP_SET));
+	else if (!strcmp(name, "numgen"))
+		lb_text_add(t, " %u", nftnl_expr_get_u32(e, NFTNL_EXPR_NG_MODULUS));
+	else if (!strcmp(name, "hash"))
+		lb_text_add(t, " %u", nftnl_expr_get_u32(e, NFTNL_EXPR_HASH_MODULUS));
+	else if (!strcmp(name, "immediate") && nftnl_expr_is_set(e, NFTNL_EXPR_IMM_VERDICT))
+		lb_text_add(t, " %d", (int)nftnl_expr_get_u32(e, NFTNL_EXPR_IMM_VERDICT));
+	lb_text_add(t, "; ");
+	return 0;
+}
+
+static int comment_read(const struct nftnl_udata *attr, void *arg)
+{
+	if (nftnl_udata_type(attr) == NFTNL_UDATA_RULE_COMMENT)
+		snprintf(arg, NFTNL_UDATA_COMMENT_MAXLEN + 1, "%.*s", nftnl_udata_len(attr),
+			 (const char *)nftnl_udata_get(attr));
+	return 0;
+}
+
+static int rule_read(const struct nlmsghdr *nlh, void *arg)
+{
+	char comment[NFTNL_UDATA_COMMENT_MAXLEN + 1] = "";
+	struct nftnl_rule *rule = nftnl_rule_alloc();
+	struct lb_nft_rule *out;
+	struct reading *r = arg;
+	struct lb_text expr = {};
+	int ret = MNL_CB_ERROR;
+	const void *udata;
+	uint32_t len;
+
+	if (!rule || nftnl_rule_nlmsg_parse(nlh, rule))
+		goto out;
+	ret = MNL_CB_OK;
+	if (!is_table(r, nftnl_rule_get_str(rule, NFTNL_RULE_TABLE)))
+		goto out;
+	udata = nftnl_rule_get_data(rule, NFTNL_RULE_USERDATA, &len);
+	if (udata)
+		nftnl_udata_parse(udata, len, comment_read, comment);
+	nftnl_expr_foreach(rule, expr_read, &expr);
+	out = grow((void **)&r->state->rules, &r->state->n_rules, sizeof(*out));
+	if (out) {
+		out->chain = strdup(nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN));
+		out->comment = strdup(comment);
+		out->expr = expr.s;
+		expr.s = NULL;
+	}
+	ret = out && out->chain && out->comment && out->expr ? MNL_CB_OK : MNL_CB_ERROR;
+out:
+	free(expr.s);
+	if (rule)
+		nftnl_rule_free(rule);
+	return ret;
+}
+
+static int table_read(const struct nlmsghdr *nlh, void *arg)
+{
+	struct nftnl_table *table = nftnl_table_alloc();
+	struct reading *r = arg;
+	const char *name;
+
+	if (table && !nftnl_table_nlmsg_parse(nlh, table)) {
+		name = nftnl_table_get_str(table, NFTNL_TABLE_NAME);
+		if (!strncmp(name, LB_NFT_PREFIX, strlen(LB_NFT_PREFIX)))
+			r->fn(r->arg, name + strlen(LB_NFT_PREFIX));
+	}
+	if (table)
+		nftnl_table_free(table);
+	return MNL_CB_OK;
+}
+
+/* ---------------------------------------------------------------- dumps */
+
+#define DUMP_TRIES 20 /* one that a change has come between must be begun anew */
+
+static int dump(uint16_t message, mnl_cb_t fn, struct reading *r)
+{
+	char buf[256];
+	struct nlmsghdr *req;
+	struct lb_nl nl;
+	int ret = lb_nl_open(&nl, NETLINK_NETFILTER);
+
+	if (ret)
+		return ret;
+	req = nftnl_nlmsg_build_hdr(buf, message, NFPROTO_INET, NLM_F_DUMP, 0);
+	ret = lb_nl_request(&nl, req, fn, r);
+	lb_nl_close(&nl);
+	return ret;
+}
+
+static int frame_read(struct reading *r)
+{
+	int ret = dump(NFT_MSG_GETSET, set_read, r);
+
+	if (!ret)
+		ret = dump(NFT_MSG_GETCHAIN, chain_read, r);
+	return ret ? ret : dump(NFT_MSG_GETRULE, rule_read, r);
 }
 
 static int is_ours(const struct lb_dp *dp, const struct lb_nft_state *s, struct lb_err *err)
@@ -192,33 +245,63 @@ static int is_ours(const struct lb_dp *dp, const struct lb_nft_state *s, struct 
 			  dp->instance, dp->table, dp->table);
 }
 
-static int list(struct lb_dp *dp, const char *what, struct lb_err *err)
-{
-	char command[128];
-	json_t *root;
-	int ret;
+struct search {
+	const char *instance;
+	bool found;
+};
 
-	lb_nft_state_free(dp->state);
-	dp->state = calloc(1, sizeof(*dp->state));
-	if (!dp->state)
-		return lb_err_sys(err, ENOMEM, "listing the table");
-	snprintf(command, sizeof(command), what, dp->table);
-	ret = list_json(dp->nft, command, &root, err);
+static void search_one(void *arg, const char *instance)
+{
+	struct search *s = arg;
+
+	s->found |= !strcmp(s->instance, instance);
+}
+
+static int all_read(struct lb_dp *dp, struct lb_err *err)
+{
+	int ret = -EINTR;
+
+	for (int i = 0; i < DUMP_TRIES && ret == -EINTR; i++) {
+		struct reading r = {.table = dp->table};
+
+		lb_nft_state_free(dp->state);
+		dp->state = r.state = calloc(1, sizeof(*dp->state));
+		ret = dp->state ? frame_read(&r) : -ENOMEM;
+	}
 	if (ret)
-		return ret;
-	ret = state_read(dp->state, root);
-	json_decref(root);
-	return ret ? lb_err_sys(err, -ret, "%s", command) : is_ours(dp, dp->state, err);
+		return lb_err_sys(err, -ret, "listing table \"inet %s\"", dp->table);
+	for (size_t i = 0; i < dp->state->n_sets && !ret; i++)
+		ret = lb_nft_set_read(dp->table, dp->state->sets[i], &dp->state->elements, err);
+	return ret;
 }
 
 int lb_nft_list(struct lb_dp *dp, bool model_only, struct lb_err *err)
 {
-	int ret = -ENOENT;
+	struct search s = {.instance = dp->instance};
+	int ret;
 
-	if (model_only)
-		ret = list(dp, "list set inet %s " LB_NFT_SET_MODEL, err);
-	/* Without that set it may be another's table. */
-	return ret == -ENOENT ? list(dp, "list table inet %s", err) : ret;
+	if (!model_only) {
+		ret = all_read(dp, err);
+	} else {
+		lb_nft_state_free(dp->state);
+		dp->state = calloc(1, sizeof(*dp->state));
+		if (!dp->state)
+			return lb_err_sys(err, ENOMEM, "listing the table");
+		ret = lb_nft_set_read(dp->table, LB_NFT_SET_MODEL, &dp->state->elements, err);
+	}
+	/* Without the set `model` it may be another's table. */
+	if (!ret || ret == -ENOENT) {
+		struct lb_err ignored;
+
+		if (!lb_nft_tables(search_one, &s, &ignored) && !s.found)
+			return lb_err_set(err, ENOENT, "table \"inet %s\": there is none",
+					  dp->table);
+		ret = 0;
+	}
+	if (ret)
+		return ret;
+	lb_nft_elements_sort(&dp->state->elements);
+	return is_ours(dp, dp->state, err);
 }
 
 bool lb_nft_state_has_set(const struct lb_nft_state *s, const char *name)
@@ -238,7 +321,6 @@ void lb_nft_state_free(struct lb_nft_state *s)
 		free(s->sets[i]);
 	for (size_t i = 0; i < s->n_chains; i++) {
 		free(s->chains[i].name);
-		free(s->chains[i].hook);
 		free(s->chains[i].type);
 	}
 	for (size_t i = 0; i < s->n_rules; i++) {
@@ -254,28 +336,8 @@ void lb_nft_state_free(struct lb_nft_state *s)
 
 int lb_nft_tables(void (*fn)(void *arg, const char *instance), void *arg, struct lb_err *err)
 {
-	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
-	const json_t *one;
-	json_t *root;
-	size_t i;
-	int ret;
+	struct reading r = {.fn = fn, .arg = arg};
+	int ret = dump(NFT_MSG_GETTABLE, table_read, &r);
 
-	if (!nft)
-		return lb_err_sys(err, ENOMEM, "opening nftables");
-	nft_ctx_buffer_output(nft);
-	nft_ctx_buffer_error(nft);
-	ret = list_json(nft, "list tables", &root, err);
-	if (!ret) {
-		json_array_foreach(json_object_get(root, "nftables"), i, one)
-		{
-			const json_t *table = json_object_get(one, "table");
-
-			if (!strcmp(text_of(table, "family"), "inet") &&
-			    !strncmp(text_of(table, "name"), LB_NFT_PREFIX, strlen(LB_NFT_PREFIX)))
-				fn(arg, text_of(table, "name") + strlen(LB_NFT_PREFIX));
-		}
-		json_decref(root);
-	}
-	nft_ctx_free(nft);
-	return ret;
+	return ret ? lb_err_sys(err, -ret, "listing the tables of nftables") : 0;
 }
