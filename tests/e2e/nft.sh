@@ -1,0 +1,218 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# nft.sh - what is nft's own: schedulers by rings, damage to the table, removed backends, a change of
+# the datapath under traffic, `auto`, kills at every netlink call.
+# hooks: nft
+# limit: 240
+# guest: full
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+TABLE=meshlb_$LAB
+nft_in() { lab_in node1 nft "$@"; }
+
+lab_topology direct 2
+lab_nginx r1 r2
+declare -A REPLICAS=([$(lab_id r1)]=r1 [$(lab_id r2)]=r2)
+weighted() { # NAME LISTEN PORT SCHEDULER
+	lab_service "$@" | sed -E 's|(10.0.1.2:[0-9]+)" }|\1", weight: 3 }|'
+}
+write_config() {
+	{
+		lab_service vote '*:8080' 80
+		weighted turns "$VIP4:8081" 81 wrr
+		weighted chance "$VIP4:8082" 81 random
+		lab_service client "$VIP4:8083,[$VIP6]:8083" 82 sh
+		lab_service flow "$VIP4:8084" 83 maglev
+		lab_service bound "$VIP4:8085,[$VIP6]:8085" 80
+		lab_service star '*:8085' 81
+	} | lab_config
+}
+write_config >"$CONFIG"
+apply >/dev/null
+expect 0 verify
+
+who() { # PORT TIMES: how often r1 and r2 answer
+	local -A n=([r1]=0 [r2]=0)
+	local i
+	for ((i = 0; i < $2; i++)); do
+		n[${REPLICAS[$(ask 4 "node1:$1")]}]+=1
+	done
+	echo "${#n[r1]} ${#n[r2]}" # one digit longer each time, and one to begin with
+}
+
+step 'schedulers'
+expect_alternation 4 6
+expect_alternation 6 6
+equal 'wrr 3:1, of 8' "$(who 8081 8)" '7 3'
+read -r first second <<<"$(who 8082 40)"
+((first > second && second > 1)) || fail "random 3:1: $((first - 1)) and $((second - 1))"
+[[ $(who 8083 6) == '7 1' || $(who 8083 6) == '1 7' ]] || fail "sh: $(who 8083 6)"
+read -r first second <<<"$(who 8084 40)"
+((first > 5 && second > 5)) || fail "maglev: $((first - 1)) and $((second - 1))"
+
+step 'an address goes before any address; counters by service'
+expect_alternation 4 4 node1:8085
+count() { lab_meshlb -j service show "$1" | jq ".counters.$2"; }
+equal 'connections of bound' "$(count bound connections)" 4
+equal 'connections of star' "$(count star connections)" 0
+equal 'connections of turns' "$(count turns connections)" 8
+(($(count turns packets_in) >= 8 * 4 && $(count turns bytes_out) > 8 * 200)) ||
+	fail "packets and bytes of turns: $(lab_meshlb stats)"
+
+step 'drain, weight: connections live on, and a second apply keeps what was set by hand'
+held=$(hold_open h 4)
+backend=10.0.1.2:80
+[[ ${REPLICAS[$held]} == r1 ]] || backend=10.0.2.2:80
+expect 0 lab_meshlb backend drain vote $backend
+for _ in 1 2 3; do [[ $(ask 4) != "$held" ]] || fail 'a drained backend got a connection'; done
+equal 'the connection that stood' "$(ask_held h)" "$held"
+expect 0 apply
+expect_text "$OUT" 'no difference'
+equal 'overrides' "$(lab_meshlb -j status | jq '.overrides | length')" 1
+expect 0 lab_meshlb backend drain vote "$([[ $backend == 10.0.1.2:80 ]] && echo 10.0.2.2:80 || echo 10.0.1.2:80)"
+! lab_as_user node2 curl -s -m 2 -4 node1:8080 >/dev/null || fail 'all drained, and one answers'
+expect 0 apply --reset-overrides
+expect_alternation 4 4
+equal 'the connection that stood' "$(ask_held h)" "$held"
+
+step 'damage is found, named and repaired'
+damage() { # WHAT PATTERN NFT-COMMAND...
+	nft_in "${@:3}"
+	expect 3 verify
+	expect_text "$OUT" "$2"
+	echo "$1: $(grep -m1 -E -- "$2" <<<"$OUT")"
+	expect 0 apply
+	expect_text "$OUT" 'repaired: '
+	expect 0 verify
+	equal "$1: an apply after it" "$(apply)" 'no difference'
+	expect_alternation 4 2 >/dev/null
+	expect_alternation 6 2 >/dev/null
+}
+damage 'a slot' 'map|set "tcp4_any_inc2_ring": element \{ 8080 . 0 \} is missing' \
+	delete element inet "$TABLE" tcp4_any_inc2_ring '{ 8080 . 0 }'
+damage 'another backend' 'element \{ 8080 . 1 \} is "10.0.1.2 . 80", should be' \
+	"delete element inet $TABLE tcp4_any_inc2_ring { 8080 . 1 }; add element inet $TABLE tcp4_any_inc2_ring { 8080 . 1 : 10.0.1.2 . 80 }"
+damage 'a listen too many' 'set "tcp4_any_inc2": element \{ 9999 \} is nobody' \
+	add element inet "$TABLE" tcp4_any_inc2 '{ 9999 }'
+damage 'an interface' 'set "interfaces": element \{ eth0 \} is missing' \
+	delete element inet "$TABLE" interfaces '{ "eth0" }'
+damage 'no rules' 'chain "prerouting": rule "interfaces" is missing' flush chain inet "$TABLE" prerouting
+damage 'a rule before ours' 'chain "forward": rule 1 is "", should be in4' \
+	insert rule inet "$TABLE" forward drop
+damage 'a rule behind ours' 'chain "postrouting": rule 5 is "x", should be none' \
+	add rule inet "$TABLE" postrouting masquerade comment x
+handle=$(nft_in -a list chain inet "$TABLE" prerouting | sed -n 's/.*comment "tcp4_any_inc2" # handle //p')
+damage 'a rule of another size' 'chain "prerouting": rule "tcp4_any_inc2" was changed' \
+	replace rule inet "$TABLE" prerouting handle "$handle" meta nfproto ipv4 tcp dport @tcp4_any_inc2 \
+	dnat ip to tcp dport . numgen inc mod 1 map @tcp4_any_inc2_ring comment tcp4_any_inc2
+damage 'no chain' 'chain "forward" is missing' "flush chain inet $TABLE forward; delete chain inet $TABLE forward"
+expect_alternation 4 4
+equal 'the connection that stood' "$(ask_held h)" "$held"
+
+step 'a removed backend: its connections end at once, others stay'
+other=r1
+[[ ${REPLICAS[$held]} == r2 ]] || other=r2
+v4=("${LAB_V4[@]}") v6=("${LAB_V6[@]}")
+stays=$([[ $other == r1 ]] && echo 0 || echo 1)
+LAB_V4=("${v4[stays]}") LAB_V6=("${v6[stays]}")
+write_config >"$CONFIG"
+expect 0 apply
+equal 'connections to it' "$(lab_meshlb conn ls --backend "${v4[1 - stays]}" | tail -n +2)" ''
+echo >"$LAB_DIR/h.in"
+lab_until 5 grep -qiE 'reset|error|closed' "$LAB_DIR/h.out" || fail "it lives on: $(tail -n 2 "$LAB_DIR/h.out")"
+equal 'who answers' "$(served_by 8080)" "$other"
+LAB_V4=("${v4[@]}") LAB_V6=("${v6[@]}")
+write_config >"$CONFIG"
+expect 0 apply
+expect_alternation 4 4
+
+step 'to ebpf and back: connections of nft live on under ebpf, those of ebpf are reset under nft'
+change_to() { # DATAPATH
+	local there=ebpf
+	sed -i "s/^datapath: .*/datapath: $1/" "$CONFIG"
+	expect 3 apply --dry-run
+	expect 0 apply
+	expect_text "$OUT" "^~ datapath [a-z]+ -> $1$"
+	equal datapath "$(lab_meshlb -j status | jq -r .datapath)" "$1"
+	expect 0 verify
+	equal tables "$(nft_in list tables | grep -c "$TABLE" || true)" "$([[ $1 == nft ]] && echo 1 || echo 0)"
+	[[ -e $PINS ]] || there=nft
+	equal 'the instance' $there "$1"
+	for _ in 1 2 3 4; do ask 4 >/dev/null && ask 6 >/dev/null || fail "on $1 nobody answers"; done
+}
+# Somebody else's NAT, as on any host with Docker: without one the kernel takes its NAT away with our
+# table, and with it what holds the connections together.
+nft_in 'add table ip theirs; add chain ip theirs nat { type nat hook postrouting priority 100; }; add rule ip theirs nat ip saddr 203.0.113.0/24 masquerade'
+held=$(hold_open under_nft 4)
+begin_traffic 8080
+change_to ebpf
+end_traffic
+equal 'the connection made under nft' "$(ask_held under_nft)" "$held"
+hold_open under_ebpf 4 >/dev/null
+change_to nft
+echo >"$LAB_DIR/under_ebpf.in"
+lab_until 5 grep -qiE 'reset|error|closed' "$LAB_DIR/under_ebpf.out" || fail 'it was not reset'
+nft_in delete table ip theirs
+expect 1 apply --confirm-timeout 5s -f <(sed 's/^datapath: nft/datapath: ebpf/' "$CONFIG")
+expect_text "$ERR" 'confirm-timeout cannot go back'
+
+step 'auto: without bpf() it is nft, and says why'
+sed 's/^datapath: .*/datapath: auto/' "$CONFIG" >"$LAB_DIR/auto.yaml"
+lab_meshlb down >/dev/null
+no_bpf() {
+	lab_in node1 setpriv --bounding-set -bpf,-sys_admin --inh-caps -bpf,-sys_admin \
+		"$MESHLB" --instance "$LAB" "$@"
+}
+expect 0 no_bpf apply -f "$LAB_DIR/auto.yaml"
+expect_text "$ERR" 'datapath nft: datapath "ebpf": .*Operation not permitted'
+expect 0 no_bpf status
+expect_text "$OUT" '^datapath auto: datapath "ebpf": .*Operation not permitted'
+expect_alternation 4 4
+expect 1 no_bpf apply -f <(sed 's/^datapath: auto/datapath: ebpf/' "$LAB_DIR/auto.yaml")
+expect_text "$ERR" 'datapath "ebpf": .*Operation not permitted'
+expect_alternation 4 4
+expect 0 lab_meshlb apply -f "$LAB_DIR/auto.yaml"
+expect_text "$OUT" '^~ datapath nft -> ebpf$'
+expect_alternation 4 4
+lab_meshlb down >/dev/null
+
+step "a table of somebody else's by our name: refused, and left alone"
+nft_in "add table inet $TABLE; add chain inet $TABLE theirs"
+expect 1 apply
+expect_text "$ERR" "there is a table \"inet $TABLE\" that meshlb has not made"
+expect 1 lab_meshlb down
+nft_in list chain inet "$TABLE" theirs >/dev/null || fail 'it is gone'
+nft_in delete table inet "$TABLE"
+
+step 'killed at every netlink call of a change: before or after, and the next apply repairs'
+apply >/dev/null
+LAB_V4=("${v4[1]}") LAB_V6=("${v6[1]}")
+write_config >"$LAB_DIR/after.yaml"
+seen='' before=$(served_by 8083) # a hash: the same each time
+for call in sendto sendmsg; do
+	lab_in node1 strace -f -qq -e trace=$call -o "$LAB_DIR/trace" \
+		"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/after.yaml" >/dev/null
+	number=$(grep -c "$call(" "$LAB_DIR/trace" || true)
+	for ((n = 1; n <= number; n++)); do
+		apply >/dev/null
+		ask 4 >/dev/null && ask 4 >/dev/null # one of these the change forgets
+		status=0
+		lab_in node1 strace -f -qq -e trace=$call -e "inject=$call:signal=KILL:when=$n" -o /dev/null \
+			"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/after.yaml" >/dev/null 2>&1 || status=$?
+		[[ $status != 0 ]] || break # how many calls there are depends on the connections
+		equal "$call $n" "$status" 137
+		seen+=" $(served_by 8083)"
+		lab_meshlb apply -f "$LAB_DIR/after.yaml" >/dev/null
+		expect 0 lab_meshlb verify -f "$LAB_DIR/after.yaml"
+		equal "after repair ($call $n)" "$(served_by 8080)" r2
+		equal 'connections to the removed backend' \
+			"$(lab_in node1 cat /proc/net/nf_conntrack 2>/dev/null | grep -c "src=${v4[0]} " || true)" 0
+	done
+	apply >/dev/null
+done
+echo "seen:$seen"
+[[ $seen == *" $before"*" r2"* && -z $(tr ' ' '\n' <<<"$seen" | grep -vxE "$before|r2|") ]] ||
+	fail "not first as before ($before) and then as after (r2)"
+expect 0 lab_meshlb down
+equal 'tables left' "$(nft_in list tables)" ''
