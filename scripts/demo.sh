@@ -4,20 +4,29 @@
 # demo.sh - the vote scenario: a client (node2), the balancer (node1) and two nginx replicas in
 # network namespaces; every step is shown as the command that a user would type.
 #
-# HOOK=auto|xdp|xdp-generic|tc chooses the interfaces' hook; GUEST=1 runs it all on Linux 6.1.
+# HOOK=auto|xdp|xdp-generic|tc chooses the interfaces' hook, DATAPATH=ebpf|nft what executes it all;
+# GUEST=1 runs it on Linux 6.1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 HOOK=${HOOK:-auto}
+case ${DATAPATH:=ebpf} in
+ebpf) ;;
+nft) HOOK=nft ;;
+*)
+	echo "demo.sh: DATAPATH: \"$DATAPATH\": one of ebpf, nft" >&2
+	exit 2
+	;;
+esac
 case $HOOK in
-auto | xdp | xdp-generic | tc) ;;
+auto | xdp | xdp-generic | tc | nft) ;;
 *)
 	echo "demo.sh: HOOK: \"$HOOK\": one of auto, xdp, xdp-generic, tc" >&2
 	exit 2
 	;;
 esac
 if [[ ${GUEST:-0} == 1 ]]; then
-	exec scripts/guest-run -m 2048 -e HOOK="$HOOK" -e MESHLB="${MESHLB:-build/meshlb}" \
+	exec scripts/guest-run -m 2048 -e HOOK="${HOOK/nft/auto}" -e DATAPATH -e MESHLB="${MESHLB:-build/meshlb}" \
 		-- "$0"
 fi
 # A mount namespace with a bpffs of its own: the instance is `default`, as a user's would be, whatever
@@ -60,7 +69,7 @@ vote() { # 4|6
 	done
 }
 
-title "Linux $(uname -r): a client node2, a balancer node1, replicas r1 and r2 (hook: $HOOK)"
+title "Linux $(uname -r): a client node2, a balancer node1, replicas r1 and r2 ($DATAPATH, hook: $HOOK)"
 lab_topology direct 2
 mount --bind "$LAB_DIR/hosts" /etc/hosts
 lab_nginx r1 r2
@@ -78,13 +87,19 @@ vote 6
 title 'What is there now; no program of ours runs any more'
 show node1 'meshlb status'
 show node1 'meshlb service show vote'
-# The map is an array as long as the limit of services; awk leaves out the entries without a name.
-show node1 "bpftool map dump pinned /sys/fs/bpf/meshlb/default/lb_services |
-	awk -v RS='\n    },{\n' '/\"name\": \"[^\"]/'"
-if [[ -e /sys/fs/bpf/meshlb/default/connections ]]; then
-	show node1 'cat /sys/fs/bpf/meshlb/default/connections'
-else # `status` said why
+if [[ $DATAPATH == nft ]]; then
+	show node1 'nft list table inet meshlb_default'
 	show node1 'meshlb conn ls'
+else
+	# The map is an array as long as the limit of services; awk leaves out the entries without a
+	# name.
+	show node1 "bpftool map dump pinned /sys/fs/bpf/meshlb/default/lb_services |
+	awk -v RS='\n    },{\n' '/\"name\": \"[^\"]/'"
+	if [[ -e /sys/fs/bpf/meshlb/default/connections ]]; then
+		show node1 'cat /sys/fs/bpf/meshlb/default/connections'
+	else # `status` said why
+		show node1 'meshlb conn ls'
+	fi
 fi
 
 title 'And away again'
