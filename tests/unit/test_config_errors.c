@@ -123,8 +123,7 @@ static void test_wrong_shape(void **state)
 }
 
 static const struct wrong wrong_values[] = {
-	{"datapath: xdp",
-	 "t:1: datapath: \"xdp\": unknown datapath: write one of auto, ebpf, nft"},
+	{"datapath: xdp", "t:1: datapath: \"xdp\": unknown datapath: write one of auto, ebpf, nft"},
 	{"datapath:", "t:1: datapath: \"\": is empty: write one of auto, ebpf, nft"},
 	{"datapath: [auto]",
 	 "t:1: datapath: \"datapath: [auto]\": not one value: write one of auto, ebpf, nft"},

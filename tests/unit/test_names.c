@@ -55,7 +55,7 @@ static void test_from_name(void **state)
 	assert_int_equal(lb_scheduler_from_name("RR"), -1);
 	assert_int_equal(lb_scheduler_from_name(""), -1);
 	assert_int_equal(lb_hook_kind_from_name("xd"), -1);
-	assert_int_equal(lb_datapath_kind_from_name("nft"), -1);
+	assert_int_equal(lb_datapath_kind_from_name("xdp"), -1);
 }
 
 static void test_reasons(void **state)

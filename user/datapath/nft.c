@@ -18,32 +18,65 @@
 
 /* ---------------------------------------------------------------- open and close */
 
-static void nft_close(struct lb_dp *dp)
+static char *lock_path(const struct lb_dp *dp, char buf[128])
 {
-	lb_nft_state_free(dp->state);
-	if (dp->nft)
-		nft_ctx_free(dp->nft);
-	if (dp->lock_fd >= 0)
-		close(dp->lock_fd);
-	free(dp);
+	snprintf(buf, 128, RUN_DIR "/%s.nft.lock", dp->instance);
+	return buf;
 }
 
-static int lock(struct lb_dp *dp, struct lb_err *err)
+/* Its file goes with the table, and before the lock. */
+static void unlock(struct lb_dp *dp, bool remove)
 {
 	char path[128];
 
-	if (mkdir(RUN_DIR, 0700) && errno != EEXIST)
-		return lb_err_sys(err, errno, "making \"" RUN_DIR "\"");
-	snprintf(path, sizeof(path), RUN_DIR "/%s.nft.lock", dp->instance);
-	dp->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (dp->lock_fd < 0)
-		return lb_err_sys(err, errno, "opening \"%s\"", path);
+		return;
+	if (remove)
+		unlink(lock_path(dp, path));
+	close(dp->lock_fd);
+	dp->lock_fd = -1;
+}
+
+static void nft_close(struct lb_dp *dp)
+{
+	unlock(dp, dp->fresh);
+	lb_nft_state_free(dp->state);
+	if (dp->nft)
+		nft_ctx_free(dp->nft);
+	free(dp);
+}
+
+static int lock_wait(const struct lb_dp *dp)
+{
 	if (!flock(dp->lock_fd, LOCK_EX | LOCK_NB))
 		return 0;
 	lb_info("instance \"%s\": another meshlb is changing it: waiting for it", dp->instance);
 	while (flock(dp->lock_fd, LOCK_EX))
 		if (errno != EINTR)
-			return lb_err_sys(err, errno, "locking \"%s\"", path);
+			return -errno;
+	return 0;
+}
+
+/* Whoever removes the instance removes the file: then what we hold is nobody's, and we try again.
+ */
+static int lock(struct lb_dp *dp, struct lb_err *err)
+{
+	struct stat held, there;
+	char path[128];
+	int ret;
+
+	if (mkdir(RUN_DIR, 0700) && errno != EEXIST)
+		return lb_err_sys(err, errno, "making \"" RUN_DIR "\"");
+	lock_path(dp, path);
+	do {
+		unlock(dp, false);
+		dp->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		if (dp->lock_fd < 0)
+			return lb_err_sys(err, errno, "opening \"%s\"", path);
+		ret = lock_wait(dp);
+		if (ret)
+			return lb_err_sys(err, -ret, "locking \"%s\"", path);
+	} while (fstat(dp->lock_fd, &held) || lstat(path, &there) || held.st_ino != there.st_ino);
 	return 0;
 }
 
@@ -69,7 +102,7 @@ static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb
 	(*dp)->nft = nft_open();
 	if (!(*dp)->nft)
 		return lb_err_sys(err, ENOMEM, "opening nftables");
-	return opt->write ? lock(*dp, err) : 0;
+	return 0;
 }
 
 static int open_failed(struct lb_dp **dp, int ret)
@@ -86,7 +119,13 @@ static int nft_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struc
 
 	if (!ret)
 		ret = lb_nft_list(*dp, true, err);
-	(*dp)->state_is_new = !ret;
+	if (!ret && opt->write) { /* not where there is nothing to write to */
+		ret = lock(*dp, err);
+		if (!ret)
+			ret = lb_nft_list(*dp, true, err);
+	}
+	if (!ret)
+		(*dp)->state_is_new = true;
 	if (ret == -ENOENT)
 		lb_err_set(err, ENOENT, "instance \"%s\": there is none: `meshlb apply` makes it",
 			   opt->instance);
@@ -97,11 +136,11 @@ static int nft_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struc
 static int nft_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 			 const struct lb_model *model, struct lb_err *err)
 {
-	const struct lb_dp_options writing = {
-		.instance = opt->instance, .write = true, .force = opt->force};
-	int ret = dp_make(dp, &writing, err);
+	int ret = dp_make(dp, opt, err);
 
 	(void)model;
+	if (!ret)
+		ret = lock(*dp, err);
 	if (!ret)
 		ret = lb_nft_list(*dp, true, err);
 	if (ret == -ENOENT) {
@@ -126,15 +165,13 @@ static int nft_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
 
 static int nft_down(struct lb_dp *dp, struct lb_err *err)
 {
-	char command[128], path[128];
+	char command[128];
 	int ret = 0;
 
 	snprintf(command, sizeof(command), "delete table inet %s", dp->table);
 	if (!dp->fresh)
 		ret = lb_nft_run(dp, command, command, err);
-	snprintf(path, sizeof(path), RUN_DIR "/%s.nft.lock", dp->instance);
-	if (!ret && dp->lock_fd >= 0)
-		unlink(path);
+	unlock(dp, !ret);
 	nft_close(dp);
 	return ret;
 }

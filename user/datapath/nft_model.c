@@ -8,6 +8,7 @@
  *     0 . 2  interface 0 eth0        1 . 2  listen *:8080/tcp
  *                                    1 . 3  backend 10.0.1.2:80 1 - 0
  */
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -47,7 +48,8 @@ static void decode(char *out, size_t size, const char *text)
 
 	while (*text && size > 1) {
 		c = (unsigned char)*text++;
-		if (c == '%' && sscanf(text, "%2X", &c) == 1)
+		if (c == '%' && isxdigit((unsigned char)text[0]) &&
+		    isxdigit((unsigned char)text[1]) && sscanf(text, "%2X", &c) == 1)
 			text += 2;
 		*out++ = c;
 		size--;
