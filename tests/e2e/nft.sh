@@ -169,6 +169,17 @@ expect_text "$ERR" 'datapath nft: datapath "ebpf": .*Operation not permitted'
 expect 0 no_bpf status
 expect_text "$OUT" '^datapath auto: datapath "ebpf": .*Operation not permitted'
 expect_alternation 4 4
+expect 0 no_bpf probe
+expect_text "$OUT" '^ebpf +datapath +no +.*Operation not permitted'
+expect_text "$OUT" '^nft +datapath +yes'
+expect 0 lab_meshlb probe
+expect_text "$OUT" '^ebpf +datapath +yes'
+expect_text "$OUT" '^ebpf +XDP programs +yes'
+expect_text "$OUT" '^interface +eth0: native XDP +[^ ]+ '
+expect_text "$OUT" '^kernel +net/ipv4/ip_forward +yes'
+kernel_has_iterators && iterators=yes || iterators=no
+equal 'iterators over maps' \
+	"$(lab_meshlb -j probe | jq -r '.capabilities[] | select(.name == "iterators over maps").here')" $iterators
 expect 1 no_bpf apply -f <(sed 's/^datapath: auto/datapath: ebpf/' "$LAB_DIR/auto.yaml")
 expect_text "$ERR" 'datapath "ebpf": .*Operation not permitted'
 expect_alternation 4 4

@@ -89,6 +89,7 @@ int lb_cmd_confirm(struct lb_cli *cli);
 int lb_cmd_export(struct lb_cli *cli);
 int lb_cmd_verify(struct lb_cli *cli);
 int lb_cmd_status(struct lb_cli *cli);
+int lb_cmd_probe(struct lb_cli *cli);
 int lb_cmd_instance_ls(struct lb_cli *cli);
 int lb_cmd_service_ls(struct lb_cli *cli);
 int lb_cmd_service_show(struct lb_cli *cli);

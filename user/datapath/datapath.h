@@ -79,11 +79,16 @@ struct lb_conn_filter {      /* zero: all */
 typedef void (*lb_finding_fn)(void *arg, const char *text);
 typedef void (*lb_conn_fn)(void *arg, const struct lb_conn *c);
 
+/* Of capabilities(): errnum 0: it is there; else why not, with a remark on what follows (or ""). */
+typedef void (*lb_capability_fn)(void *arg, const char *name, int errnum, const char *remark);
+
 struct lb_dp_ops {
 	const char *name;
 
 	/* Can this host run it? Fills err with why not. */
 	int (*probe)(struct lb_err *err);
+	/* Tries one by one what it uses. Without some of it it still runs. */
+	void (*capabilities)(lb_capability_fn fn, void *arg);
 
 	/* Opens a standing instance: -ENOENT where there is none or only a part of one, -ESTALE
 	 * where its maps have another ABI, -EXDEV where it belongs to another network namespace.

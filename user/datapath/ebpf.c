@@ -11,34 +11,65 @@
 
 #include "ebpf_internal.h"
 
+static int probe_btf(void)
+{
+	return access("/sys/kernel/btf/vmlinux", R_OK) ? errno : 0;
+}
+
+static int probe_map(void)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "lb_probe", sizeof(__u32), sizeof(__u64), 1,
+				&opts);
+
+	if (fd < 0)
+		return errno;
+	close(fd);
+	return 0;
+}
+
+static int probe_xdp(void)
+{
+	return lb_prog_probe(BPF_PROG_TYPE_XDP, 0, 0);
+}
+
+static int probe_tc(void)
+{
+	return lb_prog_probe(BPF_PROG_TYPE_SCHED_CLS, 0, 0);
+}
+
+static const struct capability {
+	const char *name, *remark;
+	int (*probe)(void); /* errno, 0: it is there */
+	bool needed;
+} capabilities[] = {
+	{"BTF of the kernel", "", probe_btf, true},
+	{"BPF maps in memory", "", probe_map, true},
+	{"XDP programs", "", probe_xdp, true},
+	{"tc programs", "", probe_tc, true},
+	{"tcx", "tc programs attach as clsact filters", lb_tcx_probe, false},
+	{"iterators over maps", "no file \"connections\"", lb_iterator_probe, false},
+};
+#define CAPABILITIES (sizeof(capabilities) / sizeof(capabilities[0]))
+
 static int ebpf_probe(struct lb_err *err)
 {
-	static const struct {
-		enum bpf_prog_type type;
-		const char *name;
-	} types[] = {{BPF_PROG_TYPE_XDP, "an XDP"}, {BPF_PROG_TYPE_SCHED_CLS, "a tc"}};
-	const struct bpf_insn returns_0[] = {
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
-		{.code = BPF_JMP | BPF_EXIT},
-	};
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
-	int fd;
-
 	lb_libbpf_init();
-	if (access("/sys/kernel/btf/vmlinux", R_OK))
-		return lb_err_sys(err, errno, "datapath \"ebpf\": \"/sys/kernel/btf/vmlinux\"");
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "lb_probe", sizeof(__u32), sizeof(__u64), 1, &opts);
-	if (fd < 0)
-		return lb_err_sys(err, errno, "datapath \"ebpf\": making a BPF map");
-	close(fd);
-	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-		fd = bpf_prog_load(types[i].type, "lb_probe", "GPL", returns_0, 2, NULL);
-		if (fd < 0)
-			return lb_err_sys(err, errno, "datapath \"ebpf\": loading %s program",
-					  types[i].name);
-		close(fd);
+	for (size_t i = 0; i < CAPABILITIES; i++) {
+		int errnum = capabilities[i].needed ? capabilities[i].probe() : 0;
+
+		if (errnum)
+			return lb_err_sys(err, errnum, "datapath \"ebpf\": %s",
+					  capabilities[i].name);
 	}
 	return 0;
+}
+
+static void ebpf_capabilities(lb_capability_fn fn, void *arg)
+{
+	lb_libbpf_init();
+	for (size_t i = 0; i < CAPABILITIES; i++)
+		fn(arg, capabilities[i].name, capabilities[i].probe(), capabilities[i].remark);
 }
 
 /* Names become directories. */
@@ -193,6 +224,7 @@ static int ebpf_down(struct lb_dp *dp, struct lb_err *err)
 const struct lb_dp_ops lb_dp_ebpf = {
 	.name = "ebpf",
 	.probe = ebpf_probe,
+	.capabilities = ebpf_capabilities,
 	.open = ebpf_open,
 	.create = ebpf_create,
 	.close = ebpf_close,

@@ -61,28 +61,32 @@ static struct lb_bpf *object_open(struct lb_err *err)
 	return skel;
 }
 
-/*
- * Kernels under lockdown may refuse the iterator (EPERM), as they do other tracing programs. It
- * only prints, so all else is loaded without it. 0, or the errno; libbpf would give up the whole
- * object.
- */
-static int iterator_probe(void)
+/* Does the kernel take the least program of this type? 0 or the errno. */
+int lb_prog_probe(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_id)
 {
 	const struct bpf_insn returns_0[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_TRACE_ITER);
-	int id = libbpf_find_vmlinux_btf_id("bpf_map_elem", BPF_TRACE_ITER), fd;
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = attach,
+		    .attach_btf_id = btf_id);
+	int fd = bpf_prog_load(type, "lb_probe", "GPL", returns_0, 2, &opts);
 
-	if (id < 0)
-		return -id;
-	opts.attach_btf_id = id;
-	fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "lb_probe", "GPL", returns_0, 2, &opts);
 	if (fd < 0)
 		return errno;
 	close(fd);
 	return 0;
+}
+
+/*
+ * Kernels under lockdown may refuse the iterator (EPERM), as they do other tracing programs. It
+ * only prints, so all else is loaded without it; libbpf would give up the whole object.
+ */
+int lb_iterator_probe(void)
+{
+	int id = libbpf_find_vmlinux_btf_id("bpf_map_elem", BPF_TRACE_ITER);
+
+	return id < 0 ? -id : lb_prog_probe(BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, id);
 }
 
 static int object_load(struct lb_bpf *skel, struct lb_progs *progs, struct lb_err *err)
@@ -90,7 +94,7 @@ static int object_load(struct lb_bpf *skel, struct lb_progs *progs, struct lb_er
 	int ret;
 
 	*progs = LB_PROGS_NONE;
-	progs->no_iterator = iterator_probe();
+	progs->no_iterator = lb_iterator_probe();
 	bpf_program__set_autoload(skel->progs.meshlb_conns, !progs->no_iterator);
 	ret = lb_bpf__load(skel);
 	if (ret)

@@ -199,6 +199,14 @@ static bool tcx_is_there(int ifindex)
 }
 
 /* Returns 1 where it had to attach, 0 where ours was there, or -errno. */
+int lb_tcx_probe(void)
+{
+	__u32 ids[TCX_PROGS];
+	int n = tcx_ids(1, ids); /* of the loopback interface, which every namespace has */
+
+	return n < 0 ? -n : 0;
+}
+
 int lb_tc_ensure(struct lb_dp *dp, const char *name, int ifindex, bool ours,
 		 const struct lb_progs *progs, struct lb_err *err)
 {

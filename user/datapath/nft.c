@@ -205,6 +205,14 @@ static int nft_probe(struct lb_err *err)
 	return ret;
 }
 
+static void nft_capabilities(lb_capability_fn fn, void *arg)
+{
+	struct lb_err err;
+	int ret = nft_probe(&err);
+
+	fn(arg, "nftables with NAT, maps, numgen, jhash, fib", -ret, ret ? err.text : "");
+}
+
 /* ---------------------------------------------------------------- status and counters */
 
 static int hooks_status(const struct lb_dp *dp, const struct lb_model *m, struct lb_dp_status *s,
@@ -376,6 +384,7 @@ static const char *nft_prog_name(uint32_t prog_id, char buf[16])
 const struct lb_dp_ops lb_dp_nft = {
 	.name = "nft",
 	.probe = nft_probe,
+	.capabilities = nft_capabilities,
 	.open = nft_dp_open,
 	.create = nft_dp_create,
 	.close = nft_close,
