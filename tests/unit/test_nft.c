@@ -168,6 +168,9 @@ static void test_model(void **state)
 /* Records that somebody has written lead nowhere, and past no bound. */
 static void test_garbage(void **state)
 {
+	static const char too_long[] =
+		"name 0123456789012345678901234567890123456789012345678901234"
+		"56789012345678901234567890";
 	static const char *const texts[] = {
 		"service",
 		"service 99 99 4294967295",
@@ -187,9 +190,7 @@ static void test_garbage(void **state)
 		"gone 0 0 0",
 		"",
 		"\xff",
-		"name "
-		"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-		"x",
+		too_long,
 	};
 	struct lb_nft_elements all = {};
 	struct lb_model m;

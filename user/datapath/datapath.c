@@ -30,6 +30,16 @@ int lb_datapath_choose(unsigned int kind, const struct lb_dp_ops **ops, char *wh
 	return lb_err_set(err, -ret, "no datapath works here: %s", why);
 }
 
+void lb_findings_add(struct lb_findings *f, const char *fmt, va_list args)
+{
+	char text[512];
+
+	vsnprintf(text, sizeof(text), fmt, args);
+	f->n++;
+	if (f->fn)
+		f->fn(f->arg, text);
+}
+
 static bool prefix_holds(const struct lb_endpoint *want, unsigned int bits,
 			 const struct lb_endpoint *is)
 {

@@ -7,6 +7,7 @@
 #ifndef LB_DATAPATH_H
 #define LB_DATAPATH_H
 
+#include <stdarg.h>
 #include <stdint.h>
 #include "core/log.h"
 #include "core/model.h"
@@ -78,6 +79,14 @@ struct lb_conn_filter {      /* zero: all */
 /* Of audit(), one thing that is not as the model says; of list(), a name. */
 typedef void (*lb_finding_fn)(void *arg, const char *text);
 typedef void (*lb_conn_fn)(void *arg, const struct lb_conn *c);
+
+/* What an audit finds, told as it is found. */
+struct lb_findings {
+	lb_finding_fn fn; /* NULL: only counted */
+	void *arg;
+	size_t n;
+};
+void lb_findings_add(struct lb_findings *f, const char *fmt, va_list args);
 
 /* Of capabilities(): errnum 0: it is there; else why not, with a remark on what follows (or ""). */
 typedef void (*lb_capability_fn)(void *arg, const char *name, int errnum, const char *remark);

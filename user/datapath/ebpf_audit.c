@@ -13,15 +13,11 @@
 
 void lb_finding(struct lb_audit *a, const char *fmt, ...)
 {
-	char text[512];
 	va_list args;
 
 	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
+	lb_findings_add(&a->findings, fmt, args);
 	va_end(args);
-	a->found++;
-	if (a->fn)
-		a->fn(a->arg, text);
 }
 
 /* Marks the service at hand for new members and rings. */
@@ -234,7 +230,7 @@ static int listens_check(struct lb_dp *dp, struct lb_audit *a, struct lb_err *er
 /* Whatever is wrong with the programs, loading them anew mends it. */
 static void progs_check(struct lb_dp *dp, struct lb_audit *a)
 {
-	size_t before = a->found;
+	size_t before = a->findings.n;
 
 	if (dp->progs.fd[LB_HOOK_XDP] < 0 || dp->progs.fd[LB_HOOK_TC] < 0)
 		lb_finding(a, "programs: a pin is missing in \"%s\"", dp->dir);
@@ -249,7 +245,7 @@ static void progs_check(struct lb_dp *dp, struct lb_audit *a)
 			lb_finding(a, "programs: program %u is pinned in \"%s\", and not meshlb's",
 				   dp->progs.id[hook], dp->dir);
 	lb_slow_audit(dp, a);
-	a->reload = a->found > before;
+	a->reload = a->findings.n > before;
 }
 
 int lb_audit_run(struct lb_dp *dp, const struct lb_model *m, struct lb_audit *a, struct lb_err *err)
@@ -270,9 +266,9 @@ int lb_audit_run(struct lb_dp *dp, const struct lb_model *m, struct lb_audit *a,
 int lb_ebpf_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, void *arg,
 		  struct lb_err *err)
 {
-	struct lb_audit a = {.fn = fn, .arg = arg, .ring_budget = ~0ull};
+	struct lb_audit a = {.findings = {.fn = fn, .arg = arg}, .ring_budget = ~0ull};
 	int ret = lb_audit_run(dp, m, &a, err);
 
 	lb_others_warn(dp, m);
-	return ret ? ret : (int)a.found;
+	return ret ? ret : (int)a.findings.n;
 }

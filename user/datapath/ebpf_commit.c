@@ -154,11 +154,11 @@ int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 {
 	struct apply a = {.dp = dp,
 			  .diff = d,
-			  .audit = {.fn = fn, .arg = arg, .repairs = true},
+			  .audit = {.findings = {.fn = fn, .arg = arg}, .repairs = true},
 			  .fresh = LB_PROGS_NONE};
 	int ret = look(&a, err);
 
-	if (!ret && (d->n || a.audit.found || dp->fresh))
+	if (!ret && (d->n || a.audit.findings.n || dp->fresh))
 		ret = change(&a, err);
 	else if (!ret) /* what an interrupted apply left where no packet sees it; new interfaces */
 		tidy(dp);

@@ -95,9 +95,7 @@ struct lb_dp {
 
 /* Findings go here, from whichever file. */
 struct lb_audit {
-	lb_finding_fn fn;
-	void *arg;
-	size_t found;
+	struct lb_findings findings;
 	bool *damaged;     /* by index of the model's service: needs new rings; NULL: not asked */
 	__u64 ring_budget; /* slots of rings to check at most */
 	bool repairs;      /* asked by apply(): what it leaves is no finding but a warning */

@@ -94,8 +94,10 @@ static struct nft_ctx *nft_open(void)
 static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
 {
 	*dp = calloc(1, sizeof(**dp));
-	if (!*dp)
-		return lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
+	if (!*dp) {
+		lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
+		return -ENOMEM;
+	}
 	snprintf((*dp)->instance, sizeof((*dp)->instance), "%s", opt->instance);
 	snprintf((*dp)->table, sizeof((*dp)->table), LB_NFT_PREFIX "%s", (*dp)->instance);
 	(*dp)->lock_fd = -1;
@@ -378,7 +380,8 @@ static bool nft_owns(const struct lb_dp *dp, uint32_t prog_id)
 static const char *nft_prog_name(uint32_t prog_id, char buf[16])
 {
 	(void)prog_id;
-	return strcpy(buf, "?");
+	snprintf(buf, 16, "?");
+	return buf;
 }
 
 const struct lb_dp_ops lb_dp_nft = {

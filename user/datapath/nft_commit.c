@@ -291,30 +291,21 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 
 /* ---------------------------------------------------------------- audit */
 
-struct audit {
-	lb_finding_fn fn;
-	void *arg;
-	int found;
-};
-
-static void found(struct audit *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void found(struct audit *a, const char *fmt, ...)
+static void found(struct lb_findings *a, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+static void found(struct lb_findings *a, const char *fmt, ...)
 {
-	char text[512];
-	va_list ap;
+	va_list args;
 
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	a->found++;
-	if (a->fn)
-		a->fn(a->arg, text);
+	va_start(args, fmt);
+	lb_findings_add(a, fmt, args);
+	va_end(args);
 }
 
 #define SAID_MAX 5 /* of a set: a table that somebody emptied is not told element by element */
 
 /* What is in `a` and not so in `b`. */
-static void compare(struct audit *audit, const struct lb_nft_elements *a,
+static void compare(struct lb_findings *audit, const struct lb_nft_elements *a,
 		    const struct lb_nft_elements *b, bool missing)
 {
 	const char *set = "";
@@ -339,18 +330,18 @@ static void compare(struct audit *audit, const struct lb_nft_elements *a,
 	}
 }
 
-static void sets_audit(struct audit *a, const struct lb_nft_state *s,
+static void sets_audit(struct lb_findings *a, const struct lb_nft_state *s,
 		       const struct lb_nft_classes *classes)
 {
-	char name[LB_NFT_CLASS_LEN + 8];
+	char name[LB_NFT_CLASS_LEN], ring[LB_NFT_CLASS_LEN + 8];
 
 	for (size_t i = 0; i < classes->n; i++) {
 		lb_nft_class_name(name, &classes->list[i]);
+		snprintf(ring, sizeof(ring), "%s" LB_NFT_RING, name);
 		if (!lb_nft_state_has_set(s, name))
 			found(a, "set \"%s\" is missing", name);
-		strcat(name, LB_NFT_RING);
-		if (classes->list[i].size && !lb_nft_state_has_set(s, name))
-			found(a, "map \"%s\" is missing", name);
+		if (classes->list[i].size && !lb_nft_state_has_set(s, ring))
+			found(a, "map \"%s\" is missing", ring);
 	}
 	for (int what = 0; what < LB_NFT_COUNTS; what++)
 		for (int k = 0; k < 4; k++)
@@ -390,7 +381,7 @@ static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class
 	return strstr(r->expr, set) && strstr(r->expr, does);
 }
 
-static void chain_audit(struct audit *a, const struct lb_nft_state *s,
+static void chain_audit(struct lb_findings *a, const struct lb_nft_state *s,
 			const struct lb_nft_classes *classes, const struct lb_nft_chain *should)
 {
 	const struct lb_nft_chain *is = chain_find(s, should->name);
@@ -398,7 +389,7 @@ static void chain_audit(struct audit *a, const struct lb_nft_state *s,
 	const char *name;
 	size_t n = 0;
 
-	if (!is || is->hook != should->hook || strcmp(is->type, should->type) ||
+	if (!is || is->hook != should->hook || strcmp(is->type, should->type) != 0 ||
 	    is->priority != should->priority) {
 		found(a, "chain \"%s\" %s", should->name, is ? "is another's" : "is missing");
 		return;
@@ -427,7 +418,7 @@ static void chain_audit(struct audit *a, const struct lb_nft_state *s,
 int lb_nft_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, void *arg,
 		 struct lb_err *err)
 {
-	struct audit a = {.fn = fn, .arg = arg};
+	struct lb_findings a = {.fn = fn, .arg = arg};
 	struct lb_nft_elements wanted = {};
 	struct lb_nft_classes classes = {};
 	int ret = lb_nft_list(dp, false, err);
@@ -445,5 +436,5 @@ int lb_nft_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, v
 	}
 	lb_nft_elements_free(&wanted);
 	free(classes.list);
-	return ret ? ret : a.found;
+	return ret ? ret : (int)a.n;
 }

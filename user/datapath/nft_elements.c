@@ -12,29 +12,36 @@
 
 /* ---------------------------------------------------------------- lists of elements */
 
+static bool room_for_one(struct lb_nft_elements *all)
+{
+	size_t room = all->room ? all->room * 2 : 64;
+	struct lb_nft_element *list;
+
+	if (all->n < all->room)
+		return true;
+	list = realloc(all->list, room * sizeof(*list));
+	if (!list)
+		return false;
+	all->list = list;
+	all->room = room;
+	return true;
+}
+
 void lb_nft_element_add(struct lb_nft_elements *all, const char *set, const char *key,
 			const char *value)
 {
 	size_t a = strlen(set) + 1, b = strlen(key) + 1, c = strlen(value) + 1;
-	char *text = malloc(a + b + c);
+	char *text = room_for_one(all) ? malloc(a + b + c) : NULL;
 
-	if (all->n == all->room && text) {
-		size_t room = all->room ? all->room * 2 : 64;
-		void *list = realloc(all->list, room * sizeof(*all->list));
-
-		all->list = list ? list : all->list;
-		all->room = list ? room : all->room;
-	}
-	if (!text || all->n == all->room) {
+	if (!text) {
 		all->no_memory = true;
-		free(text);
 		return;
 	}
 	all->list[all->n++] = (struct lb_nft_element){
 		.set = memcpy(text, set, a),
 		.key = memcpy(text + a, key, b),
 		.value = memcpy(text + a + b, value, c),
-	};
+	}; /* cppcheck-suppress memleak ; it is the element's */
 }
 
 int lb_nft_element_cmp(const void *a, const void *b)

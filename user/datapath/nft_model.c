@@ -44,14 +44,16 @@ static void encode(char *out, const char *text, size_t n)
 
 static void decode(char *out, size_t size, const char *text)
 {
-	unsigned int c;
-
 	while (*text && size > 1) {
-		c = (unsigned char)*text++;
-		if (c == '%' && isxdigit((unsigned char)text[0]) &&
-		    isxdigit((unsigned char)text[1]) && sscanf(text, "%2X", &c) == 1)
-			text += 2;
-		*out++ = c;
+		char hex[3] = {text[0] == '%' ? text[1] : '\0', 0, 0};
+
+		hex[1] = hex[0] ? text[2] : '\0';
+		if (isxdigit((unsigned char)hex[0]) && isxdigit((unsigned char)hex[1])) {
+			*out++ = (char)strtoul(hex, NULL, 16);
+			text += 3;
+		} else {
+			*out++ = *text++;
+		}
 		size--;
 	}
 	*out = '\0';
@@ -131,50 +133,75 @@ static int record_order(const void *a, const void *b)
 	return x->n < y->n ? -1 : x->n > y->n;
 }
 
+/* Behind `word` n numbers, a space before each. Returns what follows, or NULL where it is not so.
+ */
+static const char *numbers_read(const char *text, const char *word, uint32_t *v, size_t n)
+{
+	size_t len = strlen(word);
+
+	if (strncmp(text, word, len) != 0)
+		return NULL;
+	text += len;
+	for (size_t i = 0; i < n; i++) {
+		unsigned long number;
+		char *end;
+
+		if (text[0] != ' ' || !isdigit((unsigned char)text[1]))
+			return NULL;
+		number = strtoul(text + 1, &end, 10);
+		if (number > UINT32_MAX)
+			return NULL;
+		v[i] = number;
+		text = end;
+	}
+	return text;
+}
+
 static int head_read(struct lb_model *m, const char *text)
 {
-	char name[3 * LB_IFNAME_MAX + 1];
-	struct lb_limits l;
-	unsigned int a, b, c;
 	struct lb_interface_conf *i;
+	uint32_t v[5];
+	const char *name;
 
-	if (sscanf(text, "limits %u %u %u %u %u", &l.connections, &l.connections6, &l.services,
-		   &l.backends, &l.ring_slots) == 5) {
-		m->limits = l;
-	} else if (sscanf(text, "defaults %u %u %u", &a, &b, &c) == 3 && a < LB_DATAPATHS &&
-		   b < LB_SCHEDULERS) {
-		m->datapath = a;
-		m->default_scheduler = b;
-		m->default_maglev_size = c;
-	} else if (sscanf(text, "interface %u %48s", &a, name) == 2 && a < LB_KINDS) {
+	if (numbers_read(text, "limits", v, 5)) {
+		m->limits = (struct lb_limits){v[0], v[1], v[2], v[3], v[4]};
+	} else if (numbers_read(text, "defaults", v, 3) && v[0] < LB_DATAPATHS &&
+		   v[1] < LB_SCHEDULERS) {
+		m->datapath = v[0];
+		m->default_scheduler = v[1];
+		m->default_maglev_size = v[2];
+	} else if ((name = numbers_read(text, "interface", v, 1)) && *name == ' ' &&
+		   v[0] < LB_KINDS) {
 		i = lb_model_add_interface(m);
 		if (!i)
 			return -ENOMEM;
-		i->hook = a;
-		decode(i->name, sizeof(i->name), name);
+		i->hook = v[0];
+		decode(i->name, sizeof(i->name), name + 1);
 	}
 	return 0;
 }
 
+/* "ADDR:PORT WEIGHT BY-HAND SINCE"; BY-HAND is a number or `-`. */
 static int backend_read(struct lb_service_conf *s, const char *text)
 {
-	char at[LB_ENDPOINT_STRLEN], by_hand[16];
+	char at[LB_ENDPOINT_STRLEN];
 	struct lb_endpoint endpoint;
 	struct lb_backend_conf *b;
-	unsigned int weight, since;
-	const char *why;
+	const char *why, *rest;
+	uint32_t weight, by_hand[2];
 
-	if (sscanf(text, "%63s %u %15s %u", at, &weight, by_hand, &since) != 4 ||
-	    lb_endpoint_parse(&endpoint, at, &why) || weight > LB_WEIGHT_MAX)
+	snprintf(at, sizeof(at), "%.*s", (int)strcspn(text, " "), text);
+	rest = numbers_read(text + strcspn(text, " "), "", &weight, 1);
+	if (!rest || lb_endpoint_parse(&endpoint, at, &why) || weight > LB_WEIGHT_MAX)
 		return 0;
 	b = lb_service_add_backend(s);
 	if (!b)
 		return -ENOMEM;
 	b->at = endpoint;
 	b->weight = weight;
-	if (*by_hand != '-') {
-		b->override = strtoul(by_hand, NULL, 10);
-		b->override_since = since;
+	if (numbers_read(rest, "", by_hand, 2)) {
+		b->override = by_hand[0];
+		b->override_since = by_hand[1];
 	}
 	return 0;
 }
@@ -182,21 +209,19 @@ static int backend_read(struct lb_service_conf *s, const char *text)
 static int service_read(struct lb_model *m, uint32_t id, const char *text, bool gone)
 {
 	struct lb_service_conf *s = m->n_services ? &m->services[m->n_services - 1] : NULL;
-	unsigned int scheduler, source, maglev;
 	struct lb_listen listen, *l;
 	const char *why;
+	uint32_t v[3];
 	size_t len;
 
-	len = strlen(header(gone));
-	if (!strncmp(text, header(gone), len) &&
-	    sscanf(text + len, " %u %u %u", &scheduler, &source, &maglev) == 3) {
+	if (numbers_read(text, header(gone), v, 3)) {
 		s = lb_model_add_service(m);
 		if (!s)
 			return -ENOMEM;
 		s->id = id;
-		s->scheduler = scheduler < LB_SCHEDULERS ? scheduler : LB_SCHED_RR;
-		s->source = source && source < LB_SOURCES ? source : LB_SOURCE_FILE;
-		s->maglev_size = maglev;
+		s->scheduler = v[0] < LB_SCHEDULERS ? v[0] : LB_SCHED_RR;
+		s->source = v[1] && v[1] < LB_SOURCES ? v[1] : LB_SOURCE_FILE;
+		s->maglev_size = v[2];
 		return 0;
 	}
 	if (!s || s->id != id)
@@ -225,11 +250,16 @@ int lb_nft_model_read(const struct lb_nft_elements *all, bool gone, struct lb_mo
 
 	lb_model_init(m);
 	for (size_t i = 0; i < all->n && records; i++) {
-		struct record r = {.text = all->list[i].value};
+		const struct lb_nft_element *e = &all->list[i];
+		char *end;
 
-		if (!strcmp(all->list[i].set, LB_NFT_SET_MODEL) &&
-		    sscanf(all->list[i].key, "%u . %u", &r.id, &r.n) == 2)
-			records[n++] = r;
+		if (strcmp(e->set, LB_NFT_SET_MODEL) != 0)
+			continue;
+		records[n].id = strtoul(e->key, &end, 10);
+		if (end == e->key || strncmp(end, " . ", 3) != 0)
+			continue;
+		records[n].n = strtoul(end + 3, NULL, 10);
+		records[n++].text = e->value;
 	}
 	if (n)
 		qsort(records, n, sizeof(*records), record_order);
