@@ -159,6 +159,31 @@ nft_in delete table ip theirs
 expect 1 apply --confirm-timeout 5s -f <(sed 's/^datapath: nft/datapath: ebpf/' "$CONFIG")
 expect_text "$ERR" 'confirm-timeout cannot go back'
 
+step 'killed while the datapath changes: somebody serves at every moment, and the next apply ends it'
+cp "$CONFIG" "$LAB_DIR/nft.yaml"
+sed 's/^datapath: .*/datapath: ebpf/' "$CONFIG" >"$LAB_DIR/ebpf.yaml"
+both=0
+for to in ebpf nft; do
+	from=$([[ $to == ebpf ]] && echo nft || echo ebpf)
+	number=$(lab_in node1 strace -f -qq -e trace=bpf,sendto,sendmsg,unlinkat \
+		"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/$to.yaml" 2>&1 >/dev/null |
+		grep -cE '(bpf|sendto|sendmsg|unlinkat)\(')
+	for n in $(seq 2 $((number / 12 + 1)) "$number") "$number"; do
+		lab_meshlb apply -f "$LAB_DIR/$from.yaml" >/dev/null
+		lab_in node1 strace -f -qq -e trace=bpf,sendto,sendmsg,unlinkat \
+			-e "inject=bpf,sendto,sendmsg,unlinkat:signal=KILL:when=$n" -o /dev/null \
+			"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/$to.yaml" &>/dev/null || true
+		[[ $(ask 4) && $(ask 6) ]] || fail "to $to, killed at call $n: nobody answers"
+		! { [[ -e $PINS ]] && nft_in list table inet "$TABLE" &>/dev/null; } || both=$((both + 1))
+		lab_meshlb apply -f "$LAB_DIR/$to.yaml" >/dev/null
+		expect 0 lab_meshlb verify -f "$LAB_DIR/$to.yaml"
+		equal "to $to, killed at call $n" "$(lab_meshlb -j status | jq -r .datapath)" $to
+		equal 'tables' "$(nft_in list tables | grep -c "$TABLE" || true)" "$([[ $to == nft ]] && echo 1 || echo 0)"
+	done
+done
+((both > 0)) || fail 'no kill came while both were there'
+echo "$both kills while both were there"
+
 step 'auto: without bpf() it is nft, and says why'
 sed 's/^datapath: .*/datapath: auto/' "$CONFIG" >"$LAB_DIR/auto.yaml"
 lab_meshlb down >/dev/null

@@ -21,6 +21,7 @@ struct apply {
 	struct lb_texts findings; /* below the model: what is, or in a dry run would be, repaired */
 	bool armed;               /* a process will go back */
 	bool moved_off;           /* the other datapath's instance is gone */
+	bool partly;              /* the change is made, but that one could not be removed */
 };
 
 static void add_finding(void *findings, const char *text)
@@ -111,7 +112,8 @@ static int open_on(struct apply *a, const struct lb_dp_ops *ops, struct lb_err *
 		return create_instance(a, err);
 	lb_model_init(&a->s.model);
 	take_over_settings(a);
-	return lb_preflight_memory(&a->desired, false, lb_file_name(cli), err);
+	return ops != &lb_dp_ebpf ? 0
+				  : lb_preflight_memory(&a->desired, false, lb_file_name(cli), err);
 }
 
 /* Where another datapath cannot even be asked, there is nothing of ours on it. */
@@ -177,7 +179,6 @@ static int warn(const struct apply *a, struct lb_err *err)
 
 	if (a->s.ops == &lb_dp_ebpf)
 		ret = lb_preflight_hooks(&a->desired, &a->s, a->cli->force, file, err);
-
 	if (!ret)
 		ret = lb_preflight(&a->desired, &a->diff, file, a->cli->force, &warnings, err);
 	for (size_t i = 0; i < warnings.n; i++)
@@ -208,6 +209,7 @@ static int commit(struct apply *a, struct lb_err *err)
 		ret = a->other.ops->down(a->other.dp, err);
 		a->other.dp = NULL;
 		a->moved_off = !ret;
+		a->partly = ret;
 	}
 	if (!ret && !a->armed) /* what became of an earlier one is of no interest any more */
 		lb_pending_forget(cli->instance);
@@ -219,12 +221,18 @@ static bool is_moved(const struct apply *a)
 	return a->other.dp || a->moved_off;
 }
 
+/* As a user sees it: against what stands, on whichever datapath. */
+static const struct lb_diff *shown(const struct apply *a)
+{
+	return is_moved(a) ? &a->moved : &a->diff;
+}
+
 static void print_json(const struct apply *a)
 {
 	json_t *o = lb_json_new("apply");
 	size_t added, changed, removed;
 
-	lb_diff_count(&a->diff, &added, &changed, &removed);
+	lb_diff_count(shown(a), &added, &changed, &removed);
 	json_object_set_new(o, "instance", json_string(a->cli->instance));
 	json_object_set_new(o, "datapath", json_string(a->s.ops->name));
 	json_object_set_new(o, "datapath_before",
@@ -234,7 +242,7 @@ static void print_json(const struct apply *a)
 	json_object_set_new(o, "changed", json_integer(changed));
 	json_object_set_new(o, "removed", json_integer(removed));
 	json_object_set_new(o, "repaired", json_integer(a->cli->dry_run ? 0 : a->findings.n));
-	json_object_set_new(o, "changes", lb_json_diff(&a->diff));
+	json_object_set_new(o, "changes", lb_json_diff(shown(a)));
 	json_object_set_new(o, "findings", lb_json_texts(&a->findings));
 	if (a->armed)
 		json_object_set_new(o, "confirm_within", json_integer(a->cli->confirm_timeout));
@@ -247,7 +255,7 @@ static void print_text(const struct apply *a)
 
 	if (is_moved(a))
 		printf("~ datapath %s -> %s\n", a->other.ops->name, a->s.ops->name);
-	lb_diff_print(is_moved(a) ? &a->moved : &a->diff, stdout);
+	lb_diff_print(shown(a), stdout);
 	for (size_t i = 0; i < a->findings.n; i++)
 		printf("%s: %s\n", dry ? "to repair" : "repaired", a->findings.list[i]);
 	if (!a->diff.n && !a->findings.n && !is_moved(a))
@@ -323,7 +331,7 @@ int lb_cmd_apply(struct lb_cli *cli)
 		lb_session_release(&a.other);
 	if (ret) {
 		lb_error("%s", err.text);
-		code = LB_EXIT_FAILED;
+		code = a.partly ? LB_EXIT_PARTLY : LB_EXIT_FAILED;
 	} else {
 		cli->changed =
 			!cli->dry_run && (a.diff.n || a.findings.n || a.fresh || is_moved(&a));
