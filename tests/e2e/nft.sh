@@ -3,7 +3,7 @@
 # nft.sh - what is nft's own: schedulers by rings, damage to the table, removed backends, a change of
 # the datapath under traffic, `auto`, kills at every netlink call.
 # hooks: nft
-# limit: 240
+# limit: 400
 # guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -106,6 +106,24 @@ handle=$(nft_in -a list chain inet "$TABLE" prerouting | sed -n 's/.*comment "tc
 damage 'a rule of another size' 'chain "prerouting": rule "tcp4_any_inc2" was changed' \
 	replace rule inet "$TABLE" prerouting handle "$handle" meta nfproto ipv4 tcp dport @tcp4_any_inc2 \
 	dnat ip to tcp dport . numgen inc mod 1 map @tcp4_any_inc2_ring comment tcp4_any_inc2
+damage 'asleep' 'the table is dormant' "add table inet $TABLE { flags dormant; }"
+damage 'a policy' 'chain "forward" has another hook, priority or policy' \
+	"add chain inet $TABLE forward { policy drop; }"
+damage 'a chain of others' 'chain "evil" is nobody' \
+	"add chain inet $TABLE evil { type filter hook prerouting priority -300; policy drop; }"
+damage 'a set of others' 'set "theirs" is nobody' "add set inet $TABLE theirs { type ipv4_addr; }"
+handle=$(nft_in -a list chain inet "$TABLE" prerouting | sed -n 's/.*comment "interfaces" # handle //p')
+damage 'a rule turned round' 'rules: they are not as the last apply' \
+	replace rule inet "$TABLE" prerouting handle "$handle" iifname @interfaces return comment interfaces
+for record in '0 . 1' '0 . 2' '0 . 3' '1 . 0' '1 . 1' '1 . 2' '1 . 3'; do
+	damage "record $record" '.' delete element inet "$TABLE" model "{ $record }"
+done
+nft_in insert rule inet "$TABLE" forward drop
+sed 's/scheduler: random/scheduler: rr/' "$CONFIG" >"$LAB_DIR/other.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/other.yaml"
+expect_text "$OUT" 'repaired: chain "forward": rule 1'
+expect 0 lab_meshlb verify -f "$LAB_DIR/other.yaml"
+expect 0 apply
 damage 'no chain' 'chain "forward" is missing' "flush chain inet $TABLE forward; delete chain inet $TABLE forward"
 expect_alternation 4 4
 equal 'the connection that stood' "$(ask_held h)" "$held"
@@ -126,6 +144,35 @@ LAB_V4=("${v4[@]}") LAB_V6=("${v6[@]}")
 write_config >"$CONFIG"
 expect 0 apply
 expect_alternation 4 4
+
+step 'UDP that began before its service; what one service loses is not what another has'
+lab_spawn r1 "$E2E/udp_echo.py" serve 5300
+lab_spawn r2 "$E2E/udp_echo.py" serve 5300
+lab_spawn node2 timeout 20 "$E2E/udp_echo.py" insist "$VIP4" 5300
+insists=$LAB_PID
+sleep 1
+cp "$CONFIG" "$LAB_DIR/udp.yaml"
+lab_service udp '*:5300/udp' 5300 >>"$LAB_DIR/udp.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/udp.yaml"
+wait "$insists" || fail 'it was never answered'
+expect 0 apply
+{
+	LAB_V4=("${v4[@]}") LAB_V6=("${v6[@]}")
+	lab_service star '*:8080' 80
+	LAB_V4=("${v4[0]}") LAB_V6=()
+	lab_service exact "$VIP4:8080" 80
+} | lab_config >"$LAB_DIR/two.yaml"
+LAB_V4=("${v4[@]}") LAB_V6=("${v6[@]}")
+expect 0 lab_meshlb apply -f "$LAB_DIR/two.yaml"
+held=$(hold_open exact 4)
+awk -v at="${v4[0]}:80" '/name: exact/ { exact = 1 } exact || !index($0, at)' \
+	"$LAB_DIR/two.yaml" >"$LAB_DIR/less.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/less.yaml"
+expect_text "$OUT" "- ${v4[0]}:80"
+equal 'the connection of exact' "$(ask_held exact)" "$held"
+expect 0 lab_meshlb down
+equal 'connections after down' "$(lab_in node1 cat /proc/net/nf_conntrack 2>/dev/null | grep -c "dport=8080 src=${v4[0]}" || true)" 0
+expect 0 apply
 
 step 'to ebpf and back: connections of nft live on under ebpf, those of ebpf are reset under nft'
 change_to() { # DATAPATH

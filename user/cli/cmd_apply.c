@@ -116,14 +116,17 @@ static int open_on(struct apply *a, const struct lb_dp_ops *ops, struct lb_err *
 				  : lb_preflight_memory(&a->desired, false, lb_file_name(cli), err);
 }
 
-/* Where another datapath cannot even be asked, there is nothing of ours on it. */
+/* Where this kernel has no nftables, or no bpffs is mounted, there is nothing of ours. But an
+ * instance that may not be opened would stay in front. */
 static int open_other(struct apply *a, const struct lb_dp_ops *ops, struct lb_err *err)
 {
 	const struct lb_cli *cli = a->cli;
 	enum lb_access access = cli->dry_run ? LB_READ : LB_WRITE;
 	int ret = lb_session_open_on(&a->other, ops, cli->instance, access, cli->force, err);
 
-	return ret == -ESTALE || ret == -EXDEV ? ret : 0;
+	if (ops == &lb_dp_nft)
+		return ret == -ESTALE ? ret : 0;
+	return ret == -ENOENT || ret == -ENODEV ? 0 : ret;
 }
 
 /* In the order of all, so that no two that wait for locks wait for each other. */
@@ -206,7 +209,7 @@ static int commit(struct apply *a, struct lb_err *err)
 	if (!ret)
 		ret = a->s.ops->apply(a->s.dp, &a->diff, add_finding, &a->findings, err);
 	if (!ret && a->other.dp) {
-		ret = a->other.ops->down(a->other.dp, err);
+		ret = a->other.ops->down(a->other.dp, true, err);
 		a->other.dp = NULL;
 		a->moved_off = !ret;
 		a->partly = ret;

@@ -16,7 +16,7 @@ static int bring_down_on(const struct lb_dp_ops *ops, const struct lb_cli *cli, 
 
 	if (!dp) /* an instance of another ABI or namespace gives a handle and an error */
 		return ret;
-	return ops->down(dp, err);
+	return ops->down(dp, false, err);
 }
 
 /* On every datapath: where a change of it was interrupted there are two. */

@@ -89,7 +89,7 @@ static int go_back(const struct lb_rollback *r, struct lb_err *err)
 	if (r->old) {
 		ret = restore(&s, r, err);
 	} else {
-		ret = s.ops->down(s.dp, err);
+		ret = s.ops->down(s.dp, false, err);
 		s.dp = NULL;
 	}
 	lb_session_close(&s);

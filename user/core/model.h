@@ -101,7 +101,8 @@ struct lb_model {
 	uint8_t default_scheduler; /* enum lb_scheduler */
 	uint32_t default_maglev_size;
 	struct lb_limits limits;
-	int limits_line; /* of the config; 0: not in it */
+	int limits_line;  /* of the config; 0: not in it */
+	bool limits_free; /* read back: from a datapath that did not fix them when it was made */
 	struct lb_interface_conf *interfaces;
 	size_t n_interfaces;
 	struct lb_service_conf *services; /* sorted by name */

@@ -213,7 +213,8 @@ static bool service_equal(const struct lb_service_conf *a, const struct lb_servi
 static bool defaults_equal(const struct lb_model *a, const struct lb_model *b)
 {
 	return a->datapath == b->datapath && a->default_scheduler == b->default_scheduler &&
-	       a->default_maglev_size == b->default_maglev_size;
+	       a->default_maglev_size == b->default_maglev_size &&
+	       !memcmp(&a->limits, &b->limits, sizeof(a->limits));
 }
 
 static enum lb_change_verb verb_of(const void *from, const void *to)
@@ -273,7 +274,7 @@ int lb_diff_make(struct lb_diff *d, const struct lb_model *actual, const struct 
 	int ret;
 
 	*d = (struct lb_diff){.actual = actual, .desired = desired};
-	ret = limits_check(&actual->limits, &desired->limits, err);
+	ret = actual->limits_free ? 0 : limits_check(&actual->limits, &desired->limits, err);
 	if (!ret)
 		ret = sources_check(actual, desired, source, err);
 	if (!ret && changes_make(d, source))
@@ -457,6 +458,8 @@ static void print_defaults(FILE *out, const struct lb_model *a, const struct lb_
 	print_renamed(out, &first, "scheduler", lb_scheduler_name(a->default_scheduler),
 		      lb_scheduler_name(b->default_scheduler));
 	print_resized(out, &first, a->default_maglev_size, b->default_maglev_size);
+	if (memcmp(&a->limits, &b->limits, sizeof(a->limits)) != 0)
+		fprintf(out, "%slimits", comma(&first));
 	fputc('\n', out);
 }
 

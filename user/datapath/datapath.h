@@ -153,8 +153,9 @@ struct lb_dp_ops {
 	/* Calls fn with the name of each instance on this host. */
 	int (*list)(lb_finding_fn fn, void *arg, struct lb_err *err);
 
-	/* Detaches and removes everything of the instance; the handle is closed by it. */
-	int (*down)(struct lb_dp *dp, struct lb_err *err);
+	/* Detaches and removes everything of the instance; the handle is closed by it. `moves`: to
+	 * another datapath, so that connections may live on where the kernel can do that. */
+	int (*down)(struct lb_dp *dp, bool moves, struct lb_err *err);
 };
 
 extern const struct lb_dp_ops lb_dp_ebpf, lb_dp_nft;

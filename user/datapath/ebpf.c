@@ -205,10 +205,11 @@ static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 	return ret;
 }
 
-static int ebpf_down(struct lb_dp *dp, struct lb_err *err)
+static int ebpf_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
 	int ret;
 
+	(void)moves; /* conntrack does not know our connections */
 	if (dp->foreign_netns && !dp->force)
 		ret = lb_err_set(err, EXDEV,
 				 "instance \"%s\": it serves another network namespace: take it "

@@ -120,11 +120,11 @@ static int nft_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struc
 	int ret = dp_make(dp, opt, err);
 
 	if (!ret)
-		ret = lb_nft_list(*dp, true, err);
+		ret = lb_nft_list(*dp, LB_NFT_MODEL, err);
 	if (!ret && opt->write) { /* not where there is nothing to write to */
 		ret = lock(*dp, err);
 		if (!ret)
-			ret = lb_nft_list(*dp, true, err);
+			ret = lb_nft_list(*dp, LB_NFT_MODEL, err);
 	}
 	if (!ret)
 		(*dp)->state_is_new = true;
@@ -144,7 +144,7 @@ static int nft_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 	if (!ret)
 		ret = lock(*dp, err);
 	if (!ret)
-		ret = lb_nft_list(*dp, true, err);
+		ret = lb_nft_list(*dp, LB_NFT_MODEL, err);
 	if (ret == -ENOENT) {
 		(*dp)->fresh = true;
 		ret = 0;
@@ -154,7 +154,7 @@ static int nft_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 
 static int nft_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
 {
-	int ret = dp->fresh || dp->state_is_new ? 0 : lb_nft_list(dp, true, err);
+	int ret = dp->fresh || dp->state_is_new ? 0 : lb_nft_list(dp, LB_NFT_MODEL, err);
 
 	dp->state_is_new = false;
 	if (ret)
@@ -165,14 +165,20 @@ static int nft_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
 	return 0;
 }
 
-static int nft_down(struct lb_dp *dp, struct lb_err *err)
+static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
+	struct lb_model m = {};
 	char command[128];
 	int ret = 0;
 
+	if (!dp->fresh && !moves)
+		ret = lb_nft_model_read(&dp->state->elements, false, &m, err);
 	snprintf(command, sizeof(command), "delete table inet %s", dp->table);
-	if (!dp->fresh)
+	if (!ret && !dp->fresh)
 		ret = lb_nft_run(dp, command, command, err);
+	if (!ret)
+		ret = lb_nft_conn_forget(&m, NULL, err);
+	lb_model_free(&m);
 	unlock(dp, !ret);
 	nft_close(dp);
 	return ret;
@@ -276,9 +282,11 @@ static void nft_status_free(struct lb_dp_status *s)
 static int nft_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err)
 {
 	struct lb_model m;
-	int ret = lb_nft_list(dp, false, err);
+	int ret = lb_nft_list(dp, LB_NFT_ALL, err);
 
-	*s = (struct lb_dp_status){.datapath = lb_dp_nft.name, .build_current = true};
+	*s = (struct lb_dp_status){.datapath = lb_dp_nft.name,
+				   .build_current = true,
+				   .generation = lb_nft_generation()};
 	snprintf(s->instance, sizeof(s->instance), "%s", dp->instance);
 	if (!ret)
 		ret = lb_nft_model_read(&dp->state->elements, false, &m, err);
@@ -339,7 +347,7 @@ static int nft_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_st
 		     struct lb_err *err)
 {
 	struct lb_counters *each;
-	int ret = lb_nft_list(dp, false, err);
+	int ret = lb_nft_list(dp, LB_NFT_ALL, err);
 
 	*s = (struct lb_dp_stats){.n_services = m->n_services};
 	if (ret)

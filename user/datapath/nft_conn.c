@@ -156,13 +156,13 @@ static void endpoint_read(const struct nf_conntrack *ct, enum nf_conntrack_attr 
 	memcpy(&at->addr.b[12], &address, sizeof(address));
 }
 
-static bool conn_read(const struct nf_conntrack *ct, struct lb_conn *c)
+static bool conn_read(const struct nf_conntrack *ct, bool translated, struct lb_conn *c)
 {
 	uint8_t family = nfct_get_attr_u8(ct, ATTR_ORIG_L3PROTO) == AF_INET ? LB_V4 : LB_V6;
 	uint8_t proto = nfct_get_attr_u8(ct, ATTR_ORIG_L4PROTO);
 
 	if ((proto != IPPROTO_TCP && proto != IPPROTO_UDP) ||
-	    !(nfct_get_attr_u32(ct, ATTR_STATUS) & IPS_DST_NAT))
+	    !(nfct_get_attr_u32(ct, ATTR_STATUS) & IPS_DST_NAT) != !translated)
 		return false;
 	*c = (struct lb_conn){.proto = proto == IPPROTO_TCP ? LB_TCP : LB_UDP,
 			      .client.family = family,
@@ -180,12 +180,33 @@ struct conn_walk {
 	const struct lb_conn_filter *f; /* NULL: all */
 	uint32_t service;
 	struct pairs pairs;
+	struct pairs exact; /* listens that go before `*`; their backends are none */
+	bool plain;         /* looks for untranslated UDP, to any listen in `pairs` */
 	lb_conn_fn fn;
 	void *arg;
 	struct nfct_handle *flush; /* NULL: only looked at */
 	uint64_t n[LB_FAMILIES];
 	int failed;
 };
+
+/* A listen alone, without a backend. */
+static int listen_add(struct pairs *p, const struct lb_listen *l, enum lb_family family)
+{
+	const struct lb_backend_conf none = {.at = {.family = family}};
+	const struct lb_service_conf nobody = {};
+	int ret = pair_add(p, &nobody, l, &none);
+
+	if (!ret && p->n)
+		memset(&p->list[p->n - 1].backend, 0, sizeof(p->list->backend));
+	return ret;
+}
+
+static bool listens_exactly(const struct pairs *exact, const struct lb_conn *c)
+{
+	const struct pair want = {.listen = c->service, .proto = c->proto};
+
+	return exact->n && bsearch(&want, exact->list, exact->n, sizeof(want), pair_order);
+}
 
 static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, void *data)
 {
@@ -194,7 +215,12 @@ static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, vo
 	struct lb_conn c;
 
 	(void)type;
-	if (!conn_read(ct, &c) || !(p = pair_find(&w->pairs, &c)))
+	if (!conn_read(ct, !w->plain, &c))
+		return NFCT_CB_CONTINUE;
+	if (w->plain)
+		memset(&c.backend, 0, sizeof(c.backend));
+	p = pair_find(&w->pairs, &c);
+	if (!p || (p->any && listens_exactly(&w->exact, &c)))
 		return NFCT_CB_CONTINUE;
 	c.service_id = p->service;
 	if (w->f && !lb_conn_filter_holds(w->f, w->service, &c))
@@ -233,6 +259,7 @@ static int walk(struct conn_walk *w, bool flush, struct lb_err *err)
 		nfct_close(w->flush);
 	w->flush = NULL;
 	free(w->pairs.list);
+	free(w->exact.list);
 	return ret;
 }
 
@@ -282,11 +309,41 @@ int lb_nft_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t
 	return ret;
 }
 
-int lb_nft_conn_forget(const struct lb_model *gone, struct lb_err *err)
+int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *standing,
+		       struct lb_err *err)
 {
 	struct conn_walk w = {};
 
+	for (size_t i = 0; standing && i < standing->n_services; i++) {
+		const struct lb_service_conf *s = &standing->services[i];
+
+		for (size_t l = 0; l < s->n_listens; l++)
+			if (!s->listens[l].any &&
+			    listen_add(&w.exact, &s->listens[l], s->listens[l].at.family))
+				return lb_err_sys(err, ENOMEM, "reading conntrack");
+	}
+	pairs_sort(&w.exact);
 	return walk_model(gone, &w, true, err);
+}
+
+int lb_nft_conn_forget_plain(const struct lb_model *m, struct lb_err *err)
+{
+	struct conn_walk w = {.plain = true};
+
+	for (size_t i = 0; i < m->n_services; i++) {
+		const struct lb_service_conf *s = &m->services[i];
+
+		for (size_t k = 0; k < 2 * s->n_listens; k++) {
+			const struct lb_listen *l = &s->listens[k / 2];
+
+			if (l->proto != LB_UDP || (l->any != LB_ANY_BOTH && l->at.family != k % 2))
+				continue;
+			if (listen_add(&w.pairs, l, k % 2))
+				return lb_err_sys(err, ENOMEM, "reading conntrack");
+		}
+	}
+	pairs_sort(&w.pairs);
+	return walk(&w, true, err);
 }
 
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err)

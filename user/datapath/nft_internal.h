@@ -54,6 +54,7 @@ void lb_nft_elements_free(struct lb_nft_elements *all);
 
 /* Sets that every table has; the counters by enum lb_nft_count and family, exact and `*`. */
 #define LB_NFT_SET_MODEL      "model"
+#define LB_NFT_KEY_RULES      "0 . 1000000" /* in it: the hash of the rules as apply made them */
 #define LB_NFT_SET_INTERFACES "interfaces"
 enum lb_nft_count { LB_NFT_IN, LB_NFT_OUT, LB_NFT_CONN, LB_NFT_COUNTS };
 const char *lb_nft_count_set(char buf[32], enum lb_nft_count what, enum lb_family family, bool any);
@@ -137,6 +138,7 @@ struct lb_nft_rule {
 struct lb_nft_chain {
 	char *name, *type;
 	int hook, priority; /* hook: NF_INET_*, -1: none */
+	uint32_t policy;    /* NF_ACCEPT, ... */
 };
 struct lb_nft_state {
 	struct lb_nft_elements elements; /* sorted */
@@ -146,20 +148,35 @@ struct lb_nft_state {
 	size_t n_chains;
 	struct lb_nft_rule *rules; /* in order */
 	size_t n_rules;
+	uint64_t rules_hash; /* of all that they consist of */
+	uint32_t flags;      /* NFT_TABLE_F_* */
 };
 /* Runs commands, all or none of them. */
 int lb_nft_run(struct lb_dp *dp, const char *commands, const char *doing, struct lb_err *err);
-/* Into dp->state, all or but the set `model`. -ENOENT where there is no such table, -EEXIST where
- * it is not ours. */
-int lb_nft_list(struct lb_dp *dp, bool model_only, struct lb_err *err);
+/* Into dp->state: the set `model`; with it names of sets, chains and rules; or all. -ENOENT where
+ * there is no such table, -EEXIST where it is not ours. */
+enum lb_nft_part { LB_NFT_MODEL, LB_NFT_FRAME, LB_NFT_ALL };
+int lb_nft_list(struct lb_dp *dp, enum lb_nft_part part, struct lb_err *err);
+/* The number of nftables' state in this network namespace: another one after each change. */
+uint32_t lb_nft_generation(void);
 void lb_nft_state_free(struct lb_nft_state *s);
 bool lb_nft_state_has_set(const struct lb_nft_state *s, const char *name);
 int lb_nft_tables(void (*fn)(void *arg, const char *instance), void *arg, struct lb_err *err);
 
 /* ---------------------------------------------------------------- nft_commit.c */
 
+#define LB_NFT_GONE_ID 1000000000u /* services' ids are below, those of gone backends above */
+bool lb_nft_same_value(const struct lb_nft_element *a, const struct lb_nft_element *b);
+/* All that a model means, sorted. Services that have no id get one. */
+int lb_nft_everything(const struct lb_model *m, struct lb_nft_elements *all, struct lb_err *err);
 int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
 		 struct lb_err *err);
+
+/* ---------------------------------------------------------------- nft_audit.c */
+
+/* What is not as the model says: with or without a look at each element. */
+int lb_nft_look(struct lb_dp *dp, const struct lb_model *m, bool elements, lb_finding_fn fn,
+		void *arg, struct lb_err *err);
 int lb_nft_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, void *arg,
 		 struct lb_err *err);
 
@@ -169,8 +186,13 @@ int lb_nft_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_f
 		     uint64_t *n, struct lb_err *err);
 int lb_nft_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
 		      struct lb_err *err);
-/* Forgets all connections to the backends of `gone` by its listens. */
-int lb_nft_conn_forget(const struct lb_model *gone, struct lb_err *err);
+/* Forgets all connections to the backends of `gone` by its listens; but those by `*` only where no
+ * service of `standing` (NULL: none) listens on the very address. */
+int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *standing,
+		       struct lb_err *err);
+/* Forgets what conntrack took up, untranslated, while nobody listened there: a UDP client that goes
+ * on would never come to the service. */
+int lb_nft_conn_forget_plain(const struct lb_model *m, struct lb_err *err);
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include <netinet/in.h> /* before the kernel's headers, which else define the same */
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
@@ -15,6 +16,7 @@
 #include <libnftnl/udata.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,6 +113,7 @@ static int chain_read(const struct nlmsghdr *nlh, void *arg)
 	if (nftnl_chain_is_set(chain, NFTNL_CHAIN_HOOKNUM)) {
 		c->hook = (int)nftnl_chain_get_u32(chain, NFTNL_CHAIN_HOOKNUM);
 		c->priority = nftnl_chain_get_s32(chain, NFTNL_CHAIN_PRIO);
+		c->policy = nftnl_chain_get_u32(chain, NFTNL_CHAIN_POLICY);
 	}
 	ret = c->name && c->type ? MNL_CB_OK : MNL_CB_ERROR;
 out:
@@ -135,6 +138,23 @@ static int expr_read(struct nftnl_expr *e, void *arg)
 	else if (!strcmp(name, "immediate") && nftnl_expr_is_set(e, NFTNL_EXPR_IMM_VERDICT))
 		lb_text_add(t, " %d", (int)nftnl_expr_get_u32(e, NFTNL_EXPR_IMM_VERDICT));
 	lb_text_add(t, "; ");
+	return 0;
+}
+
+static void hash_text(uint64_t *hash, const char *text)
+{
+	do
+		*hash = (*hash ^ (unsigned char)*text) * 0x100000001b3; /* FNV-1a */
+	while (*text++);
+}
+
+static int expr_hash(struct nftnl_expr *e, void *hash)
+{
+	char text[512] = "";
+
+	nftnl_expr_snprintf(text, sizeof(text), e, NFTNL_OUTPUT_DEFAULT, 0);
+	hash_text(hash, nftnl_expr_get_str(e, NFTNL_EXPR_NAME));
+	hash_text(hash, text);
 	return 0;
 }
 
@@ -166,6 +186,8 @@ static int rule_read(const struct nlmsghdr *nlh, void *arg)
 	if (udata)
 		nftnl_udata_parse(udata, len, comment_read, comment);
 	nftnl_expr_foreach(rule, expr_read, &expr);
+	hash_text(&r->state->rules_hash, nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN));
+	nftnl_expr_foreach(rule, expr_hash, &r->state->rules_hash);
 	out = grow((void **)&r->state->rules, &r->state->n_rules, sizeof(*out));
 	if (out) {
 		out->chain = strdup(nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN));
@@ -189,7 +211,9 @@ static int table_read(const struct nlmsghdr *nlh, void *arg)
 
 	if (table && !nftnl_table_nlmsg_parse(nlh, table)) {
 		name = nftnl_table_get_str(table, NFTNL_TABLE_NAME);
-		if (!strncmp(name, LB_NFT_PREFIX, strlen(LB_NFT_PREFIX)))
+		if (r->table && is_table(r, name))
+			r->state->flags = nftnl_table_get_u32(table, NFTNL_TABLE_FLAGS);
+		else if (r->fn && !strncmp(name, LB_NFT_PREFIX, strlen(LB_NFT_PREFIX)))
 			r->fn(r->arg, name + strlen(LB_NFT_PREFIX));
 	}
 	if (table)
@@ -222,7 +246,9 @@ static int frame_read(struct reading *r)
 
 	if (!ret)
 		ret = dump(NFT_MSG_GETCHAIN, chain_read, r);
-	return ret ? ret : dump(NFT_MSG_GETRULE, rule_read, r);
+	if (!ret)
+		ret = dump(NFT_MSG_GETRULE, rule_read, r);
+	return ret ? ret : dump(NFT_MSG_GETTABLE, table_read, r);
 }
 
 static int is_ours(const struct lb_dp *dp, const struct lb_nft_state *s, struct lb_err *err)
@@ -257,7 +283,7 @@ static void search_one(void *arg, const char *instance)
 	s->found |= !strcmp(s->instance, instance);
 }
 
-static int all_read(struct lb_dp *dp, struct lb_err *err)
+static int frame_list(struct lb_dp *dp, struct lb_err *err)
 {
 	int ret = -EINTR;
 
@@ -268,40 +294,79 @@ static int all_read(struct lb_dp *dp, struct lb_err *err)
 		dp->state = r.state = calloc(1, sizeof(*dp->state));
 		ret = dp->state ? frame_read(&r) : -ENOMEM;
 	}
-	if (ret)
-		return lb_err_sys(err, -ret, "listing table \"inet %s\"", dp->table);
-	for (size_t i = 0; i < dp->state->n_sets && !ret; i++)
-		ret = lb_nft_set_read(dp->table, dp->state->sets[i], &dp->state->elements, err);
+	return ret ? lb_err_sys(err, -ret, "listing table \"inet %s\"", dp->table) : 0;
+}
+
+static bool table_is_there(const struct lb_dp *dp)
+{
+	struct search s = {.instance = dp->instance};
+	struct lb_err ignored;
+
+	return lb_nft_tables(search_one, &s, &ignored) || s.found;
+}
+
+static int elements_list(struct lb_dp *dp, enum lb_nft_part part, struct lb_err *err)
+{
+	struct lb_nft_state *s = dp->state;
+	int ret = 0;
+
+	if (part != LB_NFT_ALL)
+		return lb_nft_set_read(dp->table, LB_NFT_SET_MODEL, &s->elements, err);
+	for (size_t i = 0; i < s->n_sets && !ret; i++)
+		ret = lb_nft_set_read(dp->table, s->sets[i], &s->elements, err);
 	return ret;
 }
 
-int lb_nft_list(struct lb_dp *dp, bool model_only, struct lb_err *err)
+int lb_nft_list(struct lb_dp *dp, enum lb_nft_part part, struct lb_err *err)
 {
-	struct search s = {.instance = dp->instance};
-	int ret;
+	int ret = 0;
 
-	if (!model_only) {
-		ret = all_read(dp, err);
-	} else {
-		lb_nft_state_free(dp->state);
-		dp->state = calloc(1, sizeof(*dp->state));
-		if (!dp->state)
-			return lb_err_sys(err, ENOMEM, "listing the table");
-		ret = lb_nft_set_read(dp->table, LB_NFT_SET_MODEL, &dp->state->elements, err);
-	}
-	/* Without the set `model` it may be another's table. */
-	if (!ret || ret == -ENOENT) {
-		struct lb_err ignored;
-
-		if (!lb_nft_tables(search_one, &s, &ignored) && !s.found)
+	/* Once more where it has been made or removed while we looked. */
+	for (int i = 0; i < 3; i++) {
+		if (part != LB_NFT_MODEL) {
+			ret = frame_list(dp, err);
+		} else {
+			lb_nft_state_free(dp->state);
+			dp->state = calloc(1, sizeof(*dp->state));
+			ret = dp->state ? 0 : lb_err_sys(err, ENOMEM, "listing the table");
+		}
+		if (!ret)
+			ret = elements_list(dp, part, err);
+		if (ret && ret != -ENOENT)
+			return ret;
+		if (!ret && dp->state->elements.n)
+			break;
+		if (!table_is_there(dp))
 			return lb_err_set(err, ENOENT, "table \"inet %s\": there is none",
 					  dp->table);
-		ret = 0;
 	}
-	if (ret)
-		return ret;
 	lb_nft_elements_sort(&dp->state->elements);
-	return is_ours(dp, dp->state, err);
+	return is_ours(dp, dp->state, err); /* without the set `model` it is another's */
+}
+
+static int generation_read(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct nlattr *attr;
+
+	mnl_attr_for_each(attr, nlh,
+			  sizeof(struct nfgenmsg)) if (mnl_attr_get_type(attr) == NFTA_GEN_ID) *
+		(uint32_t *)arg = ntohl(mnl_attr_get_u32(attr));
+	return MNL_CB_OK;
+}
+
+uint32_t lb_nft_generation(void)
+{
+	struct nlmsghdr *req;
+	uint32_t id = 0;
+	char buf[128];
+	struct lb_nl nl;
+
+	if (lb_nl_open(&nl, NETLINK_NETFILTER))
+		return 0;
+	req = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETGEN, AF_UNSPEC, 0, 0);
+	lb_nl_request(&nl, req, generation_read, &id);
+	lb_nl_close(&nl);
+	return id;
 }
 
 bool lb_nft_state_has_set(const struct lb_nft_state *s, const char *name)

@@ -249,6 +249,7 @@ int lb_nft_model_read(const struct lb_nft_elements *all, bool gone, struct lb_mo
 	int ret = records ? 0 : -ENOMEM;
 
 	lb_model_init(m);
+	m->limits_free = true;
 	for (size_t i = 0; i < all->n && records; i++) {
 		const struct lb_nft_element *e = &all->list[i];
 		char *end;
