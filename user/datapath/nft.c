@@ -119,13 +119,10 @@ static int nft_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struc
 {
 	int ret = dp_make(dp, opt, err);
 
+	if (!ret && opt->write) /* not where there is nothing to write to */
+		ret = lb_nft_table_is_there(*dp) ? lock(*dp, err) : -ENOENT;
 	if (!ret)
 		ret = lb_nft_list(*dp, LB_NFT_MODEL, err);
-	if (!ret && opt->write) { /* not where there is nothing to write to */
-		ret = lock(*dp, err);
-		if (!ret)
-			ret = lb_nft_list(*dp, LB_NFT_MODEL, err);
-	}
 	if (!ret)
 		(*dp)->state_is_new = true;
 	if (ret == -ENOENT)

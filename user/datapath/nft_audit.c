@@ -217,7 +217,7 @@ int lb_nft_look(struct lb_dp *dp, const struct lb_model *m, bool elements, lb_fi
 	struct lb_findings a = {.fn = fn, .arg = arg};
 	struct lb_nft_elements wanted = {};
 	struct lb_nft_classes classes = {};
-	int ret = lb_nft_list(dp, elements ? LB_NFT_ALL : LB_NFT_FRAME, err);
+	int ret = elements ? lb_nft_list(dp, LB_NFT_ALL, err) : lb_nft_frame(dp, err);
 
 	if (!ret && elements)
 		ret = lb_nft_everything(m, &wanted, err);

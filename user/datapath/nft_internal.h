@@ -157,6 +157,9 @@ int lb_nft_run(struct lb_dp *dp, const char *commands, const char *doing, struct
  * there is no such table, -EEXIST where it is not ours. */
 enum lb_nft_part { LB_NFT_MODEL, LB_NFT_FRAME, LB_NFT_ALL };
 int lb_nft_list(struct lb_dp *dp, enum lb_nft_part part, struct lb_err *err);
+/* The frame, and the elements that were read before: of a writer, whom nobody disturbs. */
+int lb_nft_frame(struct lb_dp *dp, struct lb_err *err);
+bool lb_nft_table_is_there(const struct lb_dp *dp); /* also where that cannot be told */
 /* The number of nftables' state in this network namespace: another one after each change. */
 uint32_t lb_nft_generation(void);
 void lb_nft_state_free(struct lb_nft_state *s);

@@ -297,7 +297,24 @@ static int frame_list(struct lb_dp *dp, struct lb_err *err)
 	return ret ? lb_err_sys(err, -ret, "listing table \"inet %s\"", dp->table) : 0;
 }
 
-static bool table_is_there(const struct lb_dp *dp)
+int lb_nft_frame(struct lb_dp *dp, struct lb_err *err)
+{
+	struct lb_nft_elements model = {};
+	int ret;
+
+	if (!dp->state || !dp->state->elements.n)
+		return lb_nft_list(dp, LB_NFT_FRAME, err);
+	model = dp->state->elements;
+	dp->state->elements = (struct lb_nft_elements){};
+	ret = frame_list(dp, err);
+	if (dp->state)
+		dp->state->elements = model;
+	else
+		lb_nft_elements_free(&model);
+	return ret;
+}
+
+bool lb_nft_table_is_there(const struct lb_dp *dp)
 {
 	struct search s = {.instance = dp->instance};
 	struct lb_err ignored;
@@ -336,7 +353,7 @@ int lb_nft_list(struct lb_dp *dp, enum lb_nft_part part, struct lb_err *err)
 			return ret;
 		if (!ret && dp->state->elements.n)
 			break;
-		if (!table_is_there(dp))
+		if (!lb_nft_table_is_there(dp))
 			return lb_err_set(err, ENOENT, "table \"inet %s\": there is none",
 					  dp->table);
 	}
