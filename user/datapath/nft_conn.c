@@ -156,13 +156,16 @@ static void endpoint_read(const struct nf_conntrack *ct, enum nf_conntrack_attr 
 	memcpy(&at->addr.b[12], &address, sizeof(address));
 }
 
-static bool conn_read(const struct nf_conntrack *ct, bool translated, struct lb_conn *c)
+/* A connection whose destination is translated; or one of which nothing is (`plain`). */
+static bool conn_read(const struct nf_conntrack *ct, bool plain, struct lb_conn *c)
 {
 	uint8_t family = nfct_get_attr_u8(ct, ATTR_ORIG_L3PROTO) == AF_INET ? LB_V4 : LB_V6;
 	uint8_t proto = nfct_get_attr_u8(ct, ATTR_ORIG_L4PROTO);
+	uint32_t nat = nfct_get_attr_u32(ct, ATTR_STATUS) & IPS_NAT_MASK;
 
-	if ((proto != IPPROTO_TCP && proto != IPPROTO_UDP) ||
-	    !(nfct_get_attr_u32(ct, ATTR_STATUS) & IPS_DST_NAT) != !translated)
+	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
+		return false;
+	if (plain ? nat : !(nat & IPS_DST_NAT))
 		return false;
 	*c = (struct lb_conn){.proto = proto == IPPROTO_TCP ? LB_TCP : LB_UDP,
 			      .client.family = family,
@@ -215,7 +218,7 @@ static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, vo
 	struct lb_conn c;
 
 	(void)type;
-	if (!conn_read(ct, !w->plain, &c))
+	if (!conn_read(ct, w->plain, &c))
 		return NFCT_CB_CONTINUE;
 	if (w->plain)
 		memset(&c.backend, 0, sizeof(c.backend));
