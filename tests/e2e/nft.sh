@@ -279,7 +279,9 @@ for call in sendto sendmsg; do
 	lab_in node1 strace -f -qq -e trace=$call -o "$LAB_DIR/trace" \
 		"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/after.yaml" >/dev/null
 	number=$(grep -c "$call(" "$LAB_DIR/trace" || true)
-	for ((n = 1; n <= number; n++)); do
+	# Without --full every second one, from a random start.
+	step=$((${TEST_FULL:-0} ? 1 : 2))
+	for ((n = 1 + RANDOM % step; n <= number; n += step)); do
 		apply >/dev/null
 		ask 4 >/dev/null && ask 4 >/dev/null # one of these the change forgets
 		status=0
