@@ -9,6 +9,19 @@
 /* The first one that is there stands in front of the others: so it sees packets first. */
 const struct lb_dp_ops *const lb_datapaths[] = {&lb_dp_ebpf, &lb_dp_nft, NULL};
 
+int lb_instance_check(const char *name, struct lb_err *err)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789_.-";
+	size_t len = strlen(name);
+
+	if (len && len <= LB_INSTANCE_MAX && strspn(name, allowed) == len &&
+	    strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+		return 0;
+	return lb_err_set(err, EINVAL,
+			  "instance \"%s\": should be 1 to 64 of letters, digits, `_.-`", name);
+}
+
 int lb_datapath_choose(unsigned int kind, const struct lb_dp_ops **ops, char *why, size_t size,
 		       struct lb_err *err)
 {

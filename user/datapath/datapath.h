@@ -161,6 +161,10 @@ struct lb_dp_ops {
 extern const struct lb_dp_ops lb_dp_ebpf, lb_dp_nft;
 extern const struct lb_dp_ops *const lb_datapaths[]; /* by preference; ends with NULL */
 
+/* Names become directories, and parts of commands. 0 or -EINVAL. */
+#define LB_INSTANCE_MAX 64
+int lb_instance_check(const char *name, struct lb_err *err);
+
 /*
  * The datapath that a config's `datapath` means on this host: for `auto` the first that works, and
  * `why` (of size) says what speaks against those before it, or is empty. Else err says why not.

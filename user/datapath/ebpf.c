@@ -72,27 +72,12 @@ static void ebpf_capabilities(lb_capability_fn fn, void *arg)
 		fn(arg, capabilities[i].name, capabilities[i].probe(), capabilities[i].remark);
 }
 
-/* Names become directories. */
-static bool name_is_valid(const char *name)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789_.-";
-	size_t len = strlen(name);
-
-	return len && len < sizeof(((struct lb_dp *)0)->instance) && strspn(name, allowed) == len &&
-	       strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
-}
-
 static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
 {
 	*dp = NULL;
 	lb_libbpf_init();
-	if (!name_is_valid(opt->instance)) {
-		lb_err_set(err, EINVAL,
-			   "instance \"%s\": should be 1 to 64 of letters, digits, `_.-`",
-			   opt->instance);
+	if (lb_instance_check(opt->instance, err))
 		return -EINVAL;
-	}
 	*dp = calloc(1, sizeof(**dp));
 	if (!*dp) {
 		lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);

@@ -93,6 +93,9 @@ static struct nft_ctx *nft_open(void)
 
 static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
 {
+	*dp = NULL;
+	if (lb_instance_check(opt->instance, err))
+		return -EINVAL;
 	*dp = calloc(1, sizeof(**dp));
 	if (!*dp) {
 		lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
@@ -173,7 +176,7 @@ static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 	snprintf(command, sizeof(command), "delete table inet %s", dp->table);
 	if (!ret && !dp->fresh)
 		ret = lb_nft_run(dp, command, command, err);
-	if (!ret)
+	if (!ret && m.n_services)
 		ret = lb_nft_conn_forget(&m, NULL, err);
 	lb_model_free(&m);
 	unlock(dp, !ret);

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * nft_commit.c - apply. It is one transaction, so it is whole or not at all, also
- * where the program is killed. What must follow it, forgetting the connections of removed backends,
- * stands as records in the table until it is done: else the next apply does it.
+ * nft_commit.c - apply. It is one transaction, so it is whole or not at all, also where the program
+ * is killed. What must follow it, forgetting the connections of removed backends, stands as records
+ * in the table until it is done: else the next apply does it.
  */
-#include <netinet/in.h> /* before the kernel's headers, which else define the same */
-
 #include <errno.h>
-#include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

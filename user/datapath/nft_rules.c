@@ -161,8 +161,6 @@ void lb_nft_text_table(struct lb_text *t, const char *table)
 	lb_text_add(t, "add chain inet %s forward { " FORWARD "; policy accept; }\n", table);
 	lb_text_add(t, "add chain inet %s postrouting { " POSTROUTING "; policy accept; }\n",
 		    table);
-	lb_text_add(t, "flush chain inet %s forward\nflush chain inet %s postrouting\n", table,
-		    table);
 	for (size_t i = 0; i < COUNT_RULES; i++)
 		count_set_text(t, table, counts[i].what, counts[i].family, counts[i].any);
 	for (size_t i = 0; i < COUNT_RULES; i++)
