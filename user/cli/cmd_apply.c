@@ -84,7 +84,7 @@ static int create_instance(struct apply *a, struct lb_err *err)
 	const struct lb_dp_options opt = {
 		.instance = a->cli->instance, .write = true, .force = a->cli->force};
 	const char *file = lb_file_name(a->cli);
-	bool maps = a->s.ops == &lb_dp_ebpf;
+	bool maps = a->s.ops->has_programs;
 	int ret = maps ? lb_preflight_memory(&a->desired, false, file, err) : 0;
 
 	if (!ret)
@@ -112,8 +112,8 @@ static int open_on(struct apply *a, const struct lb_dp_ops *ops, struct lb_err *
 		return create_instance(a, err);
 	lb_model_init(&a->s.model);
 	take_over_settings(a);
-	return ops != &lb_dp_ebpf ? 0
-				  : lb_preflight_memory(&a->desired, false, lb_file_name(cli), err);
+	return ops->has_programs ? lb_preflight_memory(&a->desired, false, lb_file_name(cli), err)
+				 : 0;
 }
 
 /* Where this kernel has no nftables, or no bpffs is mounted, there is nothing of ours. But an
@@ -180,10 +180,11 @@ static int warn(const struct apply *a, struct lb_err *err)
 	const char *file = lb_file_name(a->cli);
 	int ret = 0;
 
-	if (a->s.ops == &lb_dp_ebpf)
+	if (a->s.ops->has_programs)
 		ret = lb_preflight_hooks(&a->desired, &a->s, a->cli->force, file, err);
 	if (!ret)
-		ret = lb_preflight(&a->desired, &a->diff, file, a->cli->force, &warnings, err);
+		ret = lb_preflight(&a->desired, &a->diff, a->s.ops, file, a->cli->force, &warnings,
+				   err);
 	for (size_t i = 0; i < warnings.n; i++)
 		lb_warn("%s", warnings.list[i]);
 	lb_texts_free(&warnings);

@@ -22,6 +22,14 @@ int lb_instance_check(const char *name, struct lb_err *err)
 			  "instance \"%s\": should be 1 to 64 of letters, digits, `_.-`", name);
 }
 
+const struct lb_dp_ops *lb_datapath_named(unsigned int kind)
+{
+	for (size_t i = 0; lb_datapaths[i]; i++)
+		if (!strcmp(lb_datapath_kind_name(kind), lb_datapaths[i]->name))
+			return lb_datapaths[i];
+	return lb_datapaths[0];
+}
+
 int lb_datapath_choose(unsigned int kind, const struct lb_dp_ops **ops, char *why, size_t size,
 		       struct lb_err *err)
 {

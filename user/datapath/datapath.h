@@ -93,6 +93,8 @@ typedef void (*lb_capability_fn)(void *arg, const char *name, int errnum, const 
 
 struct lb_dp_ops {
 	const char *name;
+	bool has_programs; /* on interfaces' hooks, and maps made for the model's limits */
+	bool sets_sysctls; /* those that forwarding needs, by itself */
 
 	/* Can this host run it? Fills err with why not. */
 	int (*probe)(struct lb_err *err);
@@ -138,18 +140,6 @@ struct lb_dp_ops {
 	int (*conn_flush)(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
 			  struct lb_err *err);
 
-	/* Holds the programs of others that are on a model's interfaces, for an apply with `force`
-	 * takes them off; put_back() brings back those whose place is free, and lets go. NULL:
-	 * without memory; needs no handle. */
-	struct lb_held *(*hold)(const struct lb_model *m);
-	void (*put_back)(struct lb_held *held);
-
-	/* Is a loaded program the instance's? */
-	bool (*owns)(const struct lb_dp *dp, uint32_t prog_id);
-
-	/* "?" where it cannot be told. */
-	const char *(*prog_name)(uint32_t prog_id, char buf[16]);
-
 	/* Calls fn with the name of each instance on this host. */
 	int (*list)(lb_finding_fn fn, void *arg, struct lb_err *err);
 
@@ -165,6 +155,9 @@ extern const struct lb_dp_ops *const lb_datapaths[]; /* by preference; ends with
 #define LB_INSTANCE_MAX 64
 int lb_instance_check(const char *name, struct lb_err *err);
 
+/* The one of enum lb_datapath_kind; of `auto` the one that it would rather have. */
+const struct lb_dp_ops *lb_datapath_named(unsigned int kind);
+
 /*
  * The datapath that a config's `datapath` means on this host: for `auto` the first that works, and
  * `why` (of size) says what speaks against those before it, or is empty. Else err says why not.
@@ -175,6 +168,16 @@ int lb_datapath_choose(unsigned int kind, const struct lb_dp_ops **ops, char *wh
 /* Is it one of those that the filter wants? `service`: the id of f->service, 0: of any. */
 bool lb_conn_filter_holds(const struct lb_conn_filter *f, uint32_t service,
 			  const struct lb_conn *c);
+
+/* Is a loaded program that instance's? `dp` is ebpf's. Its name: "?" where it cannot be told. */
+bool lb_prog_is_ours(const struct lb_dp *dp, uint32_t prog_id);
+const char *lb_prog_name(uint32_t prog_id, char buf[16]);
+
+/* Holds the programs of others that are on a model's interfaces, for an apply with `force` takes
+ * them off; lb_ebpf_put_back() brings back those whose place is free, and lets go. NULL: without
+ * memory. */
+struct lb_held *lb_ebpf_hold(const struct lb_model *m);
+void lb_ebpf_put_back(struct lb_held *held);
 
 /* Bytes of kernel memory that an instance with these limits takes on this host. */
 uint64_t lb_ebpf_memory(const struct lb_limits *l, struct lb_usage *connections4,

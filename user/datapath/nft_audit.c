@@ -16,13 +16,6 @@
 
 #include "nft_internal.h"
 
-/* Records that do not follow from the model. */
-static bool is_own_record(const struct lb_nft_element *e)
-{
-	return !strcmp(e->set, LB_NFT_SET_MODEL) &&
-	       (strtoul(e->key, NULL, 10) >= LB_NFT_GONE_ID || !strcmp(e->key, LB_NFT_KEY_RULES));
-}
-
 static void found(struct lb_findings *a, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 static void found(struct lb_findings *a, const char *fmt, ...)
@@ -32,34 +25,6 @@ static void found(struct lb_findings *a, const char *fmt, ...)
 	va_start(args, fmt);
 	lb_findings_add(a, fmt, args);
 	va_end(args);
-}
-
-#define SAID_MAX 5 /* of a set: a table that somebody emptied is not told element by element */
-
-/* What is in `a` and not so in `b`. */
-static void compare(struct lb_findings *audit, const struct lb_nft_elements *a,
-		    const struct lb_nft_elements *b, bool missing)
-{
-	const char *set = "";
-	size_t said = 0;
-
-	for (size_t i = 0; i < a->n; i++) {
-		const struct lb_nft_element *e = &a->list[i];
-		const struct lb_nft_element *other = lb_nft_element_find(b, e->set, e->key);
-
-		if (lb_nft_same_value(e, other) || (!missing && (other || is_own_record(e))))
-			continue;
-		said = strcmp(set, e->set) ? 0 : said + 1;
-		set = e->set;
-		if (said >= SAID_MAX)
-			continue;
-		if (other)
-			found(audit, "set \"%s\": element { %s } is \"%s\", should be \"%s\"",
-			      e->set, e->key, other->value, e->value);
-		else
-			found(audit, "set \"%s\": element { %s } %s", e->set, e->key,
-			      missing ? "is missing" : "is nobody's");
-	}
 }
 
 /* Calls fn for each set and map that there should be. */
@@ -186,13 +151,11 @@ static void chain_audit(struct lb_findings *a, const struct lb_nft_state *s,
 
 #define CHAINS (sizeof(chains) / sizeof(chains[0]))
 
-static void chains_audit(struct lb_findings *a, const struct lb_nft_state *s,
+static void chains_audit(struct lb_findings *a, const struct lb_nft_table *t,
 			 const struct lb_nft_classes *classes)
 {
-	const struct lb_nft_element *note =
-		lb_nft_element_find(&s->elements, LB_NFT_SET_MODEL, LB_NFT_KEY_RULES);
+	const struct lb_nft_state *s = t->state;
 	size_t before = a->n;
-	char hash[32];
 
 	if (s->flags & NFT_TABLE_F_DORMANT)
 		found(a, "the table is dormant");
@@ -206,8 +169,7 @@ static void chains_audit(struct lb_findings *a, const struct lb_nft_state *s,
 		if (k == CHAINS)
 			found(a, "chain \"%s\" is nobody's", s->chains[i].name);
 	}
-	snprintf(hash, sizeof(hash), "rules %016llx", (unsigned long long)s->rules_hash);
-	if (a->n == before && (!note || strcmp(note->value, hash) != 0))
+	if (a->n == before && !lb_nft_rules_are_noted(t))
 		found(a, "rules: they are not as the last apply has made them");
 }
 
@@ -217,20 +179,19 @@ int lb_nft_look(struct lb_dp *dp, const struct lb_model *m, bool elements, lb_fi
 	struct lb_findings a = {.fn = fn, .arg = arg};
 	struct lb_nft_elements wanted = {};
 	struct lb_nft_classes classes = {};
-	int ret = elements ? lb_nft_list(dp, LB_NFT_ALL, err) : lb_nft_frame(dp, err);
+	int ret =
+		elements ? lb_nft_list(&dp->table, LB_NFT_ALL, err) : lb_nft_frame(&dp->table, err);
 
 	if (!ret && elements)
 		ret = lb_nft_everything(m, &wanted, err);
 	if (!ret && lb_nft_classes_of(m, &classes))
 		ret = lb_err_sys(err, ENOMEM, "comparing rings");
 	if (!ret) {
-		sets_audit(&a, dp->state, &classes);
-		chains_audit(&a, dp->state, &classes);
+		sets_audit(&a, dp->table.state, &classes);
+		chains_audit(&a, &dp->table, &classes);
 	}
-	if (!ret && elements) {
-		compare(&a, &wanted, &dp->state->elements, true);
-		compare(&a, &dp->state->elements, &wanted, false);
-	}
+	if (!ret && elements)
+		lb_nft_elements_audit(&a, &wanted, &dp->table.state->elements);
 	lb_nft_elements_free(&wanted);
 	free(classes.list);
 	return ret ? ret : (int)a.n;
