@@ -20,7 +20,7 @@ endif
 CFLAGS   ?= -O2 -g
 CFLAGS   += -std=gnu11 -Wall -Wextra -Werror -MMD -MP
 CPPFLAGS += -D_GNU_SOURCE -DLB_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)
-LDLIBS   += -lbpf -lelf -lz -lmnl -lyaml -ljansson -lnftables -lnftnl -lnetfilter_conntrack
+LDLIBS   += -lbpf -lelf -lz -lmnl -lkmod -lyaml -ljansson -lnftables -lnftnl -lnetfilter_conntrack
 ASAN     := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 
 ARCH_INCLUDE := /usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)

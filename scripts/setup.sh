@@ -14,10 +14,10 @@ readonly MARK='# meshlb: starts denied while setup.sh installs'
 
 readonly BUILD='clang llvm gcc libc6-dev linux-libc-dev make pkg-config bpftool libbpf-dev libelf-dev
 	zlib1g-dev libmnl-dev libyaml-dev libjansson-dev libnftables-dev libnftnl-dev
-	libnetfilter-conntrack-dev'
+	libnetfilter-conntrack-dev libkmod-dev'
 readonly LAB='iproute2 util-linux procps ethtool curl nginx nftables'
 readonly GUEST_PACKAGES='qemu-system-x86 busybox-static cpio kmod xz-utils'
-readonly TEST='libclang-rt-14-dev libcmocka-dev python3 jq strace iperf3 dnsmasq-base bind9-dnsutils'
+readonly TEST='libclang-rt-14-dev libcmocka-dev python3 jq strace iperf3 dnsmasq-base bind9-dnsutils ipvsadm'
 readonly BENCH='iptables'
 readonly LINT='clang-format clang-tidy cppcheck shellcheck'
 # What of these has a unit that Debian enables for every boot.

@@ -87,6 +87,7 @@ struct lb_findings {
 	size_t n;
 };
 void lb_findings_add(struct lb_findings *f, const char *fmt, va_list args);
+void lb_found(struct lb_findings *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Of capabilities(): errnum 0: it is there; else why not, with a remark on what follows (or ""). */
 typedef void (*lb_capability_fn)(void *arg, const char *name, int errnum, const char *remark);
@@ -148,7 +149,7 @@ struct lb_dp_ops {
 	int (*down)(struct lb_dp *dp, bool moves, struct lb_err *err);
 };
 
-extern const struct lb_dp_ops lb_dp_ebpf, lb_dp_nft;
+extern const struct lb_dp_ops lb_dp_ebpf, lb_dp_ipvs, lb_dp_nft;
 extern const struct lb_dp_ops *const lb_datapaths[]; /* by preference; ends with NULL */
 
 /* Names become directories, and parts of commands. 0 or -EINVAL. */
@@ -164,6 +165,12 @@ const struct lb_dp_ops *lb_datapath_named(unsigned int kind);
  */
 int lb_datapath_choose(unsigned int kind, const struct lb_dp_ops **ops, char *why, size_t size,
 		       struct lb_err *err);
+
+/* Of a status what follows from the model: services and backends; `interfaces`, of which `mode` and
+ * `name` say what serves there. */
+void lb_status_model(struct lb_dp_status *s, const struct lb_model *m);
+int lb_status_interfaces(struct lb_dp_status *s, const struct lb_model *m, const char *mode,
+			 const char *name, struct lb_err *err);
 
 /* Is it one of those that the filter wants? `service`: the id of f->service, 0: of any. */
 bool lb_conn_filter_holds(const struct lb_conn_filter *f, uint32_t service,

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "net/link.h"
 #include "net/sysctl.h"
 #include "nft_internal.h"
 
@@ -151,31 +150,6 @@ static void nft_capabilities(lb_capability_fn fn, void *arg)
 
 /* ---------------------------------------------------------------- status and counters */
 
-static int hooks_status(const struct lb_dp *dp, const struct lb_model *m, struct lb_dp_status *s,
-			struct lb_err *err)
-{
-	struct lb_links links;
-	int ret = lb_links_read(&links);
-
-	if (ret)
-		return lb_err_sys(err, -ret, "listing the network interfaces");
-	s->hooks = calloc(m->n_interfaces + 1, sizeof(*s->hooks));
-	for (size_t i = 0; s->hooks && i < m->n_interfaces; i++) {
-		struct lb_hook_status *h = &s->hooks[s->n_hooks++];
-		const struct lb_link *link = lb_links_find(&links, m->interfaces[i].name);
-
-		*h = (struct lb_hook_status){.wanted = m->interfaces[i].hook,
-					     .ifindex = link ? link->ifindex : 0};
-		snprintf(h->ifname, sizeof(h->ifname), "%s", m->interfaces[i].name);
-		snprintf(h->mode, sizeof(h->mode), "nftables");
-		snprintf(h->prog_name, sizeof(h->prog_name), "%.15s", dp->table.name);
-		if (!link)
-			snprintf(h->trouble, sizeof(h->trouble), "there is no such interface");
-	}
-	lb_links_free(&links);
-	return s->hooks ? 0 : lb_err_sys(err, ENOMEM, "listing the network interfaces");
-}
-
 static int model_status(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_status *s,
 			struct lb_err *err)
 {
@@ -187,18 +161,14 @@ static int model_status(struct lb_dp *dp, const struct lb_model *m, struct lb_dp
 		return ret;
 	s->connections4 = (struct lb_usage){.used = used[LB_V4], .limit = max > 0 ? max : 0};
 	s->connections6 = (struct lb_usage){.used = used[LB_V6], .limit = max > 0 ? max : 0};
-	s->services = (struct lb_usage){.used = m->n_services, .limit = m->limits.services};
-	s->backends.limit = m->limits.backends;
-	for (size_t i = 0; i < m->n_services; i++)
-		s->backends.used += m->services[i].n_backends;
-	s->ring_slots.limit = m->limits.ring_slots;
+	lb_status_model(s, m);
 	for (size_t i = 0; i < dp->table.state->elements.n; i++) {
 		const char *set = dp->table.state->elements.list[i].set;
 		size_t len = strlen(set), end = strlen(LB_NFT_RING);
 
 		s->ring_slots.used += len > end && !strcmp(set + len - end, LB_NFT_RING);
 	}
-	return hooks_status(dp, m, s, err);
+	return lb_status_interfaces(s, m, "nftables", dp->table.name, err);
 }
 
 static void nft_status_free(struct lb_dp_status *s)

@@ -161,17 +161,6 @@ static bool is_own_record(const struct lb_nft_element *e)
 	       (strtoul(e->key, NULL, 10) >= LB_NFT_GONE_ID || !strcmp(e->key, LB_NFT_KEY_RULES));
 }
 
-static void found(struct lb_findings *a, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
-static void found(struct lb_findings *a, const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	lb_findings_add(a, fmt, args);
-	va_end(args);
-}
-
 #define SAID_MAX 5 /* of a set: a table that somebody emptied is not told element by element */
 
 /* What is in `a` and not so in `b`. */
@@ -192,11 +181,11 @@ static void compare(struct lb_findings *audit, const struct lb_nft_elements *a,
 		if (said >= SAID_MAX)
 			continue;
 		if (other)
-			found(audit, "set \"%s\": element { %s } is \"%s\", should be \"%s\"",
-			      e->set, e->key, other->value, e->value);
+			lb_found(audit, "set \"%s\": element { %s } is \"%s\", should be \"%s\"",
+				 e->set, e->key, other->value, e->value);
 		else
-			found(audit, "set \"%s\": element { %s } %s", e->set, e->key,
-			      missing ? "is missing" : "is nobody's");
+			lb_found(audit, "set \"%s\": element { %s } %s", e->set, e->key,
+				 missing ? "is missing" : "is nobody's");
 	}
 }
 

@@ -448,7 +448,42 @@ int lb_nft_tables(const struct lb_nft_kind *kind, void (*fn)(void *arg, const ch
 	return ret ? lb_err_sys(err, -ret, "listing the tables of nftables") : 0;
 }
 
-/* ---------------------------------------------------------------- rules as apply has made them */
+/* ---------------------------------------------------------------- chains and rules as they should
+ * be */
+
+const struct lb_nft_chain *lb_nft_chain_find(const struct lb_nft_state *s, const char *name)
+{
+	for (size_t i = 0; i < s->n_chains; i++)
+		if (!strcmp(s->chains[i].name, name))
+			return &s->chains[i];
+	return NULL;
+}
+
+void lb_nft_chains_audit(struct lb_findings *f, const struct lb_nft_state *s,
+			 const struct lb_nft_chain *chains, size_t n)
+{
+	if (s->flags & NFT_TABLE_F_DORMANT)
+		lb_found(f, "the table is dormant");
+	for (size_t i = 0; i < n; i++) {
+		const struct lb_nft_chain *should = &chains[i];
+		const struct lb_nft_chain *is = lb_nft_chain_find(s, should->name);
+
+		if (!is)
+			lb_found(f, "chain \"%s\" is missing", should->name);
+		else if (is->hook != should->hook || strcmp(is->type, should->type) != 0 ||
+			 is->priority != should->priority || is->policy != should->policy)
+			lb_found(f, "chain \"%s\" has another hook, priority or policy",
+				 should->name);
+	}
+	for (size_t i = 0; i < s->n_chains; i++) {
+		size_t k = 0;
+
+		while (k < n && strcmp(s->chains[i].name, chains[k].name) != 0)
+			k++;
+		if (k == n)
+			lb_found(f, "chain \"%s\" is nobody's", s->chains[i].name);
+	}
+}
 
 static const char *rules_text(const struct lb_nft_table *t, char buf[32])
 {
