@@ -151,7 +151,7 @@ test-full: ## the tests at length, and the mutants
 	$(Q)$(submake) test-build
 	$(Q)BUILD=$(BUILD) tests/run --full
 
-bench: ## ns per packet, packets per second, ms of apply, also to build/bench.json; QUICK=1: rougher
+bench: ## ns per packet, packets per second, ms of apply, IPVS and others in the guest; QUICK=1: rougher
 	$(Q)scripts/setup.sh bench
 	$(Q)$(submake) bench-build
 	$(Q)BUILD=$(BUILD) QUICK=$(QUICK) tests/bench/run

@@ -310,14 +310,14 @@ int live_lab_no_balancer(struct live_lab *l)
 	return live_lab_attach(l, l->ends->progs.live_sink);
 }
 
-int live_lab_iptables(const struct live_lab *l)
+int live_lab_iptables(struct live_lab *l)
 {
 	return live_lab_run("iptables-legacy -t nat -A PREROUTING -d %s -p udp --dport %d -j DNAT "
 			    "--to-destination %s:%d",
 			    LIVE_VIP, LIVE_VIP_PORT, live_lab_backend(l), LIVE_BACKEND_PORT);
 }
 
-int live_lab_nft(const struct live_lab *l)
+int live_lab_nft(struct live_lab *l)
 {
 	return live_lab_run("nft 'add table ip t; "
 			    "add chain ip t p { type nat hook prerouting priority dstnat; }; "

@@ -49,8 +49,8 @@ int live_lab_direct(struct live_lab *l);
 int live_lab_no_balancer(struct live_lab *l);
 
 /* The same DNAT by one rule of the kernel's own. 0 or -1. */
-int live_lab_iptables(const struct live_lab *l);
-int live_lab_nft(const struct live_lab *l);
+int live_lab_iptables(struct live_lab *l);
+int live_lab_nft(struct live_lab *l);
 
 /* What some packets took, in seconds of processor time, and how they came to the sink. */
 struct live_sample {
