@@ -62,6 +62,7 @@ static const struct way {
 	[MESHLB_XDP] = {"meshlb XDP", .datapath = "ebpf", .hook = "xdp", .redirect = true},
 	{"meshlb XDP, to a veth as it is", .datapath = "ebpf", .hook = "xdp"},
 	{"meshlb tc", .datapath = "ebpf", .hook = "tc"},
+	{"meshlb ipvs", .datapath = "ipvs", .hook = "auto"},
 	{"meshlb nft", .datapath = "nft", .hook = "auto"},
 	{"nftables dnat map", live_lab_nft},
 	{"iptables DNAT", live_lab_iptables},
