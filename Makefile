@@ -136,7 +136,7 @@ $(BENCH): $(call test_lib,$(BUILD),bench) $(BUILD)/libmeshlb.a
 test-build: build $(UNIT) $(FUZZ) $(PROG) $(TEST_BPF) ## all that the tests need
 bench-build: build $(BENCH)
 
-demo: ## curl through a balancer, two replicas; HOOK=xdp|xdp-generic|tc, DATAPATH=nft, GUEST=1: Linux 6.1
+demo: ## curl through a balancer, two replicas; HOOK=xdp|xdp-generic|tc, DATAPATH=ipvs|nft, GUEST=1: Linux 6.1
 	$(Q)GUEST=$(GUEST) scripts/setup.sh demo
 	$(Q)$(submake) build
 	$(Q)HOOK=$(HOOK) DATAPATH=$(DATAPATH) GUEST=$(GUEST) MESHLB=$(BUILD)/meshlb scripts/demo.sh

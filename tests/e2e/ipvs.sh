@@ -243,17 +243,17 @@ number=$(lab_in node1 strace -f -qq -e trace=sendto,sendmsg \
 	"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/after.yaml" 2>&1 >/dev/null | grep -cE '(sendto|sendmsg)\(')
 samples=$((${TEST_FULL:-0} ? number : 6))
 for ((i = 0; i < samples; i++)); do
-	n=$((1 + i * (number - 1) / (samples - 1)))
+	at=$((1 + i * (number - 1) / (samples - 1)))
 	apply >/dev/null
-	lab_in node1 strace -f -qq -e trace=sendto,sendmsg -e "inject=sendto,sendmsg:signal=KILL:when=$n" \
+	lab_in node1 strace -f -qq -e trace=sendto,sendmsg -e "inject=sendto,sendmsg:signal=KILL:when=$at" \
 		-o /dev/null "$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/after.yaml" &>/dev/null || true
 	served=$(served_by 8083)
 	seen+=" $served"
 	[[ $served == "$before" || $served == "$after" ]] ||
-		fail "killed at call $n: neither before ($before) nor after ($after): $served"
+		fail "killed at call $at: neither before ($before) nor after ($after): $served"
 	expect 0 lab_meshlb apply -f "$LAB_DIR/after.yaml"
 	expect 0 lab_meshlb verify -f "$LAB_DIR/after.yaml"
-	equal "after repair, killed at call $n" "$(served_by 8083)" "$after"
+	equal "after repair, killed at call $at" "$(served_by 8083)" "$after"
 done
 echo "killed at $samples of $number calls:$seen"
 [[ $seen == *" $before"*" $after"* ]] || fail "not first as before ($before) and then as after ($after)"
