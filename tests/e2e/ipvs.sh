@@ -189,6 +189,27 @@ wait "$LAB_PID" || fail 'UDP: it was not balanced anew'
 expect 0 apply
 expect_alternation 4 4
 
+step 'INPUT and FORWARD drop, as with Docker and firewalls: a chain of ours lets through what is ours'
+lab_in node1 iptables-nft -P FORWARD DROP
+lab_in node1 iptables-nft -P INPUT DROP
+lab_in node1 iptables-nft -A FORWARD -m conntrack --ctstate INVALID -j DROP
+expect 3 verify
+expect_text "$OUT" "iptables-nft: FORWARD does not lead to chain MESHLB-IPVS-$LAB"
+expect_text "$OUT" "iptables-nft: INPUT does not lead to chain MESHLB-IPVS-$LAB"
+expect 28 lab_in node2 curl -s -m 1 "$VIP4:8080"
+expect 0 apply
+expect 0 verify
+expect_alternation 4 2
+expect_alternation 6 2
+lab_in node1 iptables-nft -P FORWARD ACCEPT
+lab_in node1 iptables-nft -P INPUT ACCEPT
+lab_in node1 iptables-nft -F FORWARD
+expect 0 verify # nothing is dropped there
+expect 0 lab_meshlb down
+equal 'chains of ours' "$(lab_in node1 iptables-nft -S | grep -c MESHLB || true)" 0
+nft_in delete table ip filter
+expect 0 apply
+
 step 'two instances beside each other'
 lab_service second "$VIP4:8090" 80 | lab_config >"$LAB_DIR/second.yaml"
 second() { lab_in node1 "$MESHLB" --instance "$LAB-2" "$@"; }

@@ -12,6 +12,9 @@ lab_begin
 # shellcheck disable=SC2034
 readonly CONFIG=$LAB_DIR/meshlb.yaml PINS=/sys/fs/bpf/meshlb/$LAB E2E=$PWD/tests/e2e
 
+# Seconds for what takes a moment: the guest's emulated processor is some ten times slower.
+readonly MOMENT=$((${TEST_GUEST:-0} ? 30 : 5))
+
 step() { printf -- '--- %s\n' "$*"; }
 
 fail() {
@@ -68,7 +71,7 @@ kernel_has_iterators() {
 
 # Prints the id of the replica that answers, as the user sees it.
 ask() { # 4|6 [URL]
-	lab_as_user node2 curl -sS -m 5 "-$1" "${2:-node1:8080}" |
+	lab_as_user node2 curl -sS -m $MOMENT "-$1" "${2:-node1:8080}" |
 		sed -n 's/.*processed by container id \([0-9a-f]\{12\}\).*/\1/p' | grep .
 }
 
@@ -104,7 +107,7 @@ vote_in() { # TOPOLOGY
 }
 
 seen_client() { # 4|6
-	lab_as_user node2 curl -sS -m 5 "-$1" -D- -o /dev/null node1:8080 |
+	lab_as_user node2 curl -sS -m $MOMENT "-$1" -D- -o /dev/null node1:8080 |
 		tr -d '\r' | sed -n 's/^X-Client: //p'
 }
 
@@ -128,7 +131,7 @@ ask_held() { # NAME: prints the id of the replica that the held connection reach
 	local lines
 	lines=$(wc -l <"$LAB_DIR/$1.out")
 	echo >"$LAB_DIR/$1.in"
-	lab_until 5 eval "(( \$(wc -l <'$LAB_DIR/$1.out') > $lines ))" || fail "$1: no answer"
+	lab_until $MOMENT eval "(( \$(wc -l <'$LAB_DIR/$1.out') > $lines ))" || fail "$1: no answer"
 	tail -n 1 "$LAB_DIR/$1.out"
 }
 
@@ -165,7 +168,7 @@ served_by() { # PORT...
 	done
 	while read -r url id; do
 		by[$url]=${id:+${REPLICAS[$id]:-mixed}}
-	done < <(lab_in node2 curl -s -g -m 5 -w 'from %{url}\n' "${ask[@]}" |
+	done < <(lab_in node2 curl -s -g -m $MOMENT -w 'from %{url}\n' "${ask[@]}" |
 		sed 's/<[^>]*>//g' | awk '/container id/ { id = $NF } /^from/ { print $2, id; id = "" }')
 	for port; do
 		who=${by["http://$VIP4:$port/"]:-none}

@@ -174,6 +174,47 @@ expect 0 lab_meshlb down
 equal 'connections after down' "$(lab_in node1 cat /proc/net/nf_conntrack 2>/dev/null | grep -c "dport=8080 src=${v4[0]}" || true)" 0
 expect 0 apply
 
+step 'FORWARD drops, as with Docker: a chain of ours lets through what is ours'
+expect_dropping() { # COMMAND...: iptables in a flavour
+	local passed=()
+	lab_in node1 "$@" -P FORWARD DROP
+	lab_in node1 "$@" -A FORWARD -i nobody0 -j ACCEPT
+	expect 3 verify
+	expect_text "$OUT" "$1: FORWARD does not lead to chain MESHLB-$LAB"
+	expect 0 apply
+	expect_text "$OUT" "repaired: $1: FORWARD does not lead"
+	expect 0 verify
+	[[ $(ask 4) && $(ask 6) ]] || fail "$1: nobody answers"
+	equal 'passed besides' "$(lab_in node2 curl -s -m 1 -o /dev/null -w '%{http_code}' "http://${LAB_V4[1]}/" || true)" \
+		"$([[ $1 == ip6* ]] && echo 200 || echo 000)"
+	# Docker puts its jumps in front; the administrator's own chain stays there.
+	lab_in node1 "$@" -N DOCKER-USER
+	lab_in node1 "$@" -I FORWARD -j DROP
+	lab_in node1 "$@" -I FORWARD -j DOCKER-USER
+	expect 3 verify
+	expect_text "$OUT" "$1: FORWARD has rules before chain MESHLB-$LAB"
+	expect 0 apply
+	expect 0 verify
+	mapfile -t passed < <(lab_in node1 "$@" -S FORWARD | sed 's/.* -j //' | head -n 4)
+	equal order "${passed[*]}" "-P FORWARD DROP DOCKER-USER MESHLB-$LAB DROP"
+	[[ $(ask 4) && $(ask 6) ]] || fail "$1: nobody answers"
+	lab_in node1 "$@" -F "MESHLB-$LAB"
+	expect 3 verify
+	expect_text "$OUT" "$1: chain MESHLB-$LAB is not as it should be"
+	expect 0 apply
+	expect 0 lab_meshlb down
+	equal 'rules of ours after down' "$(lab_in node1 "$@" -S | grep -c MESHLB || true)" 0
+	lab_in node1 "$@" -P FORWARD ACCEPT
+	lab_in node1 "$@" -F
+	lab_in node1 "$@" -X
+	expect 0 apply
+	[[ $(ask 4) && $(ask 6) ]] || fail "$1: nobody answers"
+}
+for flavour in iptables-nft ip6tables-nft iptables-legacy ip6tables-legacy; do
+	expect_dropping $flavour
+done
+nft_in 'delete table ip filter; delete table ip6 filter'
+
 step 'to ebpf and back: connections of nft live on under ebpf, those of ebpf are reset under nft'
 change_to() { # DATAPATH
 	local there=ebpf

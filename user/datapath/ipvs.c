@@ -169,20 +169,20 @@ static const struct lb_nft_kind probe_kind = {.prefix = "meshlb-"}; /* no instan
 /* The rules that give the marks, in a table that is gone in the same transaction. */
 static int probe_rules(struct lb_err *err)
 {
-	struct lb_nft_table table;
+	struct lb_dp dp = {};
 	struct lb_text t = {};
 	char instance[32];
 	int ret;
 
 	snprintf(instance, sizeof(instance), "probe-%d", getpid());
-	ret = lb_nft_table_init(&table, &probe_kind, instance, err);
-	lb_ipvs_text_table(&t, table.name);
-	lb_text_add(&t, "delete table inet %s\n", table.name);
+	ret = lb_nft_table_init(&dp.table, &probe_kind, instance, err);
+	lb_ipvs_text_table(&t, &dp);
+	lb_text_add(&t, "delete table inet %s\n", dp.table.name);
 	if (!ret)
 		ret = t.no_memory ? lb_err_sys(err, ENOMEM, "datapath \"ipvs\"")
-				  : lb_nft_run(&table, t.s, "datapath \"ipvs\"", err);
+				  : lb_nft_run(&dp.table, t.s, "datapath \"ipvs\"", err);
 	free(t.s);
-	lb_nft_table_fini(&table);
+	lb_nft_table_fini(&dp.table);
 	return ret;
 }
 

@@ -79,6 +79,8 @@ struct apply {
 	uint32_t *ids;                   /* of diff->desired's services */
 	struct lb_nft_elements from, to; /* the table's elements that differ, or all */
 	struct lb_nft_elements sysctls;  /* records of what they were before; sorted */
+	struct lb_firewall firewall;
+	char rules[3][LB_IPVS_RULE_LEN];
 	bool new_table;
 	bool repair; /* something is not as the model says: all is made anew */
 };
@@ -148,6 +150,7 @@ static int everything(const struct lb_dp *dp, const struct lb_model *m, const ui
 	for (size_t i = 0; i < m->n_services; i++)
 		lb_ipvs_service_elements(dp, all, &m->services[i],
 					 ids ? ids[i] : m->services[i].id);
+	lb_ipvs_backends_elements(all, m);
 	snprintf(text, sizeof(text), "marks %u", dp->number);
 	lb_ipvs_record_add(all, LB_IPVS_RECORD_NUMBER, text);
 	for (size_t i = 0; sysctls && i < sysctls->n; i++)
@@ -189,7 +192,7 @@ static int begin(struct apply *a, struct lb_err *err)
 	if (dp->fresh) {
 		if (dp->has_table)
 			lb_text_add(&t, "delete table inet %s\n", dp->table.name);
-		lb_ipvs_text_table(&t, dp->table.name);
+		lb_ipvs_text_table(&t, dp);
 		ret = everything(dp, a->diff->actual, NULL, &a->sysctls, &to, err);
 	} else {
 		ret = lb_ipvs_sysctl_records(dp, NULL, &from, err);
@@ -231,6 +234,8 @@ static void differences(struct apply *a)
 
 	lb_ipvs_head_elements(&a->from, d->actual);
 	lb_ipvs_head_elements(&a->to, d->desired);
+	lb_ipvs_backends_elements(&a->from, d->actual);
+	lb_ipvs_backends_elements(&a->to, d->desired);
 	for (size_t i = 0; i < d->n; i++) {
 		const struct lb_change *c = &d->changes[i];
 
@@ -249,7 +254,7 @@ static int commit(struct apply *a, struct lb_err *err)
 
 	if (a->repair) {
 		lb_text_add(&t, "delete table inet %s\n", table);
-		lb_ipvs_text_table(&t, table);
+		lb_ipvs_text_table(&t, a->dp);
 		ret = everything(a->dp, a->diff->desired, a->ids, &a->sysctls, &a->to, err);
 		lb_text_add(&t, "add element inet %s " LB_NFT_SET_MODEL " " UNDONE, table,
 			    LB_IPVS_RECORD_UNDONE);
@@ -333,11 +338,14 @@ static int change(struct apply *a, struct lb_err *err)
 	lb_nft_elements_sort(&a->sysctls);
 	if (!ret && a->dp->fresh && !a->dp->has_table)
 		ret = lb_ipvs_number_choose(a->dp, err);
+	a->firewall = lb_ipvs_firewall(a->dp, a->rules); /* of its number */
 	if (!ret)
 		ret = begin(a, err);
 	if (ret)
 		return ret;
 	ret = lb_ipvs_sysctls_set(d->desired, err);
+	if (!ret && a->dp->fresh)
+		ret = lb_firewall_put(&a->firewall, err);
 	if (!ret)
 		ret = build(a, err);
 	if (!ret)
@@ -380,8 +388,12 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 		  struct lb_err *err)
 {
 	struct lb_findings f = {.fn = fn, .arg = arg};
+	char rules[3][LB_IPVS_RULE_LEN];
+	const struct lb_firewall w = lb_ipvs_firewall(dp, rules);
 	int ret = look(dp, m, true, &f, err);
 
+	if (!ret)
+		lb_firewall_audit(&f, &w);
 	return ret ? ret : (int)f.n;
 }
 
@@ -395,6 +407,13 @@ int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 	if (!dp->fresh)
 		ret = look(dp, d->actual, !d->n || model_is_small(d->actual), &f, err);
 	a.repair = f.n || dp->has_table;
+	if (!ret && !dp->fresh) {
+		a.firewall = lb_ipvs_firewall(dp, a.rules);
+		f.n = 0;
+		lb_firewall_audit(&f, &a.firewall);
+		if (f.n)
+			ret = lb_firewall_put(&a.firewall, err);
+	}
 	if (!ret && (dp->fresh || a.repair || d->n))
 		ret = change(&a, err);
 	free(a.ids);
@@ -406,7 +425,8 @@ int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 
 int lb_ipvs_unmake(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
-	char command[128];
+	char command[128], rules[3][LB_IPVS_RULE_LEN];
+	const struct lb_firewall w = lb_ipvs_firewall(dp, rules);
 	int ret = lb_ipvs_settle(dp, NULL, err);
 	struct lb_err ignored;
 
@@ -414,6 +434,7 @@ int lb_ipvs_unmake(struct lb_dp *dp, bool moves, struct lb_err *err)
 		return ret;
 	lb_nft_list(&dp->table, LB_NFT_MODEL, &ignored); /* an apply may have added records */
 	lb_ipvs_sysctls_restore(dp, moves);
+	lb_firewall_remove(&w);
 	snprintf(command, sizeof(command), "delete table inet %s", dp->table.name);
 	return lb_nft_run(&dp->table, command, command, err);
 }

@@ -11,6 +11,7 @@
 #ifndef LB_IPVS_INTERNAL_H
 #define LB_IPVS_INTERNAL_H
 
+#include "firewall.h"
 #include "lock.h"
 #include "net/ipvs.h"
 #include "nft_table.h"
@@ -36,6 +37,7 @@ struct lb_dp {
 #define LB_IPVS_NUMBERS     256
 #define LB_IPVS_NUMBER_BIT  22
 #define LB_IPVS_IDS         (1u << LB_IPVS_NUMBER_BIT)
+#define LB_IPVS_ANSWER      1 /* no id: of answers */
 #define LB_IPVS_FIRST_ID    2
 #define LB_IPVS_OTHER(id)   ((id) ^ 1u)
 #define LB_IPVS_SERVICE(id) ((id) & ~1u)
@@ -68,11 +70,15 @@ int lb_ipvs_others(const struct lb_dp *dp,
 			      const struct lb_nft_elements *records),
 		   void *arg, struct lb_err *err);
 
-void lb_ipvs_text_table(struct lb_text *t, const char *table); /* table, sets, maps, rules */
+void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp); /* table, sets, maps, rules */
 void lb_ipvs_head_elements(struct lb_nft_elements *all, const struct lb_model *m);
 /* A service's records, and what leads to its mark. */
 void lb_ipvs_service_elements(const struct lb_dp *dp, struct lb_nft_elements *all,
 			      const struct lb_service_conf *s, uint32_t id);
+void lb_ipvs_backends_elements(struct lb_nft_elements *all, const struct lb_model *m);
+#define LB_IPVS_RULE_LEN 96
+/* How its packets get through iptables; its rules lie in `rules`. */
+struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rules[3][LB_IPVS_RULE_LEN]);
 /* What of the table's sets, chains and rules is not as it should be. */
 void lb_ipvs_frame_audit(struct lb_findings *f, const struct lb_nft_table *t);
 

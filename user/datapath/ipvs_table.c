@@ -19,19 +19,27 @@ static const char *const maps[2][LB_FAMILIES] = {
 	{[LB_V4] = "marks4", [LB_V6] = "marks6"},
 	{[LB_V4] = "marks4_any", [LB_V6] = "marks6_any"},
 };
+/* Of all backends, from where answers come. */
+static const char *const backends[LB_FAMILIES] = {[LB_V4] = "backends4", [LB_V6] = "backends6"};
 
-static bool map_format(const char *set, struct lb_nft_format *f)
+static uint8_t address_field(int family)
 {
-	for (int k = 0; k < 4; k++) {
+	return family == LB_V4 ? LB_NFT_FIELD_V4 : LB_NFT_FIELD_V6;
+}
+
+static bool sets_format(const char *set, struct lb_nft_format *f)
+{
+	for (int k = 0; k < 6; k++) {
+		const char *name = k < 4 ? maps[k / 2][k % 2] : backends[k % 2];
 		uint8_t *field = f->key;
 
-		if (strcmp(set, maps[k / 2][k % 2]) != 0)
+		if (strcmp(set, name) != 0)
 			continue;
-		if (k < 2)
-			*field++ = k % 2 == LB_V4 ? LB_NFT_FIELD_V4 : LB_NFT_FIELD_V6;
+		if (k / 2 != 1) /* not `*` */
+			*field++ = address_field(k % 2);
 		*field++ = LB_NFT_FIELD_PROTO;
 		*field++ = LB_NFT_FIELD_PORT;
-		f->data[0] = LB_NFT_FIELD_NUMBER;
+		f->data[0] = k < 4 ? LB_NFT_FIELD_NUMBER : LB_NFT_FIELD_END;
 		return true;
 	}
 	return false;
@@ -40,15 +48,17 @@ static bool map_format(const char *set, struct lb_nft_format *f)
 const struct lb_nft_kind lb_ipvs_kind = {
 	.prefix = "meshlb-ipvs_",
 	.magic = "meshlb ipvs 1",
-	.format = map_format,
+	.format = sets_format,
 };
 
 /* ---------------------------------------------------------------- rules */
 
 /* As others mark (mangle), and before Docker's and others' DNAT. IPVS stands in the way of packets
  * to this host itself. */
-static const struct lb_nft_chain chain = {"prerouting", "filter", NF_INET_PRE_ROUTING, -150,
-					  NF_ACCEPT};
+static const struct lb_nft_chain chains[] = {
+	{"prerouting", "filter", NF_INET_PRE_ROUTING, -150, NF_ACCEPT},
+	{"forward", "filter", NF_INET_FORWARD, -5, NF_ACCEPT}, /* before iptables' */
+};
 
 static void mark_rule(struct lb_text *t, const char *table, enum lb_family family, bool any)
 {
@@ -61,8 +71,20 @@ static void mark_rule(struct lb_text *t, const char *table, enum lb_family famil
 		    maps[any][family]);
 }
 
-void lb_ipvs_text_table(struct lb_text *t, const char *table)
+/* The answers, by which iptables lets them through if they belong to a connection, too. */
+static void answer_rule(struct lb_text *t, const char *table, enum lb_family family, uint32_t mark)
 {
+	lb_text_add(t,
+		    "add rule inet %s forward %s saddr . meta l4proto . th sport @%s "
+		    "meta mark set %#x return comment \"%s\"\n",
+		    table, family == LB_V4 ? "ip" : "ip6", backends[family], mark,
+		    backends[family]);
+}
+
+void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp)
+{
+	const char *table = dp->table.name;
+
 	lb_text_add(t, "add table inet %s\n", table);
 	lb_text_add(t, "add set inet %s " LB_NFT_SET_MODEL " { type mark . mark; }\n", table);
 	lb_text_add(t, "add set inet %s " LB_NFT_SET_INTERFACES " { type ifname; }\n", table);
@@ -72,10 +94,14 @@ void lb_ipvs_text_table(struct lb_text *t, const char *table)
 			    k > 1            ? ""
 			    : k % 2 == LB_V4 ? "ipv4_addr . "
 					     : "ipv6_addr . ");
-	lb_text_add(t,
-		    "add chain inet %s prerouting { type filter hook prerouting priority %d; "
-		    "policy accept; }\n",
-		    table, chain.priority);
+	for (int family = 0; family < LB_FAMILIES; family++)
+		lb_text_add(t, "add set inet %s %s { type %s . inet_proto . inet_service; }\n",
+			    table, backends[family], family == LB_V4 ? "ipv4_addr" : "ipv6_addr");
+	for (int k = 0; k < 2; k++)
+		lb_text_add(t,
+			    "add chain inet %s %s { type filter hook %s priority %d; "
+			    "policy accept; }\n",
+			    table, chains[k].name, chains[k].name, chains[k].priority);
 	lb_text_add(t,
 		    "add rule inet %s prerouting iifname != @" LB_NFT_SET_INTERFACES
 		    " return comment \"interfaces\"\n",
@@ -88,6 +114,27 @@ void lb_ipvs_text_table(struct lb_text *t, const char *table)
 		    table);
 	mark_rule(t, table, LB_V4, true);
 	mark_rule(t, table, LB_V6, true);
+	answer_rule(t, table, LB_V4, lb_ipvs_mark(dp, LB_IPVS_ANSWER));
+	answer_rule(t, table, LB_V6, lb_ipvs_mark(dp, LB_IPVS_ANSWER));
+}
+
+struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rules[3][LB_IPVS_RULE_LEN])
+{
+	uint32_t answer = lb_ipvs_mark(dp, LB_IPVS_ANSWER);
+
+	/* The kernel's spelling: what is there is compared with it. Clients' packets come to IPVS
+	 * by INPUT, and leave by OUTPUT. */
+	snprintf(rules[0], LB_IPVS_RULE_LEN,
+		 "-m mark --mark %#x -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", answer);
+	snprintf(rules[1], LB_IPVS_RULE_LEN, "-m mark --mark %#x -j RETURN", answer);
+	snprintf(rules[2], LB_IPVS_RULE_LEN, "-m mark --mark %#x/%#x -j ACCEPT",
+		 lb_ipvs_mark(dp, 0), ~(LB_IPVS_IDS - 1));
+	return (struct lb_firewall){
+		.prefix = LB_FIREWALL_PREFIX "IPVS-",
+		.instance = dp->table.instance,
+		.input = true,
+		.rules = {rules[0], rules[1], rules[2]},
+	};
 }
 
 static bool set_is_ours(const char *name)
@@ -95,7 +142,7 @@ static bool set_is_ours(const char *name)
 	struct lb_nft_format ignored = {};
 
 	return !strcmp(name, LB_NFT_SET_MODEL) || !strcmp(name, LB_NFT_SET_INTERFACES) ||
-	       map_format(name, &ignored);
+	       sets_format(name, &ignored);
 }
 
 void lb_ipvs_frame_audit(struct lb_findings *f, const struct lb_nft_table *t)
@@ -106,12 +153,15 @@ void lb_ipvs_frame_audit(struct lb_findings *f, const struct lb_nft_table *t)
 	for (int k = 0; k < 4; k++)
 		if (!lb_nft_state_has_set(s, maps[k / 2][k % 2]))
 			lb_found(f, "map \"%s\" is missing", maps[k / 2][k % 2]);
+	for (int k = 0; k < LB_FAMILIES; k++)
+		if (!lb_nft_state_has_set(s, backends[k]))
+			lb_found(f, "set \"%s\" is missing", backends[k]);
 	if (!lb_nft_state_has_set(s, LB_NFT_SET_INTERFACES))
 		lb_found(f, "set \"" LB_NFT_SET_INTERFACES "\" is missing");
 	for (size_t i = 0; i < s->n_sets; i++)
 		if (!set_is_ours(s->sets[i]))
 			lb_found(f, "set \"%s\" is nobody's", s->sets[i]);
-	lb_nft_chains_audit(f, s, &chain, 1);
+	lb_nft_chains_audit(f, s, chains, 2);
 	if (f->n == before && !lb_nft_rules_are_noted(t))
 		lb_found(f, "rules: they are not as the last apply has made them");
 }
@@ -155,6 +205,30 @@ static void listen_add(struct lb_nft_elements *all, const struct lb_listen *l,
 		 any ? "" : lb_addr_str(address, &l->at.addr, l->at.family), any ? "" : " . ",
 		 lb_proto_name(l->proto), l->at.port);
 	lb_nft_element_add(all, maps[any][family], key, mark);
+}
+
+/* Services may share a backend: so these are of the whole model, and each is there once. */
+void lb_ipvs_backends_elements(struct lb_nft_elements *all, const struct lb_model *m)
+{
+	char key[128], address[LB_ENDPOINT_STRLEN];
+
+	for (size_t i = 0; i < m->n_services; i++) {
+		const struct lb_service_conf *s = &m->services[i];
+		bool protos[LB_PROTOS] = {};
+
+		for (size_t k = 0; k < s->n_listens; k++)
+			protos[s->listens[k].proto] = true;
+		for (size_t k = 0; k < s->n_backends * LB_PROTOS; k++) {
+			const struct lb_endpoint *at = &s->backends[k / LB_PROTOS].at;
+
+			if (!protos[k % LB_PROTOS])
+				continue;
+			snprintf(key, sizeof(key), "%s . %s . %u",
+				 lb_addr_str(address, &at->addr, at->family),
+				 lb_proto_name(k % LB_PROTOS), at->port);
+			lb_nft_element_add(all, backends[at->family], key, "");
+		}
+	}
 }
 
 void lb_ipvs_service_elements(const struct lb_dp *dp, struct lb_nft_elements *all,

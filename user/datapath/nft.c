@@ -93,6 +93,7 @@ static int nft_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
 
 static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
+	const struct lb_firewall w = lb_nft_firewall(dp);
 	struct lb_model m = {};
 	char command[128];
 	int ret = 0;
@@ -105,6 +106,8 @@ static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 	if (!ret && m.n_services)
 		ret = lb_nft_conn_forget(&m, NULL, err);
 	lb_model_free(&m);
+	if (!ret)
+		lb_firewall_remove(&w);
 	lb_lock_release(&dp->lock, !ret);
 	nft_close(dp);
 	return ret;

@@ -164,5 +164,11 @@ int lb_nft_look(struct lb_dp *dp, const struct lb_model *m, bool elements, lb_fi
 int lb_nft_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, void *arg,
 		 struct lb_err *err)
 {
-	return lb_nft_look(dp, m, true, fn, arg, err);
+	const struct lb_firewall w = lb_nft_firewall(dp);
+	struct lb_findings f = {.fn = fn, .arg = arg};
+	int ret = lb_nft_look(dp, m, true, fn, arg, err);
+
+	if (ret >= 0)
+		lb_firewall_audit(&f, &w);
+	return ret < 0 ? ret : ret + (int)f.n;
 }

@@ -284,6 +284,26 @@ static void apply_reset(struct apply *a)
 	a->text = (struct lb_text){};
 }
 
+struct lb_firewall lb_nft_firewall(const struct lb_dp *dp)
+{
+	return (struct lb_firewall){
+		.prefix = LB_FIREWALL_PREFIX,
+		.instance = dp->table.instance,
+		.rules = {"-m mark --mark " LB_NFT_PASS_MARK "/" LB_NFT_PASS_MARK
+			  " -m conntrack --ctstate DNAT -j ACCEPT"},
+	};
+}
+
+/* Before a change, which may bring connections that it must let through. */
+static int firewall(struct lb_dp *dp, lb_finding_fn fn, void *arg, struct lb_err *err)
+{
+	const struct lb_firewall w = lb_nft_firewall(dp);
+	struct lb_findings f = {.fn = dp->fresh ? NULL : fn, .arg = arg};
+
+	lb_firewall_audit(&f, &w);
+	return f.n ? lb_firewall_put(&w, err) : 0;
+}
+
 int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
 		 struct lb_err *err)
 {
@@ -293,8 +313,10 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 			  .next_gone = LB_NFT_GONE_ID,
 			  .whole = dp->fresh};
 	bool all = !d->n || model_is_small(d->actual);
-	int ret = 0;
+	int ret = firewall(dp, fn, arg, err);
 
+	if (ret)
+		return ret;
 	if (dp->table.state &&
 	    has_gone(&dp->table.state->elements)) /* what a killed apply has left */
 		ret = finish(dp, &dp->table.state->elements, d->actual, err);

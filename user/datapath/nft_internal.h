@@ -10,6 +10,7 @@
 #define LB_NFT_INTERNAL_H
 
 #include "core/ring.h"
+#include "firewall.h"
 #include "lock.h"
 #include "nft_table.h"
 
@@ -66,6 +67,8 @@ int lb_nft_classes_of(const struct lb_model *m, struct lb_nft_classes *c);
 
 /* ---------------------------------------------------------------- nft_rules.c */
 
+/* A bit of the mark of packets of ours that are forwarded, by which iptables lets them through. */
+#define LB_NFT_PASS_MARK "0x40000000"
 void lb_nft_text_table(struct lb_text *t, const char *table); /* table, static sets, chains */
 void lb_nft_text_sets(struct lb_text *t, const char *table, const struct lb_nft_class *c);
 void lb_nft_text_unset(struct lb_text *t, const char *table, const struct lb_nft_class *c);
@@ -79,6 +82,7 @@ const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_cla
 
 /* All that a model means, sorted. Services that have no id get one. */
 int lb_nft_everything(const struct lb_model *m, struct lb_nft_elements *all, struct lb_err *err);
+struct lb_firewall lb_nft_firewall(const struct lb_dp *dp);
 int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
 		 struct lb_err *err);
 

@@ -109,11 +109,11 @@ static void count_rule(struct lb_text *t, const char *table, enum lb_nft_count w
 	}
 	lb_text_add(t,
 		    "add rule inet %s %s ct status dnat meta l4proto { tcp, udp } ct direction %s "
-		    "%smeta l4proto . ct original proto-dst . %s %s . th %s @%s return "
+		    "%smeta l4proto . ct original proto-dst . %s %s . th %s @%s %sreturn "
 		    "comment \"%s\"\n",
 		    table, what == LB_NFT_CONN ? "postrouting" : "forward",
 		    what == LB_NFT_OUT ? "reply" : "original", original, ip, backend, port, name,
-		    name);
+		    what == LB_NFT_CONN ? "" : "meta mark set mark or " LB_NFT_PASS_MARK " ", name);
 }
 
 /* In the order of the rules: who counts by address is not counted by port as well. */

@@ -248,7 +248,7 @@ static int table_read(const struct nlmsghdr *nlh, void *arg)
 
 #define DUMP_TRIES 20 /* one that a change has come between must be begun anew */
 
-static int dump(uint16_t message, mnl_cb_t fn, struct reading *r)
+static int dump_of(uint8_t family, uint16_t message, mnl_cb_t fn, void *arg)
 {
 	char buf[256];
 	struct nlmsghdr *req;
@@ -257,10 +257,15 @@ static int dump(uint16_t message, mnl_cb_t fn, struct reading *r)
 
 	if (ret)
 		return ret;
-	req = nftnl_nlmsg_build_hdr(buf, message, NFPROTO_INET, NLM_F_DUMP, 0);
-	ret = lb_nl_request(&nl, req, fn, r);
+	req = nftnl_nlmsg_build_hdr(buf, message, family, NLM_F_DUMP, 0);
+	ret = lb_nl_request(&nl, req, fn, arg);
 	lb_nl_close(&nl);
 	return ret;
+}
+
+static int dump(uint16_t message, mnl_cb_t fn, struct reading *r)
+{
+	return dump_of(NFPROTO_INET, message, fn, r);
 }
 
 static int frame_read(struct reading *r)
@@ -459,6 +464,34 @@ const struct lb_nft_chain *lb_nft_chain_find(const struct lb_nft_state *s, const
 	return NULL;
 }
 
+struct chain_search {
+	const char *table, *chain;
+	bool found;
+};
+
+static int chain_search(const struct nlmsghdr *nlh, void *arg)
+{
+	struct nftnl_chain *chain = nftnl_chain_alloc();
+	struct chain_search *s = arg;
+
+	if (chain && !nftnl_chain_nlmsg_parse(nlh, chain))
+		s->found |= !strcmp(nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE), s->table) &&
+			    !strcmp(nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME), s->chain);
+	if (chain)
+		nftnl_chain_free(chain);
+	return MNL_CB_OK;
+}
+
+bool lb_nft_has_chain(uint8_t family, const char *table, const char *chain)
+{
+	struct chain_search s = {.table = table, .chain = chain};
+	int ret = -EINTR;
+
+	for (int i = 0; i < DUMP_TRIES && ret == -EINTR; i++)
+		ret = dump_of(family, NFT_MSG_GETCHAIN, chain_search, &s);
+	return s.found;
+}
+
 void lb_nft_chains_audit(struct lb_findings *f, const struct lb_nft_state *s,
 			 const struct lb_nft_chain *chains, size_t n)
 {
@@ -487,7 +520,7 @@ void lb_nft_chains_audit(struct lb_findings *f, const struct lb_nft_state *s,
 
 static const char *rules_text(const struct lb_nft_table *t, char buf[32])
 {
-	snprintf(buf, 32, "rules %016llx", (unsigned long long)t->state->rules_hash);
+	snprintf(buf, 32, "rules 2 %016llx", (unsigned long long)t->state->rules_hash);
 	return buf;
 }
 

@@ -139,6 +139,8 @@ const struct lb_nft_chain *lb_nft_chain_find(const struct lb_nft_state *s, const
 /* Are the chains there, as they should be, no others, and is the table in force? */
 void lb_nft_chains_audit(struct lb_findings *f, const struct lb_nft_state *s,
 			 const struct lb_nft_chain *chains, size_t n);
+/* Of whichever table: `family` is NFPROTO_*. False also where that cannot be told. */
+bool lb_nft_has_chain(uint8_t family, const char *table, const char *chain);
 /* Leaves in the table by what verify tells that a rule is another than apply has made. */
 int lb_nft_rules_note(struct lb_nft_table *t, struct lb_err *err);
 bool lb_nft_rules_are_noted(const struct lb_nft_table *t); /* as they are */

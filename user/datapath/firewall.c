@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * firewall.c - a chain of our own in iptables' table "filter", by iptables-save and -restore of the
+ * flavour that is in use. It stands first in FORWARD, but for the jump to DOCKER-USER, where an
+ * administrator's own rules are.
+ */
+#include <netinet/in.h> /* before the kernel's headers, which else define the same */
+
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "firewall.h"
+#include "nft_table.h"
+
+#define CHAIN_MAX 28 /* XT_EXTENSION_MAXNAMELEN - 1 */
+
+/* A table "filter". */
+static const struct filter {
+	const char *name; /* of the command, and in messages */
+	const char *proc; /* where the kernel lists legacy tables; NULL: iptables-nft's */
+	uint8_t nfproto;
+} filters[] = {
+	{"iptables-nft", NULL, NFPROTO_IPV4},
+	{"ip6tables-nft", NULL, NFPROTO_IPV6},
+	{"iptables-legacy", "/proc/net/ip_tables_names", NFPROTO_IPV4},
+	{"ip6tables-legacy", "/proc/net/ip6_tables_names", NFPROTO_IPV6},
+};
+#define FILTERS (sizeof(filters) / sizeof(filters[0]))
+
+/* To look must not bring a table about: iptables makes what it is asked for. */
+static bool is_in_use(const struct filter *t)
+{
+	char line[64];
+	bool found = false;
+	FILE *f;
+
+	if (!t->proc)
+		return lb_nft_has_chain(t->nfproto, "filter", "FORWARD") ||
+		       lb_nft_has_chain(t->nfproto, "filter", "INPUT");
+	f = fopen(t->proc, "re");
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = !strcmp(line, "filter\n");
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static const char *chain_name(const struct lb_firewall *w, char buf[CHAIN_MAX + 1])
+{
+	uint32_t hash = 0;
+
+	if (snprintf(buf, CHAIN_MAX + 1, "%s%s", w->prefix, w->instance) <= CHAIN_MAX)
+		return buf;
+	for (const char *p = w->instance; *p; p++)
+		hash = hash * 31 + (unsigned char)*p;
+	snprintf(buf + CHAIN_MAX - 9, 10, "-%08x", hash);
+	return buf;
+}
+
+/* ---------------------------------------------------------------- commands */
+
+/* Runs a command of the flavour with `input`; its output, to be freed, in *out. */
+static int command(const struct filter *t, const char *what, const struct lb_text *input,
+		   struct lb_text *out, struct lb_err *err)
+{
+	int fd = input ? memfd_create("meshlb", 0) : -1, ret = 0; /* the command inherits it */
+	char line[512];
+	FILE *f = NULL;
+
+	if (input && (fd < 0 || write(fd, input->s, input->len) != (ssize_t)input->len))
+		ret = -errno;
+	if (fd >= 0)
+		snprintf(line, sizeof(line), "%s-%s </proc/self/fd/%d 2>&1", t->name, what, fd);
+	else
+		snprintf(line, sizeof(line), "%s-%s 2>/dev/null", t->name, what);
+	if (!ret)
+		f = popen(line, "re");
+	if (!ret && !f)
+		ret = -errno;
+	while (f && fgets(line, sizeof(line), f))
+		lb_text_add(out, "%s", line);
+	if (f && pclose(f))
+		ret = -EIO;
+	if (fd >= 0)
+		close(fd);
+	if (!ret && out->no_memory)
+		ret = -ENOMEM;
+	if (ret == -EIO)
+		return lb_err_set(err, EIO, "%s-%s failed: %.*s", t->name, what,
+				  out->s ? (int)strcspn(out->s, "\n") : 0, out->s ? out->s : "");
+	return ret ? lb_err_sys(err, -ret, "running %s-%s", t->name, what) : 0;
+}
+
+static int save(const struct filter *t, struct lb_text *out, struct lb_err *err)
+{
+	return command(t, "save -t filter", NULL, out, err);
+}
+
+static int restore(const struct filter *t, struct lb_text *input, struct lb_err *err)
+{
+	struct lb_text out = {};
+	int ret = input->no_memory ? lb_err_sys(err, ENOMEM, "writing the rules")
+				   : command(t, "restore -w 5 --noflush", input, &out, err);
+
+	free(out.s);
+	return ret;
+}
+
+/* ---------------------------------------------------------------- what is there */
+
+/* A line of iptables-save, without its end; NULL behind the last. */
+static const char *next_line(const char **text, char *buf, size_t size)
+{
+	size_t len = strcspn(*text, "\n");
+
+	if (!**text)
+		return NULL;
+	snprintf(buf, size, "%.*s", (int)len, *text);
+	*text += len + ((*text)[len] == '\n');
+	return buf;
+}
+
+/* Of a built-in chain. */
+struct hook_look {
+	bool filters; /* drops by its policy, or has rules of others */
+	int ours;     /* jumps to our chain */
+	int before;   /* rules in front of the first, but for DOCKER-USER */
+	int position; /* where ours should be, from 1 */
+};
+
+static struct hook_look hook_look(const char *text, const char *hook, const char *chain)
+{
+	char line[1024], policy[32], rule[32], all[64], ours[64], docker[64];
+	struct hook_look h = {.position = 1};
+	int others = 0;
+
+	snprintf(policy, sizeof(policy), ":%s ", hook);
+	snprintf(rule, sizeof(rule), "-A %s ", hook);
+	snprintf(all, sizeof(all), "-A %s -j " LB_FIREWALL_PREFIX, hook);
+	snprintf(ours, sizeof(ours), "-A %s -j %s", hook, chain);
+	snprintf(docker, sizeof(docker), "-A %s -j DOCKER-USER", hook);
+	while (next_line(&text, line, sizeof(line))) {
+		if (!strncmp(line, policy, strlen(policy)))
+			h.filters |= strncmp(line + strlen(policy), "ACCEPT ", 7) != 0;
+		if (strncmp(line, rule, strlen(rule)) != 0)
+			continue;
+		h.ours += !strcmp(line, ours);
+		if (!strncmp(line, all, strlen(all))) /* other instances drop nothing */
+			continue;
+		if (!others++ && !strcmp(line, docker))
+			h.position = 2;
+		else if (!h.ours)
+			h.before++;
+	}
+	h.filters |= others > 0;
+	return h;
+}
+
+/* Does our chain consist of our rules? */
+static bool chain_is_sound(const char *text, const char *chain, const struct lb_firewall *w)
+{
+	char line[1024], head[64];
+	bool declared = false;
+	size_t n = 0;
+
+	snprintf(head, sizeof(head), ":%s ", chain);
+	while (next_line(&text, line, sizeof(line))) {
+		char rule[64];
+
+		declared |= !strncmp(line, head, strlen(head));
+		snprintf(rule, sizeof(rule), "-A %s ", chain);
+		if (strncmp(line, rule, strlen(rule)) != 0)
+			continue;
+		if (!w->rules[n] || strcmp(line + strlen(rule), w->rules[n]) != 0)
+			return false;
+		n++;
+	}
+	return declared && !w->rules[n];
+}
+
+static const char *const hooks[] = {"FORWARD", "INPUT"};
+
+/* Calls fn for what is not as it should be. */
+static bool filter_audit(const struct filter *t, const char *text, const struct lb_firewall *w,
+			 struct lb_findings *f)
+{
+	char chain[CHAIN_MAX + 1];
+	bool sound = true, needed = false;
+
+	chain_name(w, chain);
+	for (int i = 0; i < (w->input ? 2 : 1); i++) {
+		const struct hook_look h = hook_look(text, hooks[i], chain);
+
+		if (!h.filters)
+			continue;
+		needed = true;
+		if (h.ours && !h.before)
+			continue;
+		sound = false;
+		if (f)
+			lb_found(f, "%s: %s %s chain %s: our packets may be dropped", t->name,
+				 hooks[i], h.ours ? "has rules before" : "does not lead to", chain);
+	}
+	if (needed && sound && !chain_is_sound(text, chain, w)) {
+		sound = false;
+		if (f)
+			lb_found(f, "%s: chain %s is not as it should be", t->name, chain);
+	}
+	return sound;
+}
+
+void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w)
+{
+	for (size_t i = 0; i < FILTERS; i++) {
+		struct lb_text text = {};
+		struct lb_err err;
+
+		if (!is_in_use(&filters[i]))
+			continue;
+		if (save(&filters[i], &text, &err))
+			lb_warn("%s: what it drops is not known", err.text);
+		else
+			filter_audit(&filters[i], text.s ? text.s : "", w, f);
+		free(text.s);
+	}
+}
+
+/* ---------------------------------------------------------------- put and taken away */
+
+static void unhook(struct lb_text *t, const char *text, const char *hook, const char *chain)
+{
+	const struct hook_look h = hook_look(text, hook, chain);
+
+	for (int n = 0; n < h.ours; n++)
+		lb_text_add(t, "-D %s -j %s\n", hook, chain);
+}
+
+static void put_text(struct lb_text *t, const char *text, const struct lb_firewall *w)
+{
+	char chain[CHAIN_MAX + 1];
+
+	chain_name(w, chain);
+	lb_text_add(t, "*filter\n:%s - [0:0]\n", chain); /* one that is there is emptied */
+	for (size_t i = 0; w->rules[i]; i++)
+		lb_text_add(t, "-A %s %s\n", chain, w->rules[i]);
+	for (int i = 0; i < (w->input ? 2 : 1); i++) {
+		const struct hook_look h = hook_look(text, hooks[i], chain);
+
+		if (!h.filters)
+			continue;
+		unhook(t, text, hooks[i], chain);
+		lb_text_add(t, "-I %s %d -j %s\n", hooks[i], h.position, chain);
+	}
+	lb_text_add(t, "COMMIT\n");
+}
+
+static int filter_put(const struct filter *t, const struct lb_firewall *w, struct lb_err *err)
+{
+	struct lb_text text = {}, input = {};
+	int ret = 0;
+
+	if (save(t, &text, err)) /* audit() has warned */
+		text.len = 0;
+	else if (!filter_audit(t, text.s ? text.s : "", w, NULL)) {
+		put_text(&input, text.s ? text.s : "", w);
+		ret = restore(t, &input, err);
+	}
+	free(text.s);
+	free(input.s);
+	return ret;
+}
+
+int lb_firewall_put(const struct lb_firewall *w, struct lb_err *err)
+{
+	int ret = 0;
+
+	for (size_t i = 0; i < FILTERS && !ret; i++)
+		if (is_in_use(&filters[i]))
+			ret = filter_put(&filters[i], w, err);
+	return ret;
+}
+
+static int filter_remove(const struct filter *t, const struct lb_firewall *w, struct lb_err *err)
+{
+	struct lb_text text = {}, input = {};
+	char chain[CHAIN_MAX + 1], head[64];
+	int ret = save(t, &text, err);
+
+	snprintf(head, sizeof(head), "\n:%s ", chain_name(w, chain));
+	if (!ret && text.s && strstr(text.s, head)) {
+		lb_text_add(&input, "*filter\n:%s - [0:0]\n", chain);
+		for (int i = 0; i < 2; i++)
+			unhook(&input, text.s, hooks[i], chain);
+		lb_text_add(&input, "-X %s\nCOMMIT\n", chain);
+		ret = restore(t, &input, err);
+	}
+	free(text.s);
+	free(input.s);
+	return ret;
+}
+
+void lb_firewall_remove(const struct lb_firewall *w)
+{
+	for (size_t i = 0; i < FILTERS; i++) {
+		struct lb_err err;
+
+		if (is_in_use(&filters[i]) && filter_remove(&filters[i], w, &err))
+			lb_warn("%s", err.text);
+	}
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * firewall.h - on a host whose iptables filter what is forwarded (Docker's FORWARD drops by its
+ * policy), a chain of our own lets through what a datapath in the kernel's stack has marked. In
+ * each flavour, iptables-nft and -legacy, and family whose table "filter" is in use; others' rules
+ * are never touched.
+ */
+#ifndef LB_FIREWALL_H
+#define LB_FIREWALL_H
+
+#include "datapath.h"
+
+#define LB_FIREWALL_PREFIX "MESHLB-" /* of all chains of ours */
+
+struct lb_firewall {
+	const char *prefix; /* of the chain's name, before the instance's */
+	const char *instance;
+	bool input; /* from INPUT, too */
+	const char
+		*rules[4]; /* as iptables-save writes them, without "-A CHAIN "; NULL ends them */
+};
+
+/* Names where our chain is missing, changed, or behind rules that may drop. */
+void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w);
+/* Puts it where audit() would miss it. 0 or -errno. */
+int lb_firewall_put(const struct lb_firewall *w, struct lb_err *err);
+/* Takes it away everywhere. What fails is warned of. */
+void lb_firewall_remove(const struct lb_firewall *w);
+
+#endif
