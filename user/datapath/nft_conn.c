@@ -183,7 +183,7 @@ struct conn_walk {
 	const struct lb_conn_filter *f; /* NULL: all */
 	uint32_t service;
 	struct pairs pairs;
-	struct pairs exact; /* listens that go before `*`; their backends are none */
+	struct pairs exact; /* what may as well be a connection of a listen that goes before `*` */
 	bool plain;         /* looks for untranslated UDP, to any listen in `pairs` */
 	lb_conn_fn fn;
 	void *arg;
@@ -204,9 +204,9 @@ static int listen_add(struct pairs *p, const struct lb_listen *l, enum lb_family
 	return ret;
 }
 
-static bool listens_exactly(const struct pairs *exact, const struct lb_conn *c)
+static bool is_exact(const struct pairs *exact, const struct lb_conn *c)
 {
-	const struct pair want = {.listen = c->service, .proto = c->proto};
+	const struct pair want = {.listen = c->service, .backend = c->backend, .proto = c->proto};
 
 	return exact->n && bsearch(&want, exact->list, exact->n, sizeof(want), pair_order);
 }
@@ -223,7 +223,7 @@ static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, vo
 	if (w->plain)
 		memset(&c.backend, 0, sizeof(c.backend));
 	p = pair_find(&w->pairs, &c);
-	if (!p || (p->any && listens_exactly(&w->exact, &c)))
+	if (!p || (p->any && is_exact(&w->exact, &c)))
 		return NFCT_CB_CONTINUE;
 	c.service_id = p->service;
 	if (w->f && !lb_conn_filter_holds(w->f, w->service, &c))
@@ -321,9 +321,9 @@ int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *stand
 		const struct lb_service_conf *s = &standing->services[i];
 
 		for (size_t l = 0; l < s->n_listens; l++)
-			if (!s->listens[l].any &&
-			    listen_add(&w.exact, &s->listens[l], s->listens[l].at.family))
-				return lb_err_sys(err, ENOMEM, "reading conntrack");
+			for (size_t b = 0; b < s->n_backends && !s->listens[l].any; b++)
+				if (pair_add(&w.exact, s, &s->listens[l], &s->backends[b]))
+					return lb_err_sys(err, ENOMEM, "reading conntrack");
 	}
 	pairs_sort(&w.exact);
 	return walk_model(gone, &w, true, err);
