@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# tests/diff/lab DATAPATH - a lab with three replicas and several addresses for client and node, in
+# lab.sh DATAPATH - a lab with three replicas and several addresses for client and node, in
 # which player.py plays what comes by standard input, until that ends.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

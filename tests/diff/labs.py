@@ -19,7 +19,7 @@ class Lab:
         # A file and not a pipe: nobody reads it until something is wrong.
         self.log = open(log, "w", encoding="utf-8")
         self.process = subprocess.Popen(
-            [HERE + "/lab", datapath], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [HERE + "/lab.sh", datapath], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self.log, text=True, env=os.environ | {"HOOK": hook})
 
     def tell(self, order):

@@ -9,6 +9,7 @@ HOOK (tc: where ebpf attaches), BUILD, LAB; VERBOSE=1 prints each scenario."""
 import collections
 import glob
 import os
+import re
 import signal
 import sys
 import time
@@ -129,6 +130,13 @@ def unmet(bench, datapaths):
             and not any(name.endswith(".txt") for name in bench.met.get(d.name, ()))]
 
 
+def undocumented():
+    """Names that are on one of the two lists alone."""
+    with open(HERE + "/../../docs/differences.md", encoding="utf-8") as file:
+        told = set(re.findall(r"^\| `([a-z-]+)` \|", file.read(), re.M))
+    return sorted(told ^ {d.name for d in DIFFERENCES})
+
+
 def play_all(bench, files, seed, count, datapaths):
     for path in files or kept():
         with open(path, encoding="utf-8") as file:
@@ -142,6 +150,9 @@ def play_all(bench, files, seed, count, datapaths):
         if os.environ.get("VERBOSE"):
             print(f"# seed {number}\n{text}", flush=True)
         bench.run(f"seed {number}", text)
+    for name in undocumented():
+        print(f'FAILED: "{name}" is not both in docs/differences.md and in differences.py')
+        bench.failed.append(name)
     for name in unmet(bench, datapaths):
         print(f'FAILED: the accepted difference "{name}" is met by no kept scenario')
         bench.failed.append(name)

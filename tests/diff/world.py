@@ -95,11 +95,15 @@ class Conversation:
             if words[0] == "half":
                 self.half = text
             else:
-                self.world.send(self.sock, text)
+                self.say(text)
+
+    def say(self, text):
+        with contextlib.suppress(OSError):  # the next recv() ends it
+            self.world.send(self.sock, text)
 
     def end(self, last=None, reset=False):
         if last:
-            self.world.send(self.sock, last)
+            self.say(last)
         self.world.unwatch(self.sock)
         self.world.conversations.discard(self)
         if reset:
@@ -204,7 +208,8 @@ class Client:
 
     def bye(self):
         if not self.error:
-            self.world.send(self.sock, b"bye\n")
+            with contextlib.suppress(OSError):
+                self.world.send(self.sock, b"bye\n")
             self.world.until(time.monotonic() + 2, lambda: self.error)
         self.close()
 
@@ -255,15 +260,13 @@ class World:
             udp.sendto(answer(who, peer, line.decode(), padding), peer)
 
     def send(self, sock, data):
-        """All of it, or nothing if the other side is gone: what then follows is a reset."""
+        """All of it; raises OSError if the other side has reset, which nobody is told twice."""
         while data:
             try:
                 data = data[sock.send(data):]
             except BlockingIOError:
                 if not self.turn(1):
                     return
-            except OSError:
-                return
 
     def watch(self, sock, ready, write=False):
         self.unwatch(sock)
