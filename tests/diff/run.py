@@ -5,7 +5,8 @@ servers see: those that are kept (scenarios/*.txt), then COUNT generated ones fr
 the FILEs. One that fails is made as small as it goes, and written to build/test-logs.
 
 In the environment: COUNT (100; 1000 with TEST_FULL=1), SEED (of the clock), DATAPATHS (ebpf,nft),
-HOOK (tc: where ebpf attaches), BUILD, LAB; VERBOSE=1 prints each scenario."""
+HOOK (tc: where ebpf attaches), BUILD, LAB; VERBOSE=1 prints each scenario, BRIEF=1 ends with the
+first that fails, as it is."""
 import collections
 import glob
 import os
@@ -22,7 +23,9 @@ from differences import DIFFERENCES
 
 DOWN_EVERY = 10  # scenarios on one instance: making it anew takes ebpf's programs half a second
 SHRINK_SECONDS = 60
-FAILURES = 3  # as many are shown
+AGAIN = 4  # times that it is tried to make a failure come again: some depend on chance
+BRIEF = bool(os.environ.get("BRIEF"))
+FAILURES = 1 if BRIEF else 3  # as many are shown
 
 
 class Bench:
@@ -63,6 +66,9 @@ class Bench:
     def failure(self, name, text, wrong):
         print(f"FAILED: {name}")
         show(text, wrong)
+        if BRIEF:
+            self.failed.append(name)
+            return
         kinds = {f.kind for f in wrong}
         whole = self.again(text, kinds) or self.again("clear\n".join(self.history), kinds)
         if whole:
@@ -84,7 +90,7 @@ class Bench:
     def again(self, text, kinds):
         """TEXT if it fails also on an instance that nothing was done with before."""
         self.labs.order("down")
-        return text if self.fails(text, kinds) else None
+        return text if any(self.fails(text, kinds) for _ in range(AGAIN)) else None
 
     def fails(self, text, kinds):
         return any(f.kind in kinds for f in self.findings(text)[0])
@@ -139,6 +145,8 @@ def undocumented():
 
 def play_all(bench, files, seed, count, datapaths):
     for path in files or kept():
+        if len(bench.failed) >= FAILURES:
+            return
         with open(path, encoding="utf-8") as file:
             bench.run(os.path.relpath(path), file.read())
     if files:
@@ -159,6 +167,9 @@ def play_all(bench, files, seed, count, datapaths):
 
 
 def main():
+    if set(sys.argv) & {"-h", "--help"}:
+        print(__doc__)
+        return 0
     full = os.environ.get("TEST_FULL") == "1"
     seed = int(os.environ.get("SEED") or time.time_ns() // 1000 % 10**9)
     count = int(os.environ.get("COUNT") or (1000 if full else 100))
