@@ -92,22 +92,23 @@ class Judge:
             member = connection.member if lives else service.members[backend]
             self.count(self.tallies[member], step, proto, fresh=not lives)
             if not lives and not (step.op == "say" and proto == "tcp"):
-                self.picked(service, listen, backend, at, step)
+                self.picked(service, listen, backend, at,
+                            connection.source if connection else step.source)
         if step.op == "many":
             self.share(step, seen, at)
 
-    def picked(self, service, listen, backend, at, step):
+    def picked(self, service, listen, backend, at, source):
         family = family_of(at)
         shares = service.candidates(family)
         self.picks.append((service, family, (listen.proto, listen.address in ANY)))
         if service.scheduler in ("rr", "wrr"):
             self.turn(service, family, shares, backend)
         elif service.scheduler in HASHES:
-            key = (id(service), service.scheduler, tuple(sorted(shares.items())), step.source[0])
+            key = (id(service), service.scheduler, tuple(sorted(shares.items())), source[0])
             if service.scheduler == "maglev":
-                if not step.source[1]:
+                if not source[1]:
                     return
-                key += (at, listen.proto, step.source[1])
+                key += (at, listen.proto, source[1])
             before = self.sticks.setdefault(key, backend)
             if before != backend:
                 self.found("stick", f"{_name(backend)}, where the same client had {_name(before)}")

@@ -47,8 +47,8 @@ class Service:
 class Connection:
     """As the client sees it: who answers, and as a member of what."""
 
-    def __init__(self, proto, at):
-        self.proto, self.at = proto, at
+    def __init__(self, proto, at, source):
+        self.proto, self.at, self.source = proto, at, source
         self.who, self.member, self.listen = None, None, None
         self.over = False
         self.unlistened = False  # its addresses are no longer those of its service
@@ -100,7 +100,8 @@ class Model:
 
     def applied(self, reset_overrides):
         """The draft is in force now; what was there and stays is the same as before."""
-        before, alive = self.force, [c for c in self.all_connections() if self.lives(c)]
+        before, alive = self.force, [c for c in self.all_connections()
+                                     if self.lives(c) or c.unlistened]
         self.force = {}
         for name, wanted in self.draft.items():
             service = self.force[name] = before.get(name) or Service()
@@ -123,13 +124,18 @@ class Model:
     def look_at_addresses(self, connection):
         """Whose would it be, going by addresses alone: nobody's, or another service's?"""
         mine = [s for s in self.force.values() if connection.member in s.members.values()]
-        other, listen = self.listening(connection.at, connection.proto)
-        shadowed = listen != connection.listen and other and connection.who in other.members
+        others = [s for s in self.force.values() if s not in mine and connection.who in s.members
+                  and any(self._like(one, connection) for one in s.listens)]
         gone = connection.listen not in mine[0].listens if mine else connection.unlistened
-        connection.unlistened = bool(shadowed or gone)
-        if shadowed:
-            for service in (*mine, other):
-                service.shadowed = True
+        connection.unlistened = bool(others or gone)
+        for service in (*mine, *others) if others else ():
+            service.shadowed = True
+
+    @staticmethod
+    def _like(listen, connection):
+        address, port = connection.at
+        return listen[1:] == (port, connection.proto) and \
+            (listen.address == address or family_of(connection.at) in ANY.get(listen.address, ()))
 
     def by_hand(self, step):
         self.changes += 1
@@ -192,7 +198,7 @@ class Model:
 
     def begun(self, step):
         """The connection of a step that opens one: for UDP it may be an old one."""
-        connection = Connection(step.proto, scenario.target(step.at))
+        connection = Connection(step.proto, scenario.target(step.at), step.source)
         if step.proto == "udp" and step.source[1]:
             return self.flows.setdefault((connection.at, step.source), connection)
         return connection
