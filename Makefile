@@ -20,7 +20,7 @@ endif
 CFLAGS   ?= -O2 -g
 CFLAGS   += -std=gnu11 -Wall -Wextra -Werror -MMD -MP
 CPPFLAGS += -D_GNU_SOURCE -DLB_VERSION='"$(VERSION)"' -Iinclude -Iuser -I$(BUILD)
-LDLIBS   += -lbpf -lelf -lz -lmnl -lyaml -ljansson -lnftables -lnftnl -lnetfilter_conntrack
+LDLIBS   += -lbpf -lelf -lz -lmnl -lkmod -lyaml -ljansson -lnftables -lnftnl -lnetfilter_conntrack
 ASAN     := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 
 ARCH_INCLUDE := /usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
@@ -136,7 +136,7 @@ $(BENCH): $(call test_lib,$(BUILD),bench) $(BUILD)/libmeshlb.a
 test-build: build $(UNIT) $(FUZZ) $(PROG) $(TEST_BPF) ## all that the tests need
 bench-build: build $(BENCH)
 
-demo: ## curl through a balancer, two replicas; HOOK=xdp|xdp-generic|tc, DATAPATH=nft, GUEST=1: Linux 6.1
+demo: ## curl through a balancer, two replicas; HOOK=xdp|xdp-generic|tc, DATAPATH=ipvs|nft, GUEST=1: Linux 6.1
 	$(Q)GUEST=$(GUEST) scripts/setup.sh demo
 	$(Q)$(submake) build
 	$(Q)HOOK=$(HOOK) DATAPATH=$(DATAPATH) GUEST=$(GUEST) MESHLB=$(BUILD)/meshlb scripts/demo.sh
@@ -151,7 +151,7 @@ test-full: ## the tests at length, and the mutants
 	$(Q)$(submake) test-build
 	$(Q)BUILD=$(BUILD) tests/run --full
 
-bench: ## ns per packet, packets per second, ms of apply, also to build/bench.json; QUICK=1: rougher
+bench: ## ns per packet, packets per second, ms of apply, IPVS and others in the guest; QUICK=1: rougher
 	$(Q)scripts/setup.sh bench
 	$(Q)$(submake) bench-build
 	$(Q)BUILD=$(BUILD) QUICK=$(QUICK) tests/bench/run

@@ -4,30 +4,37 @@
 # demo.sh - the vote scenario: a client (node2), the balancer (node1) and two nginx replicas in
 # network namespaces; every step is shown as the command that a user would type.
 #
-# HOOK=auto|xdp|xdp-generic|tc chooses the interfaces' hook, DATAPATH=ebpf|nft what executes it all;
-# GUEST=1 runs it on Linux 6.1.
+# HOOK=auto|xdp|xdp-generic|tc chooses the interfaces' hook, DATAPATH=ebpf|ipvs|nft what executes it
+# all; GUEST=1 runs it on Linux 6.1, and so does ipvs where this kernel has none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 HOOK=${HOOK:-auto}
 case ${DATAPATH:=ebpf} in
 ebpf) ;;
-nft) HOOK=nft ;;
+ipvs | nft) HOOK=$DATAPATH ;;
 *)
-	echo "demo.sh: DATAPATH: \"$DATAPATH\": one of ebpf, nft" >&2
+	echo "demo.sh: DATAPATH: \"$DATAPATH\": one of ebpf, ipvs, nft" >&2
 	exit 2
 	;;
 esac
 case $HOOK in
-auto | xdp | xdp-generic | tc | nft) ;;
+auto | xdp | xdp-generic | tc | ipvs | nft) ;;
 *)
 	echo "demo.sh: HOOK: \"$HOOK\": one of auto, xdp, xdp-generic, tc" >&2
 	exit 2
 	;;
 esac
+if [[ $DATAPATH == ipvs && ${GUEST:-0} != 1 && $EUID == 0 && ! -e /proc/net/ip_vs ]] &&
+	! modprobe -q ip_vs; then
+	echo "This kernel ($(uname -r)) has no IPVS: the demo runs on Debian's stock one, in QEMU."
+	GUEST=1 scripts/setup.sh demo
+	GUEST=1
+fi
 if [[ ${GUEST:-0} == 1 ]]; then
-	exec scripts/guest-run -m 2048 -e HOOK="${HOOK/nft/auto}" -e DATAPATH -e MESHLB="${MESHLB:-build/meshlb}" \
-		-- "$0"
+	[[ $DATAPATH == ebpf ]] || HOOK=auto
+	exec scripts/guest-run -m 2048 -e HOOK="$HOOK" -e DATAPATH -e MESHLB="${MESHLB:-build/meshlb}" \
+		-- env GUEST=0 "$0"
 fi
 # A mount namespace with a bpffs of its own: the instance is `default`, as a user's would be, whatever
 # there is on this host; and all of it is gone with the demo.
@@ -87,10 +94,17 @@ vote 6
 title 'What is there now; no program of ours runs any more'
 show node1 'meshlb status'
 show node1 'meshlb service show vote'
-if [[ $DATAPATH == nft ]]; then
+case $DATAPATH in
+nft)
 	show node1 'nft list table inet meshlb_default'
 	show node1 'meshlb conn ls'
-else
+	;;
+ipvs)
+	show node1 'ipvsadm -Ln'
+	show node1 'nft list table inet meshlb-ipvs_default'
+	show node1 'meshlb conn ls'
+	;;
+*)
 	# The map is an array as long as the limit of services; awk leaves out the entries without a
 	# name.
 	show node1 "bpftool map dump pinned /sys/fs/bpf/meshlb/default/lb_services |
@@ -100,7 +114,8 @@ else
 	else # `status` said why
 		show node1 'meshlb conn ls'
 	fi
-fi
+	;;
+esac
 
 title 'And away again'
 show node1 'meshlb down'

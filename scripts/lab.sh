@@ -8,7 +8,7 @@
 
 readonly VIP4=192.0.2.1 VIP6=2001:db8::1 # node1, as the client sees it
 readonly CLIENT4=192.0.2.2 CLIENT6=2001:db8::2
-# auto | xdp | xdp-generic | tc: the interfaces' hook in lab_config; nft: that datapath
+# auto | xdp | xdp-generic | tc: the interfaces' hook in lab_config; nft | ipvs: that datapath
 HOOK=${HOOK:-auto}
 MESHLB=$(realpath "${MESHLB:-build/meshlb}")
 
@@ -321,10 +321,11 @@ lab_nginx_conf() { # DIR ID
 # Prints a config: the topology's interfaces on $HOOK, small limits, and standard input.
 lab_config() {
 	local iface hook
-	[[ $HOOK != nft ]] || echo 'datapath: nft'
+	[[ $HOOK != nft && $HOOK != ipvs ]] || echo "datapath: $HOOK"
 	echo 'interfaces:'
 	for iface in "${LAB_IFACES[@]}"; do
-		hook=${HOOK/nft/auto}
+		hook=$HOOK
+		[[ $HOOK != nft && $HOOK != ipvs ]] || hook=auto
 		# A bridge has no driver for XDP.
 		[[ $iface != br* || $hook == auto ]] || hook=tc
 		echo "  - { name: $iface, hook: $hook }"

@@ -14,14 +14,14 @@ readonly MARK='# meshlb: starts denied while setup.sh installs'
 
 readonly BUILD='clang llvm gcc libc6-dev linux-libc-dev make pkg-config bpftool libbpf-dev libelf-dev
 	zlib1g-dev libmnl-dev libyaml-dev libjansson-dev libnftables-dev libnftnl-dev
-	libnetfilter-conntrack-dev'
-readonly LAB='iproute2 util-linux procps ethtool curl nginx nftables'
+	libnetfilter-conntrack-dev libkmod-dev'
+readonly LAB='iproute2 util-linux procps ethtool curl nginx nftables ipvsadm'
 readonly GUEST_PACKAGES='qemu-system-x86 busybox-static cpio kmod xz-utils'
 readonly TEST='libclang-rt-14-dev libcmocka-dev python3 jq strace iperf3 dnsmasq-base bind9-dnsutils'
 readonly BENCH='iptables'
 readonly LINT='clang-format clang-tidy cppcheck shellcheck'
 # What of these has a unit that Debian enables for every boot.
-readonly DAEMONS='nginx'
+readonly DAEMONS='nginx ipvsadm'
 
 usage() {
 	cat <<-USAGE
@@ -40,7 +40,7 @@ packages_for() {
 	build) echo "$BUILD" ;;
 	demo) echo "$BUILD $LAB $([[ ${GUEST:-0} != 1 ]] || guest_packages)" ;;
 	test) echo "$BUILD $LAB $TEST $(guest_packages)" ;;
-	bench) echo "$BUILD $LAB $BENCH" ;;
+	bench) echo "$BUILD $LAB $BENCH $(guest_packages)" ;;
 	lint) echo "$BUILD $LINT" ;;
 	esac
 }
@@ -126,7 +126,7 @@ setup.sh: run \`sudo scripts/setup.sh $what\`, or \`apt-get install ${missing[*]
 	else
 		install "${missing[@]}"
 	fi
-	# The guest's kernel is fetched now, so that the tests need no network.
+	# The guest's kernel is fetched now, so that tests and bench need no network.
 	if [[ " ${wanted[*]} " == *' qemu-system-x86 '* ]]; then
 		say "Linux $("$(dirname "$0")/guest-run" --kernel-release) for the guest is at hand"
 	fi

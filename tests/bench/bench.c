@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* bench.c - what is measured, in which order, on which processor. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <sched.h>
 #include <stdio.h>
@@ -14,8 +15,8 @@
 
 static void usage(FILE *out)
 {
-	fputs("Usage: bench [--quick] [--rounds N] [--cpu N] [--json FILE] [--meshlb PROGRAM]\n"
-	      "             [rows|live|apply]\n",
+	fputs("Usage: bench [--quick] [--rounds N] [--cpu N] [--json FILE] [--no-sum]\n"
+	      "             [--meshlb PROGRAM] [rows|live|apply|guest|compare]\n",
 	      out);
 }
 
@@ -36,20 +37,55 @@ static void mounts_private(void)
 		bench_die("making a mount namespace: %s", strerror(errno));
 }
 
+static int net_here(void)
+{
+	int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		bench_die("opening the network namespace: %s", strerror(errno));
+	return fd;
+}
+
+/* guest-run may have to download a kernel, by the network of whoever called. */
+static void guest(bool quick, const char *meshlb, int net)
+{
+	if (setns(net, CLONE_NEWNET))
+		bench_die("going back to the network namespace: %s", strerror(errno));
+	bench_guest(quick, meshlb);
+}
+
+/* All parts, or `only` one. */
+static void parts_run(const char *only, bool quick, const char *meshlb)
+{
+	int net = net_here();
+
+	if (strcmp(only, "compare") == 0) {
+		bench_compare(quick, meshlb);
+		return;
+	}
+	if (strcmp(only, "guest") != 0)
+		bench_memory(quick);
+	if (!*only || strcmp(only, "rows") == 0)
+		bench_rows(quick);
+	if (!*only || strcmp(only, "live") == 0)
+		bench_live(quick);
+	if (!*only || strcmp(only, "apply") == 0)
+		bench_apply(meshlb);
+	if (!*only || strcmp(only, "guest") == 0)
+		guest(quick, meshlb, net);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"quick", no_argument, NULL, 'q'},
-		{"rounds", required_argument, NULL, 'r'},
-		{"cpu", required_argument, NULL, 'c'},
-		{"json", required_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
-		{"meshlb", required_argument, NULL, 'm'},
-		{},
+		{"quick", no_argument, NULL, 'q'},        {"rounds", required_argument, NULL, 'r'},
+		{"cpu", required_argument, NULL, 'c'},    {"json", required_argument, NULL, 'j'},
+		{"no-sum", no_argument, NULL, 's'},       {"help", no_argument, NULL, 'h'},
+		{"meshlb", required_argument, NULL, 'm'}, {},
 	};
 	const char *json = NULL, *only = "", *meshlb = "build/meshlb";
 	unsigned int rounds = 0;
-	bool quick = false;
+	bool quick = false, sum = true;
 	int opt, cpu = -1;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -61,6 +97,8 @@ int main(int argc, char **argv)
 			cpu = strtol(optarg, NULL, 10);
 		else if (opt == 'j')
 			json = optarg;
+		else if (opt == 's')
+			sum = false;
 		else if (opt == 'm')
 			meshlb = optarg;
 		else
@@ -72,13 +110,6 @@ int main(int argc, char **argv)
 	cpu_pin(cpu);
 	mounts_private();
 	bench_report_open(quick);
-	bench_memory(quick);
-	if (!*only || strcmp(only, "rows") == 0)
-		bench_rows(quick);
-	if (!*only || strcmp(only, "live") == 0)
-		bench_live(quick);
-	if (!*only || strcmp(only, "apply") == 0)
-		bench_apply(meshlb);
-	bench_report_close(json);
-	return 0;
+	parts_run(only, quick, meshlb);
+	return bench_report_close(json, sum) ? 1 : 0;
 }

@@ -10,7 +10,7 @@
 #include "bench_report.h"
 
 static json_t *root, *rows;
-static unsigned int n_met, n_targets;
+static unsigned int n_met, n_targets, n_errors;
 
 static void cpu_name(char *buf, size_t size)
 {
@@ -105,6 +105,42 @@ void bench_report_rate(const char *group, const char *name, double chain, double
 		0, true);
 }
 
+static void ratio_print(double ratio, int width)
+{
+	if (ratio > 0)
+		printf(" %*.2f", width, ratio);
+	else
+		printf(" %*s", width, "-");
+}
+
+static void ratio_add(json_t *row, const char *key, double ratio)
+{
+	if (ratio > 0)
+		json_object_set_new(row, key, json_real(ratio));
+}
+
+void bench_report_cost(const char *group, const char *name, const struct bench_cost *c)
+{
+	json_t *row = json_pack("{s:s, s:s, s:s, s:f, s:f, s:f, s:f}", "group", group, "name", name,
+				"unit", "us", "generator", c->generator, "balancer", c->balancer,
+				"sink", c->sink, "net", c->net);
+
+	printf("  %-48s %9.2f %8.2f %5.2f %6.2f", name, c->generator, c->balancer, c->sink, c->net);
+	ratio_print(c->to_forwarding, 12);
+	ratio_print(c->to_ipvs, 6);
+	ratio_add(row, "to_forwarding", c->to_forwarding);
+	ratio_add(row, "to_ipvs", c->to_ipvs);
+	row_add(row, 0, true);
+}
+
+void bench_report_error(const char *group, const char *name, const char *error)
+{
+	n_errors++;
+	printf("  %-48s error: %s", name, error);
+	row_add(json_pack("{s:s, s:s, s:s}", "group", group, "name", name, "error", error), 0,
+		true);
+}
+
 void bench_report_note(const char *fmt, ...)
 {
 	va_list ap;
@@ -117,12 +153,45 @@ void bench_report_note(const char *fmt, ...)
 	fflush(stdout);
 }
 
-void bench_report_close(const char *json)
+static unsigned int number_of(const json_t *object, const char *key)
 {
-	printf("\n%u of %u targets met\n", n_met, n_targets);
+	return json_integer_value(json_object_get(object, key));
+}
+
+int bench_report_adopt(const char *json)
+{
+	json_t *from = json_load_file(json, 0, NULL), *row;
+	size_t i;
+
+	if (!json_is_array(json_object_get(from, "rows"))) {
+		json_decref(from);
+		return -1;
+	}
+	json_array_foreach(json_object_get(from, "rows"), i, row)
+	{
+		json_object_set(row, "kernel", json_object_get(from, "kernel"));
+		json_object_set(row, "cpu", json_object_get(from, "cpu"));
+		if (json_array_append(rows, row))
+			bench_die("out of memory");
+	}
+	n_targets += number_of(from, "targets");
+	n_met += number_of(from, "targets_met");
+	n_errors += number_of(from, "errors");
+	json_decref(from);
+	return 0;
+}
+
+unsigned int bench_report_close(const char *json, bool sum)
+{
+	if (sum)
+		printf("\n%u of %u targets met\n", n_met, n_targets);
+	if (sum && n_errors)
+		printf("%u rows without a figure\n", n_errors);
 	json_object_set_new(root, "targets", json_integer(n_targets));
 	json_object_set_new(root, "targets_met", json_integer(n_met));
+	json_object_set_new(root, "errors", json_integer(n_errors));
 	if (json && json_dump_file(root, json, JSON_INDENT(2) | JSON_REAL_PRECISION(6)))
 		bench_die("writing \"%s\": %s", json, strerror(errno));
 	json_decref(root);
+	return n_errors;
 }

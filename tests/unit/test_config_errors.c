@@ -123,10 +123,10 @@ static void test_wrong_shape(void **state)
 }
 
 static const struct wrong wrong_values[] = {
-	{"datapath: xdp", "t:1: datapath: \"xdp\": unknown datapath: write one of auto, ebpf, nft"},
-	{"datapath:", "t:1: datapath: \"\": is empty: write one of auto, ebpf, nft"},
+	{"datapath: xdp", "t:1: datapath: \"xdp\": unknown datapath: write one of auto, ebpf, nft, ipvs"},
+	{"datapath:", "t:1: datapath: \"\": is empty: write one of auto, ebpf, nft, ipvs"},
 	{"datapath: [auto]",
-	 "t:1: datapath: \"datapath: [auto]\": not one value: write one of auto, ebpf, nft"},
+	 "t:1: datapath: \"datapath: [auto]\": not one value: write one of auto, ebpf, nft, ipvs"},
 	{"interfaces: [{hook: tc}]", "t:1: interface: has no name: add \"name: NAME\""},
 	{"interfaces: [{name: eth0, hook: xpd}]",
 	 "t:1: hook: \"xpd\": unknown hook: write one of auto, xdp, xdp-generic, tc"},

@@ -12,16 +12,18 @@
 
 struct apply {
 	const struct lb_cli *cli;
-	struct lb_session s;     /* s.dp NULL: a dry run without an instance */
-	struct lb_session other; /* other.dp: the instance on another datapath, which it leaves */
-	bool fresh;              /* there was no instance, on this datapath */
+	struct lb_session s; /* s.dp NULL: a dry run without an instance */
+	/* The instance on other datapaths, which it leaves; of more than one, which a killed apply
+	 * has left, the first is shown. */
+	struct lb_session others[LB_DATAPATHS];
+	size_t n_others;
+	bool fresh; /* there was no instance, on this datapath */
 	struct lb_model desired;
 	struct lb_diff diff;      /* to be applied */
-	struct lb_diff moved;     /* to be shown where other.dp: what differs from there */
+	struct lb_diff moved;     /* to be shown where n_others: what differs from there */
 	struct lb_texts findings; /* below the model: what is, or in a dry run would be, repaired */
 	bool armed;               /* a process will go back */
-	bool moved_off;           /* the other datapath's instance is gone */
-	bool partly;              /* the change is made, but that one could not be removed */
+	bool partly;              /* the change is made, but another could not be removed */
 };
 
 static void add_finding(void *findings, const char *text)
@@ -84,7 +86,7 @@ static int create_instance(struct apply *a, struct lb_err *err)
 	const struct lb_dp_options opt = {
 		.instance = a->cli->instance, .write = true, .force = a->cli->force};
 	const char *file = lb_file_name(a->cli);
-	bool maps = a->s.ops == &lb_dp_ebpf;
+	bool maps = a->s.ops->has_programs;
 	int ret = maps ? lb_preflight_memory(&a->desired, false, file, err) : 0;
 
 	if (!ret)
@@ -112,19 +114,22 @@ static int open_on(struct apply *a, const struct lb_dp_ops *ops, struct lb_err *
 		return create_instance(a, err);
 	lb_model_init(&a->s.model);
 	take_over_settings(a);
-	return ops != &lb_dp_ebpf ? 0
-				  : lb_preflight_memory(&a->desired, false, lb_file_name(cli), err);
+	return ops->has_programs ? lb_preflight_memory(&a->desired, false, lb_file_name(cli), err)
+				 : 0;
 }
 
 /* Where this kernel has no nftables, or no bpffs is mounted, there is nothing of ours. But an
  * instance that may not be opened would stay in front. */
 static int open_other(struct apply *a, const struct lb_dp_ops *ops, struct lb_err *err)
 {
+	struct lb_session *other = &a->others[a->n_others];
 	const struct lb_cli *cli = a->cli;
 	enum lb_access access = cli->dry_run ? LB_READ : LB_WRITE;
-	int ret = lb_session_open_on(&a->other, ops, cli->instance, access, cli->force, err);
+	int ret = lb_session_open_on(other, ops, cli->instance, access, cli->force, err);
 
-	if (ops == &lb_dp_nft)
+	if (!ret)
+		a->n_others++;
+	if (!ops->has_programs)
 		return ret == -ESTALE ? ret : 0;
 	return ret == -ENOENT || ret == -ENODEV ? 0 : ret;
 }
@@ -137,11 +142,11 @@ static int open_instance(struct apply *a, const struct lb_dp_ops *chosen, struct
 	for (size_t i = 0; lb_datapaths[i] && !ret; i++)
 		ret = lb_datapaths[i] == chosen ? open_on(a, chosen, err)
 						: open_other(a, lb_datapaths[i], err);
-	if (!ret && a->other.dp && a->cli->confirm_timeout)
+	if (!ret && a->n_others && a->cli->confirm_timeout)
 		return lb_err_set(err, EOPNOTSUPP,
 				  "instance \"%s\": it changes from datapath %s to %s, and "
 				  "--confirm-timeout cannot go back from that: apply it without",
-				  a->cli->instance, a->other.ops->name, a->s.ops->name);
+				  a->cli->instance, a->others->ops->name, a->s.ops->name);
 	return ret;
 }
 
@@ -160,9 +165,9 @@ static int compare(struct apply *a, struct lb_err *err)
 	int ret = 0;
 
 	if (!a->cli->reset_overrides)
-		lb_overrides_carry(&a->desired, a->other.dp ? &a->other.model : &a->s.model);
-	if (a->other.dp)
-		ret = lb_diff_make(&a->moved, &a->other.model, &a->desired, LB_SOURCE_FILE, err);
+		lb_overrides_carry(&a->desired, a->n_others ? &a->others->model : &a->s.model);
+	if (a->n_others)
+		ret = lb_diff_make(&a->moved, &a->others->model, &a->desired, LB_SOURCE_FILE, err);
 	/* Limits are what maps were made for: on another datapath they may be others. */
 	if (ret && ret != -EPERM)
 		return ret;
@@ -180,10 +185,11 @@ static int warn(const struct apply *a, struct lb_err *err)
 	const char *file = lb_file_name(a->cli);
 	int ret = 0;
 
-	if (a->s.ops == &lb_dp_ebpf)
+	if (a->s.ops->has_programs)
 		ret = lb_preflight_hooks(&a->desired, &a->s, a->cli->force, file, err);
 	if (!ret)
-		ret = lb_preflight(&a->desired, &a->diff, file, a->cli->force, &warnings, err);
+		ret = lb_preflight(&a->desired, &a->diff, a->s.ops, file, a->cli->force, &warnings,
+				   err);
 	for (size_t i = 0; i < warnings.n; i++)
 		lb_warn("%s", warnings.list[i]);
 	lb_texts_free(&warnings);
@@ -208,10 +214,9 @@ static int commit(struct apply *a, struct lb_err *err)
 	}
 	if (!ret)
 		ret = a->s.ops->apply(a->s.dp, &a->diff, add_finding, &a->findings, err);
-	if (!ret && a->other.dp) {
-		ret = a->other.ops->down(a->other.dp, true, err);
-		a->other.dp = NULL;
-		a->moved_off = !ret;
+	for (size_t i = 0; i < a->n_others && !ret; i++) {
+		ret = a->others[i].ops->down(a->others[i].dp, true, err);
+		a->others[i].dp = NULL;
 		a->partly = ret;
 	}
 	if (!ret && !a->armed) /* what became of an earlier one is of no interest any more */
@@ -219,15 +224,10 @@ static int commit(struct apply *a, struct lb_err *err)
 	return ret;
 }
 
-static bool is_moved(const struct apply *a)
-{
-	return a->other.dp || a->moved_off;
-}
-
 /* As a user sees it: against what stands, on whichever datapath. */
 static const struct lb_diff *shown(const struct apply *a)
 {
-	return is_moved(a) ? &a->moved : &a->diff;
+	return a->n_others ? &a->moved : &a->diff;
 }
 
 static void print_json(const struct apply *a)
@@ -239,7 +239,7 @@ static void print_json(const struct apply *a)
 	json_object_set_new(o, "instance", json_string(a->cli->instance));
 	json_object_set_new(o, "datapath", json_string(a->s.ops->name));
 	json_object_set_new(o, "datapath_before",
-			    is_moved(a) ? json_string(a->other.ops->name) : json_null());
+			    a->n_others ? json_string(a->others->ops->name) : json_null());
 	json_object_set_new(o, "dry_run", json_boolean(a->cli->dry_run));
 	json_object_set_new(o, "added", json_integer(added));
 	json_object_set_new(o, "changed", json_integer(changed));
@@ -256,12 +256,12 @@ static void print_text(const struct apply *a)
 {
 	bool dry = a->cli->dry_run;
 
-	if (is_moved(a))
-		printf("~ datapath %s -> %s\n", a->other.ops->name, a->s.ops->name);
+	if (a->n_others)
+		printf("~ datapath %s -> %s\n", a->others->ops->name, a->s.ops->name);
 	lb_diff_print(shown(a), stdout);
 	for (size_t i = 0; i < a->findings.n; i++)
 		printf("%s: %s\n", dry ? "to repair" : "repaired", a->findings.list[i]);
-	if (!a->diff.n && !a->findings.n && !is_moved(a))
+	if (!a->diff.n && !a->findings.n && !a->n_others)
 		printf("no difference\n");
 	if (a->cli->confirm_timeout && !a->armed && !dry)
 		printf("nothing waits for `meshlb confirm`: %s\n",
@@ -330,22 +330,22 @@ int lb_cmd_apply(struct lb_cli *cli)
 	/* Who reads our output may do so late or never: nobody must wait for the lock meanwhile,
 	 * least of all what goes back where nobody confirms. */
 	lb_session_release(&a.s);
-	if (!cli->dry_run)
-		lb_session_release(&a.other);
+	for (size_t i = 0; !cli->dry_run && i < a.n_others; i++)
+		lb_session_release(&a.others[i]);
 	if (ret) {
 		lb_error("%s", err.text);
 		code = a.partly ? LB_EXIT_PARTLY : LB_EXIT_FAILED;
 	} else {
-		cli->changed =
-			!cli->dry_run && (a.diff.n || a.findings.n || a.fresh || is_moved(&a));
+		cli->changed = !cli->dry_run && (a.diff.n || a.findings.n || a.fresh || a.n_others);
 		print(&a);
 		code = tell_confirm(&a);
-		if (cli->dry_run && (a.diff.n || a.findings.n || is_moved(&a)))
+		if (cli->dry_run && (a.diff.n || a.findings.n || a.n_others))
 			code = LB_EXIT_DIFFERENT;
 	}
 	lb_diff_free(&a.diff);
 	lb_diff_free(&a.moved);
-	lb_session_close(&a.other);
+	for (size_t i = 0; i < a.n_others; i++)
+		lb_session_close(&a.others[i]);
 	lb_session_close(&a.s);
 	if (ret && a.armed)
 		lb_rollback_cancel(cli->instance, &pending, &ignored);

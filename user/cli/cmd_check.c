@@ -43,7 +43,8 @@ static int examine(struct check_result *r, const struct lb_cli *cli, struct lb_e
 	if (!ret)
 		ret = check_hooks(&r->model, cli, err);
 	if (!ret)
-		ret = lb_preflight(&r->model, NULL, file, cli->force, &r->warnings, err);
+		ret = lb_preflight(&r->model, NULL, lb_datapath_named(r->model.datapath), file,
+				   cli->force, &r->warnings, err);
 	if (ret)
 		return ret;
 	r->memory = lb_ebpf_memory(&r->model.limits, &r->connections4, &r->connections6, &r->other);

@@ -172,7 +172,10 @@ static void print_usage(const struct lb_dp_status *s)
 
 		lb_table_add(&t, "%s", usage_rows[i].title);
 		lb_table_add(&t, "%" PRIu64, u->used);
-		lb_table_add(&t, "%" PRIu64, u->limit);
+		if (u->limit)
+			lb_table_add(&t, "%" PRIu64, u->limit);
+		else
+			lb_table_add(&t, "-");
 		lb_table_add(&t, "%s", lb_size_str(size, u->bytes));
 	}
 	putchar('\n');

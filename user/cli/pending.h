@@ -16,8 +16,7 @@
 #include <sys/types.h>
 
 #include "core/log.h"
-
-#define LB_RUN_DIR "/run/meshlb"
+#include "core/run.h"
 
 enum lb_pending_state {
 	LB_PENDING_WAITING,

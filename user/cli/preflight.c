@@ -344,8 +344,8 @@ static bool has_family(const struct lb_model *m, enum lb_family family)
 	return false;
 }
 
-int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const char *file, bool force,
-		 struct lb_texts *warnings, struct lb_err *err)
+int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const struct lb_dp_ops *ops,
+		 const char *file, bool force, struct lb_texts *warnings, struct lb_err *err)
 {
 	struct added a;
 	int ret;
@@ -357,10 +357,10 @@ int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const cha
 		ret = check_ports(&a, file, err);
 	if (!ret)
 		ret = check_routes(&a, m, file, warnings, err);
-	if (!ret && m->datapath != LB_DATAPATH_NFT)
+	if (!ret && ops->has_programs)
 		ret = check_interfaces(m, diff, file, warnings, err);
 	added_free(&a);
-	if (ret)
+	if (ret || ops->sets_sysctls)
 		return ret;
 	if (has_family(m, LB_V4))
 		check_sysctls(m, LB_V4, "net/ipv4/ip_forward", warnings);

@@ -26,7 +26,7 @@ int lb_preflight_interfaces(const struct lb_model *m, const char *file, struct l
  * changes one backend must not ask for the routes of all. -EADDRINUSE where a local program has a
  * `*` port (not with `force`); else 0, and what an operator should know is added to *warnings.
  */
-int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const char *file, bool force,
-		 struct lb_texts *warnings, struct lb_err *err);
+int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const struct lb_dp_ops *ops,
+		 const char *file, bool force, struct lb_texts *warnings, struct lb_err *err);
 
 #endif

@@ -85,13 +85,13 @@ static int check_hook(const struct lb_interface_conf *c, const struct lb_link *l
 	char name[16];
 
 	/* Ours may stand where an apply was killed. */
-	if (link->xdp_prog && !force && !(s->dp && s->ops->owns(s->dp, link->xdp_prog)))
+	if (link->xdp_prog && !force &&
+	    !(s->dp && s->ops->has_programs && lb_prog_is_ours(s->dp, link->xdp_prog)))
 		return lb_err_set(err, EBUSY,
 				  "%s:%d: hook: \"%s\": XDP program \"%s\" (id %u) is on interface "
 				  "\"%s\": remove it, or take its place with --force",
 				  file, c->line, lb_hook_kind_name(c->hook),
-				  lb_dp_ebpf.prog_name(link->xdp_prog, name), link->xdp_prog,
-				  c->name);
+				  lb_prog_name(link->xdp_prog, name), link->xdp_prog, c->name);
 	if (c->hook == LB_KIND_XDP && f->known && !lb_xdp_features_native(f, link->ifindex))
 		return lb_err_set(err, EOPNOTSUPP,
 				  "%s:%d: hook: \"xdp\": the driver of interface \"%s\" has no "

@@ -122,7 +122,7 @@ static void wait_and_go_back(const struct lb_rollback *r, int pending, const str
 		lb_pending_conclude(pending, LB_PENDING_FAILED, err.text);
 		return;
 	}
-	lb_dp_ebpf.put_back(held);
+	lb_ebpf_put_back(held);
 	syslog(LOG_WARNING, "instance \"%s\": not confirmed within %" PRIu32 " s: went back",
 	       r->instance, r->seconds);
 	unlink(lb_pending_path(path, r->instance, "rollback.yaml"));
@@ -158,7 +158,7 @@ static void __attribute__((noreturn)) background(const struct lb_rollback *r, in
 	clock_gettime(CLOCK_BOOTTIME, &until);
 	until.tv_sec += r->seconds;
 	if (r->forced)
-		held = lb_dp_ebpf.hold(r->forced);
+		held = lb_ebpf_hold(r->forced);
 	pending = lb_pending_write(r->instance, r->seconds);
 	err = pending < 0 ? pending : 0;
 	if (write(ready, &err, sizeof(err)) != sizeof(err) || err)

@@ -94,7 +94,13 @@ static inline uint64_t lb_limits_listens(const struct lb_limits *l)
 	return n < 1024 ? 1024 : n;
 }
 
-enum lb_datapath_kind { LB_DATAPATH_AUTO, LB_DATAPATH_EBPF, LB_DATAPATH_NFT, LB_DATAPATHS };
+enum lb_datapath_kind {
+	LB_DATAPATH_AUTO,
+	LB_DATAPATH_EBPF,
+	LB_DATAPATH_NFT,
+	LB_DATAPATH_IPVS,
+	LB_DATAPATHS
+};
 
 struct lb_model {
 	uint8_t datapath;          /* enum lb_datapath_kind */

@@ -43,7 +43,8 @@ NAME_TABLE(hook_kind_names, HOOK_KIND_LIST, LB_KINDS);
 #define DATAPATH_KIND_LIST(X)                                                                      \
 	X(LB_DATAPATH_AUTO, "auto")                                                                \
 	X(LB_DATAPATH_EBPF, "ebpf")                                                                \
-	X(LB_DATAPATH_NFT, "nft")
+	X(LB_DATAPATH_NFT, "nft")                                                                  \
+	X(LB_DATAPATH_IPVS, "ipvs")
 NAME_TABLE(datapath_kind_names, DATAPATH_KIND_LIST, LB_DATAPATHS);
 
 #define SOURCE_LIST(X)                                                                             \

@@ -2,12 +2,14 @@
 /* datapath.c - what all datapaths have in common: their table, and filters of connections. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "datapath.h"
+#include "net/link.h"
 
-/* The first one that is there stands in front of the others: so it sees packets first. */
-const struct lb_dp_ops *const lb_datapaths[] = {&lb_dp_ebpf, &lb_dp_nft, NULL};
+/* ebpf sees packets first, then nft, then ipvs. */
+const struct lb_dp_ops *const lb_datapaths[] = {&lb_dp_ebpf, &lb_dp_ipvs, &lb_dp_nft, NULL};
 
 int lb_instance_check(const char *name, struct lb_err *err)
 {
@@ -20,6 +22,14 @@ int lb_instance_check(const char *name, struct lb_err *err)
 		return 0;
 	return lb_err_set(err, EINVAL,
 			  "instance \"%s\": should be 1 to 64 of letters, digits, `_.-`", name);
+}
+
+const struct lb_dp_ops *lb_datapath_named(unsigned int kind)
+{
+	for (size_t i = 0; lb_datapaths[i]; i++)
+		if (!strcmp(lb_datapath_kind_name(kind), lb_datapaths[i]->name))
+			return lb_datapaths[i];
+	return lb_datapaths[0];
 }
 
 int lb_datapath_choose(unsigned int kind, const struct lb_dp_ops **ops, char *why, size_t size,
@@ -51,6 +61,49 @@ void lb_findings_add(struct lb_findings *f, const char *fmt, va_list args)
 	f->n++;
 	if (f->fn)
 		f->fn(f->arg, text);
+}
+
+void lb_found(struct lb_findings *f, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	lb_findings_add(f, fmt, args);
+	va_end(args);
+}
+
+int lb_status_interfaces(struct lb_dp_status *s, const struct lb_model *m, const char *mode,
+			 const char *name, struct lb_err *err)
+{
+	struct lb_links links;
+	int ret = lb_links_read(&links);
+
+	if (ret)
+		return lb_err_sys(err, -ret, "listing the network interfaces");
+	s->hooks = calloc(m->n_interfaces + 1, sizeof(*s->hooks));
+	for (size_t i = 0; s->hooks && i < m->n_interfaces; i++) {
+		struct lb_hook_status *h = &s->hooks[s->n_hooks++];
+		const struct lb_link *link = lb_links_find(&links, m->interfaces[i].name);
+
+		*h = (struct lb_hook_status){.wanted = m->interfaces[i].hook,
+					     .ifindex = link ? link->ifindex : 0};
+		snprintf(h->ifname, sizeof(h->ifname), "%s", m->interfaces[i].name);
+		snprintf(h->mode, sizeof(h->mode), "%s", mode);
+		snprintf(h->prog_name, sizeof(h->prog_name), "%.15s", name);
+		if (!link)
+			snprintf(h->trouble, sizeof(h->trouble), "there is no such interface");
+	}
+	lb_links_free(&links);
+	return s->hooks ? 0 : lb_err_sys(err, ENOMEM, "listing the network interfaces");
+}
+
+void lb_status_model(struct lb_dp_status *s, const struct lb_model *m)
+{
+	s->services = (struct lb_usage){.used = m->n_services, .limit = m->limits.services};
+	s->backends.limit = m->limits.backends;
+	for (size_t i = 0; i < m->n_services; i++)
+		s->backends.used += m->services[i].n_backends;
+	s->ring_slots.limit = m->limits.ring_slots;
 }
 
 static bool prefix_holds(const struct lb_endpoint *want, unsigned int bits,

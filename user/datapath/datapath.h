@@ -87,12 +87,15 @@ struct lb_findings {
 	size_t n;
 };
 void lb_findings_add(struct lb_findings *f, const char *fmt, va_list args);
+void lb_found(struct lb_findings *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Of capabilities(): errnum 0: it is there; else why not, with a remark on what follows (or ""). */
 typedef void (*lb_capability_fn)(void *arg, const char *name, int errnum, const char *remark);
 
 struct lb_dp_ops {
 	const char *name;
+	bool has_programs; /* on interfaces' hooks, and maps made for the model's limits */
+	bool sets_sysctls; /* those that forwarding needs, by itself */
 
 	/* Can this host run it? Fills err with why not. */
 	int (*probe)(struct lb_err *err);
@@ -138,18 +141,6 @@ struct lb_dp_ops {
 	int (*conn_flush)(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
 			  struct lb_err *err);
 
-	/* Holds the programs of others that are on a model's interfaces, for an apply with `force`
-	 * takes them off; put_back() brings back those whose place is free, and lets go. NULL:
-	 * without memory; needs no handle. */
-	struct lb_held *(*hold)(const struct lb_model *m);
-	void (*put_back)(struct lb_held *held);
-
-	/* Is a loaded program the instance's? */
-	bool (*owns)(const struct lb_dp *dp, uint32_t prog_id);
-
-	/* "?" where it cannot be told. */
-	const char *(*prog_name)(uint32_t prog_id, char buf[16]);
-
 	/* Calls fn with the name of each instance on this host. */
 	int (*list)(lb_finding_fn fn, void *arg, struct lb_err *err);
 
@@ -158,12 +149,15 @@ struct lb_dp_ops {
 	int (*down)(struct lb_dp *dp, bool moves, struct lb_err *err);
 };
 
-extern const struct lb_dp_ops lb_dp_ebpf, lb_dp_nft;
+extern const struct lb_dp_ops lb_dp_ebpf, lb_dp_ipvs, lb_dp_nft;
 extern const struct lb_dp_ops *const lb_datapaths[]; /* by preference; ends with NULL */
 
 /* Names become directories, and parts of commands. 0 or -EINVAL. */
 #define LB_INSTANCE_MAX 64
 int lb_instance_check(const char *name, struct lb_err *err);
+
+/* The one of enum lb_datapath_kind; of `auto` the one that it would rather have. */
+const struct lb_dp_ops *lb_datapath_named(unsigned int kind);
 
 /*
  * The datapath that a config's `datapath` means on this host: for `auto` the first that works, and
@@ -172,9 +166,25 @@ int lb_instance_check(const char *name, struct lb_err *err);
 int lb_datapath_choose(unsigned int kind, const struct lb_dp_ops **ops, char *why, size_t size,
 		       struct lb_err *err);
 
+/* Of a status what follows from the model: services and backends; `interfaces`, of which `mode` and
+ * `name` say what serves there. */
+void lb_status_model(struct lb_dp_status *s, const struct lb_model *m);
+int lb_status_interfaces(struct lb_dp_status *s, const struct lb_model *m, const char *mode,
+			 const char *name, struct lb_err *err);
+
 /* Is it one of those that the filter wants? `service`: the id of f->service, 0: of any. */
 bool lb_conn_filter_holds(const struct lb_conn_filter *f, uint32_t service,
 			  const struct lb_conn *c);
+
+/* Is a loaded program that instance's? `dp` is ebpf's. Its name: "?" where it cannot be told. */
+bool lb_prog_is_ours(const struct lb_dp *dp, uint32_t prog_id);
+const char *lb_prog_name(uint32_t prog_id, char buf[16]);
+
+/* Holds the programs of others that are on a model's interfaces, for an apply with `force` takes
+ * them off; lb_ebpf_put_back() brings back those whose place is free, and lets go. NULL: without
+ * memory. */
+struct lb_held *lb_ebpf_hold(const struct lb_model *m);
+void lb_ebpf_put_back(struct lb_held *held);
 
 /* Bytes of kernel memory that an instance with these limits takes on this host. */
 uint64_t lb_ebpf_memory(const struct lb_limits *l, struct lb_usage *connections4,

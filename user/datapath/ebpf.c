@@ -209,6 +209,7 @@ static int ebpf_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 
 const struct lb_dp_ops lb_dp_ebpf = {
 	.name = "ebpf",
+	.has_programs = true,
 	.probe = ebpf_probe,
 	.capabilities = ebpf_capabilities,
 	.open = ebpf_open,
@@ -223,10 +224,6 @@ const struct lb_dp_ops lb_dp_ebpf = {
 	.stats_free = lb_ebpf_stats_free,
 	.conn_list = lb_ebpf_conn_list,
 	.conn_flush = lb_ebpf_conn_flush,
-	.prog_name = lb_prog_name,
-	.owns = lb_prog_is_ours,
 	.list = lb_ebpf_list,
-	.hold = lb_ebpf_hold,
-	.put_back = lb_ebpf_put_back,
 	.down = ebpf_down,
 };

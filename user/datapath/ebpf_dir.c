@@ -8,14 +8,13 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "ebpf_internal.h"
+#include "lock.h"
 
 #define BPFFS "/sys/fs/bpf"
 
@@ -168,27 +167,6 @@ static int instance_dir(struct lb_dp *dp, bool make, struct lb_err *err)
 	return ret < 0 ? ret : 0;
 }
 
-#define LOCK_TRY_MS   20
-#define LOCK_QUIET_MS 1000 /* who waits longer is told what for */
-
-static int lock_wait(const struct lb_dp *dp)
-{
-	const struct timespec nap = {.tv_nsec = LOCK_TRY_MS * 1000000};
-	int ret;
-
-	for (int ms = 0; ms < LOCK_QUIET_MS; ms += LOCK_TRY_MS) {
-		if (!flock(dp->dir_fd, LOCK_EX | LOCK_NB))
-			return 0;
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return -1;
-		nanosleep(&nap, NULL);
-	}
-	lb_info("instance \"%s\": another meshlb is changing it: waiting for it", dp->instance);
-	while ((ret = flock(dp->dir_fd, LOCK_EX)) && errno == EINTR)
-		;
-	return ret;
-}
-
 /* Opens the instance's directory, and locks it where the handle is to write. A `down` may remove
  * the directory while we wait for it: then the lock is on nothing, and we look again. */
 int lb_instance_lock(struct lb_dp *dp, bool make, struct lb_err *err)
@@ -205,8 +183,9 @@ int lb_instance_lock(struct lb_dp *dp, bool make, struct lb_err *err)
 					  dp->instance);
 		if (ret || !dp->write)
 			return ret;
-		if (lock_wait(dp))
-			return lb_err_sys(err, errno, "locking \"%s\"", dp->dir);
+		ret = lb_lock_wait(dp->dir_fd, dp->instance);
+		if (ret)
+			return lb_err_sys(err, -ret, "locking \"%s\"", dp->dir);
 		if (!fstat(dp->dir_fd, &held) && !lstat(dp->dir, &there) &&
 		    held.st_ino == there.st_ino && held.st_dev == there.st_dev) {
 			lb_grace_begin(&dp->grace);

@@ -265,10 +265,8 @@ void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex);
 void lb_links_sort_out(const struct lb_dp *dp,
 		       const struct lb_links *links); /* their pins' names */
 void lb_links_unpin(const struct lb_dp *dp);          /* all of them */
-const char *lb_prog_name(__u32 id, char buf[16]);
 #define LB_PROG_MAPS 64
 __u32 lb_prog_maps(__u32 id, __u32 maps[LB_PROG_MAPS]);   /* ids; returns how many */
-bool lb_prog_is_ours(const struct lb_dp *dp, __u32 id);   /* of whatever build: it has our maps */
 bool lb_prog_is_meshlb(const struct lb_dp *dp, __u32 id); /* of this or another instance */
 void lb_displaced_add(struct lb_dp *dp, enum lb_hook hook, int ifindex, __u32 prog_id, __u32 flags);
 void lb_displaced_restore(struct lb_dp *dp);
@@ -397,10 +395,6 @@ int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 
 /* ebpf_list.c */
 int lb_ebpf_list(lb_finding_fn fn, void *arg, struct lb_err *err);
-
-/* ebpf_held.c */
-struct lb_held *lb_ebpf_hold(const struct lb_model *m);
-void lb_ebpf_put_back(struct lb_held *h);
 
 /* ebpf_conn.c */
 int lb_ebpf_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_fn fn, void *arg,

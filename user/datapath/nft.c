@@ -3,92 +3,25 @@
  * nft.c - the nft datapath: its table of operations, the life of an instance, status and counters.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "net/link.h"
 #include "net/sysctl.h"
 #include "nft_internal.h"
 
-#define RUN_DIR "/run/meshlb"
-
 /* ---------------------------------------------------------------- open and close */
-
-static char *lock_path(const struct lb_dp *dp, char buf[128])
-{
-	snprintf(buf, 128, RUN_DIR "/%s.nft.lock", dp->instance);
-	return buf;
-}
-
-/* Its file goes with the table, and before the lock. */
-static void unlock(struct lb_dp *dp, bool remove)
-{
-	char path[128];
-
-	if (dp->lock_fd < 0)
-		return;
-	if (remove)
-		unlink(lock_path(dp, path));
-	close(dp->lock_fd);
-	dp->lock_fd = -1;
-}
 
 static void nft_close(struct lb_dp *dp)
 {
-	unlock(dp, dp->fresh);
-	lb_nft_state_free(dp->state);
-	if (dp->nft)
-		nft_ctx_free(dp->nft);
+	lb_lock_release(&dp->lock, dp->fresh);
+	lb_nft_table_fini(&dp->table);
 	free(dp);
 }
 
-static int lock_wait(const struct lb_dp *dp)
-{
-	if (!flock(dp->lock_fd, LOCK_EX | LOCK_NB))
-		return 0;
-	lb_info("instance \"%s\": another meshlb is changing it: waiting for it", dp->instance);
-	while (flock(dp->lock_fd, LOCK_EX))
-		if (errno != EINTR)
-			return -errno;
-	return 0;
-}
-
-/* Whoever removes the instance removes the file: then what we hold is nobody's, and we try again.
- */
 static int lock(struct lb_dp *dp, struct lb_err *err)
 {
-	struct stat held, there;
-	char path[128];
-	int ret;
-
-	if (mkdir(RUN_DIR, 0700) && errno != EEXIST)
-		return lb_err_sys(err, errno, "making \"" RUN_DIR "\"");
-	lock_path(dp, path);
-	do {
-		unlock(dp, false);
-		dp->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-		if (dp->lock_fd < 0)
-			return lb_err_sys(err, errno, "opening \"%s\"", path);
-		ret = lock_wait(dp);
-		if (ret)
-			return lb_err_sys(err, -ret, "locking \"%s\"", path);
-	} while (fstat(dp->lock_fd, &held) || lstat(path, &there) || held.st_ino != there.st_ino);
-	return 0;
-}
-
-static struct nft_ctx *nft_open(void)
-{
-	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
-
-	if (nft) {
-		nft_ctx_buffer_output(nft);
-		nft_ctx_buffer_error(nft);
-	}
-	return nft;
+	return lb_lock_take(&dp->lock, dp->table.instance, lb_dp_nft.name, err);
 }
 
 static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
@@ -97,17 +30,10 @@ static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb
 	if (lb_instance_check(opt->instance, err))
 		return -EINVAL;
 	*dp = calloc(1, sizeof(**dp));
-	if (!*dp) {
-		lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
-		return -ENOMEM;
-	}
-	snprintf((*dp)->instance, sizeof((*dp)->instance), "%s", opt->instance);
-	snprintf((*dp)->table, sizeof((*dp)->table), LB_NFT_PREFIX "%s", (*dp)->instance);
-	(*dp)->lock_fd = -1;
-	(*dp)->nft = nft_open();
-	if (!(*dp)->nft)
-		return lb_err_sys(err, ENOMEM, "opening nftables");
-	return 0;
+	if (!*dp)
+		return lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
+	(*dp)->lock = LB_LOCK_NONE;
+	return lb_nft_table_init(&(*dp)->table, &lb_nft_kind, opt->instance, err);
 }
 
 static int open_failed(struct lb_dp **dp, int ret)
@@ -123,9 +49,9 @@ static int nft_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struc
 	int ret = dp_make(dp, opt, err);
 
 	if (!ret && opt->write) /* not where there is nothing to write to */
-		ret = lb_nft_table_is_there(*dp) ? lock(*dp, err) : -ENOENT;
+		ret = lb_nft_table_is_there(&(*dp)->table) ? lock(*dp, err) : -ENOENT;
 	if (!ret)
-		ret = lb_nft_list(*dp, LB_NFT_MODEL, err);
+		ret = lb_nft_list(&(*dp)->table, LB_NFT_MODEL, err);
 	if (!ret)
 		(*dp)->state_is_new = true;
 	if (ret == -ENOENT)
@@ -144,7 +70,7 @@ static int nft_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 	if (!ret)
 		ret = lock(*dp, err);
 	if (!ret)
-		ret = lb_nft_list(*dp, LB_NFT_MODEL, err);
+		ret = lb_nft_list(&(*dp)->table, LB_NFT_MODEL, err);
 	if (ret == -ENOENT) {
 		(*dp)->fresh = true;
 		ret = 0;
@@ -154,13 +80,13 @@ static int nft_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 
 static int nft_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
 {
-	int ret = dp->fresh || dp->state_is_new ? 0 : lb_nft_list(dp, LB_NFT_MODEL, err);
+	int ret = dp->fresh || dp->state_is_new ? 0 : lb_nft_list(&dp->table, LB_NFT_MODEL, err);
 
 	dp->state_is_new = false;
 	if (ret)
 		return ret;
 	if (!dp->fresh)
-		return lb_nft_model_read(&dp->state->elements, false, m, err);
+		return lb_nft_model_read(&dp->table.state->elements, false, m, err);
 	lb_model_init(m);
 	return 0;
 }
@@ -172,44 +98,45 @@ static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 	int ret = 0;
 
 	if (!dp->fresh && !moves)
-		ret = lb_nft_model_read(&dp->state->elements, false, &m, err);
-	snprintf(command, sizeof(command), "delete table inet %s", dp->table);
+		ret = lb_nft_model_read(&dp->table.state->elements, false, &m, err);
+	snprintf(command, sizeof(command), "delete table inet %s", dp->table.name);
 	if (!ret && !dp->fresh)
-		ret = lb_nft_run(dp, command, command, err);
+		ret = lb_nft_run(&dp->table, command, command, err);
 	if (!ret && m.n_services)
 		ret = lb_nft_conn_forget(&m, NULL, err);
 	lb_model_free(&m);
-	unlock(dp, !ret);
+	lb_lock_release(&dp->lock, !ret);
 	nft_close(dp);
 	return ret;
 }
 
 /* ---------------------------------------------------------------- probe */
 
+static const struct lb_nft_kind probe_kind = {.prefix = "meshlb-"}; /* no instance's */
+
 /* All that rules of ours may need, in a table that is gone in the same transaction. */
 static int nft_probe(struct lb_err *err)
 {
 	struct lb_nft_class c = {.family = LB_V6, .size = 2};
 	struct lb_nft_classes all = {.list = &c, .n = 1};
-	struct nft_ctx *nft = nft_open();
-	struct lb_dp dp = {.nft = nft};
+	struct lb_nft_table table;
 	struct lb_text t = {};
-	int ret = -ENOMEM;
+	char instance[32];
+	int ret;
 
-	snprintf(dp.table, sizeof(dp.table), "meshlb-probe-%d", getpid());
-	lb_nft_text_table(&t, dp.table);
+	snprintf(instance, sizeof(instance), "probe-%d", getpid());
+	ret = lb_nft_table_init(&table, &probe_kind, instance, err);
+	lb_nft_text_table(&t, table.name);
 	for (c.index = LB_NFT_INC; c.index < LB_NFT_INDEXES; c.index++) {
-		lb_nft_text_sets(&t, dp.table, &c);
-		lb_nft_text_rules(&t, dp.table, &all);
+		lb_nft_text_sets(&t, table.name, &c);
+		lb_nft_text_rules(&t, table.name, &all);
 	}
-	lb_text_add(&t, "delete table inet %s\n", dp.table);
-	if (nft && !t.no_memory)
-		ret = lb_nft_run(&dp, t.s, "datapath \"nft\"", err);
-	else
-		lb_err_sys(err, ENOMEM, "datapath \"nft\"");
+	lb_text_add(&t, "delete table inet %s\n", table.name);
+	if (!ret)
+		ret = t.no_memory ? lb_err_sys(err, ENOMEM, "datapath \"nft\"")
+				  : lb_nft_run(&table, t.s, "datapath \"nft\"", err);
 	free(t.s);
-	if (nft)
-		nft_ctx_free(nft);
+	lb_nft_table_fini(&table);
 	return ret;
 }
 
@@ -223,31 +150,6 @@ static void nft_capabilities(lb_capability_fn fn, void *arg)
 
 /* ---------------------------------------------------------------- status and counters */
 
-static int hooks_status(const struct lb_dp *dp, const struct lb_model *m, struct lb_dp_status *s,
-			struct lb_err *err)
-{
-	struct lb_links links;
-	int ret = lb_links_read(&links);
-
-	if (ret)
-		return lb_err_sys(err, -ret, "listing the network interfaces");
-	s->hooks = calloc(m->n_interfaces + 1, sizeof(*s->hooks));
-	for (size_t i = 0; s->hooks && i < m->n_interfaces; i++) {
-		struct lb_hook_status *h = &s->hooks[s->n_hooks++];
-		const struct lb_link *link = lb_links_find(&links, m->interfaces[i].name);
-
-		*h = (struct lb_hook_status){.wanted = m->interfaces[i].hook,
-					     .ifindex = link ? link->ifindex : 0};
-		snprintf(h->ifname, sizeof(h->ifname), "%s", m->interfaces[i].name);
-		snprintf(h->mode, sizeof(h->mode), "nftables");
-		snprintf(h->prog_name, sizeof(h->prog_name), "%.15s", dp->table);
-		if (!link)
-			snprintf(h->trouble, sizeof(h->trouble), "there is no such interface");
-	}
-	lb_links_free(&links);
-	return s->hooks ? 0 : lb_err_sys(err, ENOMEM, "listing the network interfaces");
-}
-
 static int model_status(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_status *s,
 			struct lb_err *err)
 {
@@ -259,18 +161,14 @@ static int model_status(struct lb_dp *dp, const struct lb_model *m, struct lb_dp
 		return ret;
 	s->connections4 = (struct lb_usage){.used = used[LB_V4], .limit = max > 0 ? max : 0};
 	s->connections6 = (struct lb_usage){.used = used[LB_V6], .limit = max > 0 ? max : 0};
-	s->services = (struct lb_usage){.used = m->n_services, .limit = m->limits.services};
-	s->backends.limit = m->limits.backends;
-	for (size_t i = 0; i < m->n_services; i++)
-		s->backends.used += m->services[i].n_backends;
-	s->ring_slots.limit = m->limits.ring_slots;
-	for (size_t i = 0; i < dp->state->elements.n; i++) {
-		const char *set = dp->state->elements.list[i].set;
+	lb_status_model(s, m);
+	for (size_t i = 0; i < dp->table.state->elements.n; i++) {
+		const char *set = dp->table.state->elements.list[i].set;
 		size_t len = strlen(set), end = strlen(LB_NFT_RING);
 
 		s->ring_slots.used += len > end && !strcmp(set + len - end, LB_NFT_RING);
 	}
-	return hooks_status(dp, m, s, err);
+	return lb_status_interfaces(s, m, "nftables", dp->table.name, err);
 }
 
 static void nft_status_free(struct lb_dp_status *s)
@@ -282,14 +180,14 @@ static void nft_status_free(struct lb_dp_status *s)
 static int nft_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err)
 {
 	struct lb_model m;
-	int ret = lb_nft_list(dp, LB_NFT_ALL, err);
+	int ret = lb_nft_list(&dp->table, LB_NFT_ALL, err);
 
 	*s = (struct lb_dp_status){.datapath = lb_dp_nft.name,
 				   .build_current = true,
 				   .generation = lb_nft_generation()};
-	snprintf(s->instance, sizeof(s->instance), "%s", dp->instance);
+	snprintf(s->instance, sizeof(s->instance), "%s", dp->table.instance);
 	if (!ret)
-		ret = lb_nft_model_read(&dp->state->elements, false, &m, err);
+		ret = lb_nft_model_read(&dp->table.state->elements, false, &m, err);
 	if (ret)
 		return ret;
 	ret = model_status(dp, &m, s, err);
@@ -347,7 +245,7 @@ static int nft_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_st
 		     struct lb_err *err)
 {
 	struct lb_counters *each;
-	int ret = lb_nft_list(dp, LB_NFT_ALL, err);
+	int ret = lb_nft_list(&dp->table, LB_NFT_ALL, err);
 
 	*s = (struct lb_dp_stats){.n_services = m->n_services};
 	if (ret)
@@ -361,35 +259,13 @@ static int nft_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_st
 		return lb_err_sys(err, ENOMEM, "reading the counters");
 	}
 	for (size_t i = 0; i < m->n_services; each += m->services[i++].n_backends)
-		service_stats(&dp->state->elements, &m->services[i], &s->services[i], each);
+		service_stats(&dp->table.state->elements, &m->services[i], &s->services[i], each);
 	return 0;
 }
 
-/* ---------------------------------------------------------------- what is BPF's alone */
-
-static struct lb_held *nft_hold(const struct lb_model *m)
+static int nft_instances(lb_finding_fn fn, void *arg, struct lb_err *err)
 {
-	(void)m;
-	return NULL;
-}
-
-static void nft_put_back(struct lb_held *held)
-{
-	(void)held;
-}
-
-static bool nft_owns(const struct lb_dp *dp, uint32_t prog_id)
-{
-	(void)dp;
-	(void)prog_id;
-	return false;
-}
-
-static const char *nft_prog_name(uint32_t prog_id, char buf[16])
-{
-	(void)prog_id;
-	snprintf(buf, 16, "?");
-	return buf;
+	return lb_nft_tables(&lb_nft_kind, fn, arg, err);
 }
 
 const struct lb_dp_ops lb_dp_nft = {
@@ -408,10 +284,6 @@ const struct lb_dp_ops lb_dp_nft = {
 	.stats_free = nft_stats_free,
 	.conn_list = lb_nft_conn_list,
 	.conn_flush = lb_nft_conn_flush,
-	.hold = nft_hold,
-	.put_back = nft_put_back,
-	.owns = nft_owns,
-	.prog_name = nft_prog_name,
-	.list = lb_nft_tables,
+	.list = nft_instances,
 	.down = nft_down,
 };

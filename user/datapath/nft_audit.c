@@ -9,58 +9,11 @@
 #include <errno.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "nft_internal.h"
-
-/* Records that do not follow from the model. */
-static bool is_own_record(const struct lb_nft_element *e)
-{
-	return !strcmp(e->set, LB_NFT_SET_MODEL) &&
-	       (strtoul(e->key, NULL, 10) >= LB_NFT_GONE_ID || !strcmp(e->key, LB_NFT_KEY_RULES));
-}
-
-static void found(struct lb_findings *a, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
-static void found(struct lb_findings *a, const char *fmt, ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	lb_findings_add(a, fmt, args);
-	va_end(args);
-}
-
-#define SAID_MAX 5 /* of a set: a table that somebody emptied is not told element by element */
-
-/* What is in `a` and not so in `b`. */
-static void compare(struct lb_findings *audit, const struct lb_nft_elements *a,
-		    const struct lb_nft_elements *b, bool missing)
-{
-	const char *set = "";
-	size_t said = 0;
-
-	for (size_t i = 0; i < a->n; i++) {
-		const struct lb_nft_element *e = &a->list[i];
-		const struct lb_nft_element *other = lb_nft_element_find(b, e->set, e->key);
-
-		if (lb_nft_same_value(e, other) || (!missing && (other || is_own_record(e))))
-			continue;
-		said = strcmp(set, e->set) ? 0 : said + 1;
-		set = e->set;
-		if (said >= SAID_MAX)
-			continue;
-		if (other)
-			found(audit, "set \"%s\": element { %s } is \"%s\", should be \"%s\"",
-			      e->set, e->key, other->value, e->value);
-		else
-			found(audit, "set \"%s\": element { %s } %s", e->set, e->key,
-			      missing ? "is missing" : "is nobody's");
-	}
-}
 
 /* Calls fn for each set and map that there should be. */
 static void each_set(const struct lb_nft_classes *classes, void (*fn)(void *arg, const char *set),
@@ -92,7 +45,7 @@ static void set_missing(void *arg, const char *set)
 	struct set_audit *a = arg;
 
 	if (!lb_nft_state_has_set(a->state, set))
-		found(a->findings, "set \"%s\" is missing", set);
+		lb_found(a->findings, "set \"%s\" is missing", set);
 }
 
 static void set_wanted(void *arg, const char *set)
@@ -113,7 +66,7 @@ static void sets_audit(struct lb_findings *f, const struct lb_nft_state *s,
 		a.wanted = !strncmp(a.name, "__set", 5); /* { tcp, udp } in a rule */
 		each_set(classes, set_wanted, &a);
 		if (!a.wanted)
-			found(f, "set \"%s\" is nobody's", a.name);
+			lb_found(f, "set \"%s\" is nobody's", a.name);
 	}
 }
 
@@ -122,14 +75,6 @@ static const struct lb_nft_chain chains[] = {
 	{"forward", "filter", NF_INET_FORWARD, -5, NF_ACCEPT},
 	{"postrouting", "nat", NF_INET_POST_ROUTING, 95, NF_ACCEPT},
 };
-
-static const struct lb_nft_chain *chain_find(const struct lb_nft_state *s, const char *name)
-{
-	for (size_t i = 0; i < s->n_chains; i++)
-		if (!strcmp(s->chains[i].name, name))
-			return &s->chains[i];
-	return NULL;
-}
 
 /* Does a rule still look into the sets by whose name it goes, and do what it should? */
 static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class *c,
@@ -149,66 +94,47 @@ static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class
 	return strstr(r->expr, set) && strstr(r->expr, does);
 }
 
-static void chain_audit(struct lb_findings *a, const struct lb_nft_state *s,
-			const struct lb_nft_classes *classes, const struct lb_nft_chain *should)
+static void rules_audit(struct lb_findings *a, const struct lb_nft_state *s,
+			const struct lb_nft_classes *classes, const char *chain)
 {
-	const struct lb_nft_chain *is = chain_find(s, should->name);
 	char buf[LB_NFT_CLASS_LEN];
 	const char *name;
 	size_t n = 0;
 
-	if (!is || is->hook != should->hook || strcmp(is->type, should->type) != 0 ||
-	    is->priority != should->priority || is->policy != should->policy) {
-		found(a, "chain \"%s\" %s", should->name,
-		      is ? "has another hook, priority or policy" : "is missing");
-		return;
-	}
 	for (size_t i = 0; i < s->n_rules; i++) {
 		const struct lb_nft_rule *r = &s->rules[i];
 		struct lb_nft_class c;
 
-		if (strcmp(r->chain, should->name) != 0)
+		if (strcmp(r->chain, chain) != 0)
 			continue;
-		name = lb_nft_rule_name(buf, classes, should->name, n);
+		name = lb_nft_rule_name(buf, classes, chain, n);
 		if (!name || strcmp(r->comment, name) != 0) {
-			found(a, "chain \"%s\": rule %zu is \"%s\", should be %s", should->name,
-			      n + 1, r->comment, name ? name : "none");
+			lb_found(a, "chain \"%s\": rule %zu is \"%s\", should be %s", chain, n + 1,
+				 r->comment, name ? name : "none");
 			return;
 		}
 		if (!rule_is_sound(r, lb_nft_class_parse(&c, name) ? &c : NULL, name))
-			found(a, "chain \"%s\": rule \"%s\" was changed", should->name, name);
+			lb_found(a, "chain \"%s\": rule \"%s\" was changed", chain, name);
 		n++;
 	}
-	name = lb_nft_rule_name(buf, classes, should->name, n);
+	name = lb_nft_rule_name(buf, classes, chain, n);
 	if (name)
-		found(a, "chain \"%s\": rule \"%s\" is missing", should->name, name);
+		lb_found(a, "chain \"%s\": rule \"%s\" is missing", chain, name);
 }
 
 #define CHAINS (sizeof(chains) / sizeof(chains[0]))
 
-static void chains_audit(struct lb_findings *a, const struct lb_nft_state *s,
+static void chains_audit(struct lb_findings *a, const struct lb_nft_table *t,
 			 const struct lb_nft_classes *classes)
 {
-	const struct lb_nft_element *note =
-		lb_nft_element_find(&s->elements, LB_NFT_SET_MODEL, LB_NFT_KEY_RULES);
 	size_t before = a->n;
-	char hash[32];
 
-	if (s->flags & NFT_TABLE_F_DORMANT)
-		found(a, "the table is dormant");
+	lb_nft_chains_audit(a, t->state, chains, CHAINS);
 	for (size_t i = 0; i < CHAINS; i++)
-		chain_audit(a, s, classes, &chains[i]);
-	for (size_t i = 0; i < s->n_chains; i++) {
-		size_t k = 0;
-
-		while (k < CHAINS && strcmp(s->chains[i].name, chains[k].name) != 0)
-			k++;
-		if (k == CHAINS)
-			found(a, "chain \"%s\" is nobody's", s->chains[i].name);
-	}
-	snprintf(hash, sizeof(hash), "rules %016llx", (unsigned long long)s->rules_hash);
-	if (a->n == before && (!note || strcmp(note->value, hash) != 0))
-		found(a, "rules: they are not as the last apply has made them");
+		if (lb_nft_chain_find(t->state, chains[i].name))
+			rules_audit(a, t->state, classes, chains[i].name);
+	if (a->n == before && !lb_nft_rules_are_noted(t))
+		lb_found(a, "rules: they are not as the last apply has made them");
 }
 
 int lb_nft_look(struct lb_dp *dp, const struct lb_model *m, bool elements, lb_finding_fn fn,
@@ -217,20 +143,19 @@ int lb_nft_look(struct lb_dp *dp, const struct lb_model *m, bool elements, lb_fi
 	struct lb_findings a = {.fn = fn, .arg = arg};
 	struct lb_nft_elements wanted = {};
 	struct lb_nft_classes classes = {};
-	int ret = elements ? lb_nft_list(dp, LB_NFT_ALL, err) : lb_nft_frame(dp, err);
+	int ret =
+		elements ? lb_nft_list(&dp->table, LB_NFT_ALL, err) : lb_nft_frame(&dp->table, err);
 
 	if (!ret && elements)
 		ret = lb_nft_everything(m, &wanted, err);
 	if (!ret && lb_nft_classes_of(m, &classes))
 		ret = lb_err_sys(err, ENOMEM, "comparing rings");
 	if (!ret) {
-		sets_audit(&a, dp->state, &classes);
-		chains_audit(&a, dp->state, &classes);
+		sets_audit(&a, dp->table.state, &classes);
+		chains_audit(&a, &dp->table, &classes);
 	}
-	if (!ret && elements) {
-		compare(&a, &wanted, &dp->state->elements, true);
-		compare(&a, &dp->state->elements, &wanted, false);
-	}
+	if (!ret && elements)
+		lb_nft_elements_audit(&a, &wanted, &dp->table.state->elements);
 	lb_nft_elements_free(&wanted);
 	free(classes.list);
 	return ret ? ret : (int)a.n;

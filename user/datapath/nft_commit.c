@@ -16,46 +16,6 @@ static bool is_gone_record(const struct lb_nft_element *e)
 	return !strcmp(e->set, LB_NFT_SET_MODEL) && strtoul(e->key, NULL, 10) >= LB_NFT_GONE_ID;
 }
 
-/* ---------------------------------------------------------------- elements to commands */
-
-bool lb_nft_same_value(const struct lb_nft_element *a, const struct lb_nft_element *b)
-{
-	return a && b && !strcmp(a->value, b->value);
-}
-
-static void element_text(struct lb_text *t, const struct lb_nft_element *e, bool add)
-{
-	bool quoted = !strcmp(e->set, LB_NFT_SET_INTERFACES);
-	bool comment = !strcmp(e->set, LB_NFT_SET_MODEL);
-
-	lb_text_add(t, quoted ? "\"%s\"" : "%s", e->key);
-	if (add && *e->value)
-		lb_text_add(t, comment ? " comment \"%s\"" : " : %s", e->value);
-}
-
-/* One command for all the elements of a set that are in `a` and not, or otherwise, in `b`. */
-static void elements_text(struct lb_text *t, const char *table, const struct lb_nft_elements *a,
-			  const struct lb_nft_elements *b, bool add)
-{
-	const char *set = "";
-
-	for (size_t i = 0; i < a->n; i++) {
-		const struct lb_nft_element *e = &a->list[i];
-
-		if (lb_nft_same_value(e, lb_nft_element_find(b, e->set, e->key)))
-			continue;
-		if (strcmp(set, e->set) != 0)
-			lb_text_add(t, "%s%s element inet %s %s { ", *set ? " }\n" : "",
-				    add ? "add" : "delete", table, e->set);
-		else
-			lb_text_add(t, ", ");
-		element_text(t, e, add);
-		set = e->set;
-	}
-	if (*set)
-		lb_text_add(t, " }\n");
-}
-
 static bool class_is_in(const struct lb_nft_classes *c, const struct lb_nft_class *one)
 {
 	return c->n && bsearch(one, c->list, c->n, sizeof(*one), lb_nft_class_cmp);
@@ -186,7 +146,7 @@ int lb_nft_everything(const struct lb_model *m, struct lb_nft_elements *all, str
 
 static void commands(struct apply *a)
 {
-	const char *table = a->dp->table;
+	const char *table = a->dp->table.name;
 	struct lb_text *t = &a->text;
 
 	if (a->whole) {
@@ -197,8 +157,8 @@ static void commands(struct apply *a)
 	for (size_t i = 0; i < a->classes_to.n; i++)
 		if (!class_is_in(&a->classes_from, &a->classes_to.list[i]))
 			lb_nft_text_sets(t, table, &a->classes_to.list[i]);
-	elements_text(t, table, &a->from, &a->to, false);
-	elements_text(t, table, &a->to, &a->from, true);
+	lb_nft_text_elements(t, table, &a->from, &a->to, false);
+	lb_nft_text_elements(t, table, &a->to, &a->from, true);
 	a->new_rules = a->whole || !lb_nft_classes_equal(&a->classes_from, &a->classes_to);
 	if (a->new_rules)
 		lb_nft_text_rules(t, table, &a->classes_to);
@@ -218,8 +178,8 @@ static int transact(struct apply *a, struct lb_err *err)
 		return lb_err_sys(err, ENOMEM, "writing the rules");
 	if (!a->text.len)
 		return 0;
-	snprintf(doing, sizeof(doing), "changing table \"inet %.63s\"", a->dp->table);
-	return lb_nft_run(a->dp, a->text.s, doing, err);
+	snprintf(doing, sizeof(doing), "changing table \"inet %.63s\"", a->dp->table.name);
+	return lb_nft_run(&a->dp->table, a->text.s, doing, err);
 }
 
 /* What a transaction has left to be done after it, as records among `all`: forgets connections,
@@ -239,9 +199,9 @@ static int finish(struct lb_dp *dp, const struct lb_nft_elements *all,
 	for (size_t i = 0; i < gone.n_services && !ret; i++)
 		lb_nft_service_records(&records, &gone.services[i], gone.services[i].id, true);
 	lb_nft_elements_sort(&records);
-	elements_text(&t, dp->table, &records, &none, false);
+	lb_nft_text_elements(&t, dp->table.name, &records, &none, false);
 	if (!ret && t.len)
-		ret = lb_nft_run(dp, t.s, "forgetting removed backends", err);
+		ret = lb_nft_run(&dp->table, t.s, "forgetting removed backends", err);
 	lb_nft_elements_free(&records);
 	free(t.s);
 	lb_model_free(&gone);
@@ -285,29 +245,6 @@ static bool has_gone(const struct lb_nft_elements *all)
 	return false;
 }
 
-/* By what verify tells that a rule is another than apply has made. */
-static int rules_note(struct lb_dp *dp, struct lb_err *err)
-{
-	struct lb_text t = {};
-	int ret = lb_nft_list(dp, LB_NFT_FRAME, err);
-
-	if (ret)
-		return ret;
-	if (lb_nft_element_find(&dp->state->elements, LB_NFT_SET_MODEL, LB_NFT_KEY_RULES))
-		lb_text_add(&t,
-			    "delete element inet %s " LB_NFT_SET_MODEL " { " LB_NFT_KEY_RULES
-			    " }\n",
-			    dp->table);
-	lb_text_add(&t,
-		    "add element inet %s " LB_NFT_SET_MODEL " { " LB_NFT_KEY_RULES
-		    " comment \"rules %016llx\" }\n",
-		    dp->table, (unsigned long long)dp->state->rules_hash);
-	ret = t.no_memory ? lb_err_sys(err, ENOMEM, "noting the rules")
-			  : lb_nft_run(dp, t.s, "noting the rules", err);
-	free(t.s);
-	return ret;
-}
-
 static bool has_family(const struct lb_service_conf *s, enum lb_family family)
 {
 	for (size_t i = 0; i < s->n_backends; i++)
@@ -347,7 +284,7 @@ static void follow_up(struct apply *a)
 	bool new_udp = a->whole;
 	struct lb_err err;
 
-	if (a->new_rules && rules_note(a->dp, &err))
+	if (a->new_rules && lb_nft_rules_note(&a->dp->table, &err))
 		lb_warn("%s", err.text);
 	if (has_gone(&a->to) && finish(a->dp, &a->to, d->desired, &err))
 		lb_warn("%s", err.text);
@@ -377,8 +314,9 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 	bool all = !d->n || model_is_small(d->actual);
 	int ret = 0;
 
-	if (dp->state && has_gone(&dp->state->elements)) /* what a killed apply has left */
-		ret = finish(dp, &dp->state->elements, d->actual, err);
+	if (dp->table.state &&
+	    has_gone(&dp->table.state->elements)) /* what a killed apply has left */
+		ret = finish(dp, &dp->table.state->elements, d->actual, err);
 	if (!ret && !dp->fresh) {
 		ret = lb_nft_look(dp, d->actual, all, fn, arg, err);
 		a.whole = ret > 0;

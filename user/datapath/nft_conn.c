@@ -12,83 +12,7 @@
 
 #include "net/sysctl.h"
 #include "nft_internal.h"
-
-/* A listen (any: of every address) with a backend: what a connection of ours looks like. */
-struct pair {
-	struct lb_endpoint listen, backend;
-	uint8_t proto, any;
-	uint32_t service;
-};
-struct pairs {
-	struct pair *list;
-	size_t n, room;
-};
-
-static int pair_order(const void *a, const void *b)
-{
-	const struct pair *x = a, *y = b;
-	int cmp = x->proto - y->proto;
-
-	cmp = cmp ? cmp : x->any - y->any;
-	cmp = cmp ? cmp : lb_endpoint_cmp(&x->listen, &y->listen);
-	return cmp ? cmp : lb_endpoint_cmp(&x->backend, &y->backend);
-}
-
-static int pair_add(struct pairs *p, const struct lb_service_conf *s, const struct lb_listen *l,
-		    const struct lb_backend_conf *b)
-{
-	struct pair *list = p->list;
-
-	if (l->any != LB_ANY_BOTH && l->at.family != b->at.family)
-		return 0;
-	if (p->n == p->room) {
-		p->room = p->room ? p->room * 2 : 64;
-		list = realloc(list, p->room * sizeof(*list));
-	}
-	if (!list)
-		return -ENOMEM;
-	p->list = list;
-	list[p->n] = (struct pair){.listen = l->at,
-				   .backend = b->at,
-				   .proto = l->proto,
-				   .any = l->any != LB_ANY_NOT,
-				   .service = s->id};
-	if (l->any)
-		list[p->n].listen =
-			(struct lb_endpoint){.port = l->at.port, .family = b->at.family};
-	p->n++;
-	return 0;
-}
-
-static int pairs_add(struct pairs *p, const struct lb_service_conf *s)
-{
-	int ret = 0;
-
-	for (size_t b = 0; b < s->n_backends; b++)
-		for (size_t l = 0; l < s->n_listens && !ret; l++)
-			ret = pair_add(p, s, &s->listens[l], &s->backends[b]);
-	return ret;
-}
-
-static void pairs_sort(struct pairs *p)
-{
-	if (p->n)
-		qsort(p->list, p->n, sizeof(*p->list), pair_order);
-}
-
-static const struct pair *pair_find(const struct pairs *p, const struct lb_conn *c)
-{
-	struct pair want = {.listen = c->service, .backend = c->backend, .proto = c->proto};
-	const struct pair *found = NULL;
-
-	if (p->n)
-		found = bsearch(&want, p->list, p->n, sizeof(want), pair_order);
-	if (found || !p->n)
-		return found;
-	want.any = 1;
-	memset(&want.listen.addr, 0, sizeof(want.listen.addr));
-	return bsearch(&want, p->list, p->n, sizeof(want), pair_order);
-}
+#include "pairs.h"
 
 /* ---------------------------------------------------------------- one entry */
 
@@ -182,9 +106,10 @@ static bool conn_read(const struct nf_conntrack *ct, bool plain, struct lb_conn 
 struct conn_walk {
 	const struct lb_conn_filter *f; /* NULL: all */
 	uint32_t service;
-	struct pairs pairs;
-	struct pairs exact; /* what may as well be a connection of a listen that goes before `*` */
-	bool plain;         /* looks for untranslated UDP, to any listen in `pairs` */
+	struct lb_pairs pairs;
+	struct lb_pairs
+		exact; /* what may as well be a connection of a listen that goes before `*` */
+	bool plain;    /* looks for untranslated UDP, to any listen in `pairs` */
 	lb_conn_fn fn;
 	void *arg;
 	struct nfct_handle *flush; /* NULL: only looked at */
@@ -192,29 +117,10 @@ struct conn_walk {
 	int failed;
 };
 
-/* A listen alone, without a backend. */
-static int listen_add(struct pairs *p, const struct lb_listen *l, enum lb_family family)
-{
-	const struct lb_backend_conf none = {.at = {.family = family}};
-	const struct lb_service_conf nobody = {};
-	int ret = pair_add(p, &nobody, l, &none);
-
-	if (!ret && p->n)
-		memset(&p->list[p->n - 1].backend, 0, sizeof(p->list->backend));
-	return ret;
-}
-
-static bool is_exact(const struct pairs *exact, const struct lb_conn *c)
-{
-	const struct pair want = {.listen = c->service, .backend = c->backend, .proto = c->proto};
-
-	return exact->n && bsearch(&want, exact->list, exact->n, sizeof(want), pair_order);
-}
-
 static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, void *data)
 {
 	struct conn_walk *w = data;
-	const struct pair *p;
+	const struct lb_pair *p;
 	struct lb_conn c;
 
 	(void)type;
@@ -222,8 +128,8 @@ static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, vo
 		return NFCT_CB_CONTINUE;
 	if (w->plain)
 		memset(&c.backend, 0, sizeof(c.backend));
-	p = pair_find(&w->pairs, &c);
-	if (!p || (p->any && is_exact(&w->exact, &c)))
+	p = lb_pairs_find(&w->pairs, &c);
+	if (!p || (p->any && lb_pairs_find(&w->exact, &c)))
 		return NFCT_CB_CONTINUE;
 	c.service_id = p->service;
 	if (w->f && !lb_conn_filter_holds(w->f, w->service, &c))
@@ -261,8 +167,8 @@ static int walk(struct conn_walk *w, bool flush, struct lb_err *err)
 	if (w->flush)
 		nfct_close(w->flush);
 	w->flush = NULL;
-	free(w->pairs.list);
-	free(w->exact.list);
+	lb_pairs_free(&w->pairs);
+	lb_pairs_free(&w->exact);
 	return ret;
 }
 
@@ -271,19 +177,19 @@ static int walk_model(const struct lb_model *m, struct conn_walk *w, bool flush,
 	for (size_t i = 0; i < m->n_services; i++) {
 		const struct lb_service_conf *s = &m->services[i];
 
-		if (pairs_add(&w->pairs, s))
+		if (lb_pairs_add_service(&w->pairs, s))
 			return lb_err_sys(err, ENOMEM, "reading conntrack");
 		if (w->f && w->f->service && !strcmp(w->f->service, s->name))
 			w->service = s->id;
 	}
-	pairs_sort(&w->pairs);
+	lb_pairs_sort(&w->pairs);
 	return walk(w, flush, err);
 }
 
 static int walk_all(struct lb_dp *dp, struct conn_walk *w, bool flush, struct lb_err *err)
 {
 	struct lb_model m;
-	int ret = lb_nft_model_read(&dp->state->elements, false, &m, err);
+	int ret = lb_nft_model_read(&dp->table.state->elements, false, &m, err);
 
 	if (ret)
 		return ret;
@@ -322,10 +228,10 @@ int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *stand
 
 		for (size_t l = 0; l < s->n_listens; l++)
 			for (size_t b = 0; b < s->n_backends && !s->listens[l].any; b++)
-				if (pair_add(&w.exact, s, &s->listens[l], &s->backends[b]))
+				if (lb_pairs_add(&w.exact, s, &s->listens[l], &s->backends[b]))
 					return lb_err_sys(err, ENOMEM, "reading conntrack");
 	}
-	pairs_sort(&w.exact);
+	lb_pairs_sort(&w.exact);
 	return walk_model(gone, &w, true, err);
 }
 
@@ -341,11 +247,11 @@ int lb_nft_conn_forget_plain(const struct lb_model *m, struct lb_err *err)
 
 			if (l->proto != LB_UDP || (l->any != LB_ANY_BOTH && l->at.family != k % 2))
 				continue;
-			if (listen_add(&w.pairs, l, k % 2))
+			if (lb_pairs_add_listen(&w.pairs, l, k % 2))
 				return lb_err_sys(err, ENOMEM, "reading conntrack");
 		}
 	}
-	pairs_sort(&w.pairs);
+	lb_pairs_sort(&w.pairs);
 	return walk(&w, true, err);
 }
 

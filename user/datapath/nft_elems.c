@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * nft_elems.c - the elements of a set, by netlink (libnftnl), as the texts that nft_elements.c
- * makes. libnftables lists them too, but takes twenty times as long for 50,000 of them.
+ * nft_elems.c - the elements of a set, by netlink (libnftnl), as the texts in which
+ * datapaths make them. libnftables lists them too, but takes twenty times as long for 50,000 of
+ * them.
  *
  * The kernel knows no types: what the bytes of a key and of its data are follows from the set's
- * name. The fields of a concatenation begin at multiples of 4 bytes.
+ * name, which the table's kind understands. The fields of a concatenation begin at multiples of 4
+ * bytes.
  */
 #include <netinet/in.h> /* before the kernel's headers, which else define the same */
 
@@ -20,78 +22,18 @@
 #include <string.h>
 
 #include "net/nl.h"
-#include "nft_internal.h"
+#include "nft_table.h"
 
-#define FIELDS_MAX 6
-enum field { FIELD_END, FIELD_NUMBER, FIELD_NAME, FIELD_V4, FIELD_V6, FIELD_PROTO, FIELD_PORT };
-
-struct format {
-	uint8_t key[FIELDS_MAX], data[FIELDS_MAX];
-};
-
-static void listen_format(uint8_t *fields, const struct lb_nft_class *c, bool ring)
+/* False: a set that the table's kind does not make. */
+static bool format_of(const struct lb_nft_table *t, const char *set, struct lb_nft_format *f)
 {
-	if (!c->any)
-		*fields++ = c->family == LB_V4 ? FIELD_V4 : FIELD_V6;
-	*fields++ = FIELD_PORT;
-	if (ring)
-		*fields++ = FIELD_NUMBER;
-}
-
-static bool count_format(const char *set, struct format *f)
-{
-	char name[32];
-
-	for (int k = 0; k < LB_NFT_COUNTS * 4; k++) {
-		enum lb_family family = k & 1;
-		uint8_t address = family == LB_V4 ? FIELD_V4 : FIELD_V6, *fields = f->key;
-		bool any = k >> 1 & 1;
-
-		if (strcmp(set, lb_nft_count_set(name, k >> 2, family, any)) != 0)
-			continue;
-		if (!any)
-			*fields++ = address;
-		*fields++ = FIELD_PROTO;
-		*fields++ = FIELD_PORT;
-		*fields++ = address;
-		*fields++ = FIELD_PORT;
-		return true;
-	}
-	return false;
-}
-
-/* False: a set that we do not make. */
-static bool format_of(const char *set, struct format *f)
-{
-	char class[LB_NFT_CLASS_LEN + 8];
-	struct lb_nft_class c;
-	size_t len, end = strlen(LB_NFT_RING);
-
-	*f = (struct format){};
-	if (!strcmp(set, LB_NFT_SET_MODEL)) {
-		f->key[0] = f->key[1] = FIELD_NUMBER;
-		return true;
-	}
-	if (!strcmp(set, LB_NFT_SET_INTERFACES)) {
-		f->key[0] = FIELD_NAME;
-		return true;
-	}
-	if (count_format(set, f))
-		return true;
-	snprintf(class, sizeof(class), "%s", set);
-	len = strlen(class);
-	if (len > end && !strcmp(class + len - end, LB_NFT_RING)) {
-		class[len - end] = '\0';
-		if (!lb_nft_class_parse(&c, class))
-			return false;
-		listen_format(f->key, &c, true);
-		f->data[0] = c.family == LB_V4 ? FIELD_V4 : FIELD_V6;
-		f->data[1] = FIELD_PORT;
-		return true;
-	}
-	if (!lb_nft_class_parse(&c, class))
-		return false;
-	listen_format(f->key, &c, false);
+	*f = (struct lb_nft_format){};
+	if (!strcmp(set, LB_NFT_SET_MODEL))
+		f->key[0] = f->key[1] = LB_NFT_FIELD_NUMBER;
+	else if (!strcmp(set, LB_NFT_SET_INTERFACES))
+		f->key[0] = LB_NFT_FIELD_NAME;
+	else
+		return t->kind->format(set, f);
 	return true;
 }
 
@@ -99,7 +41,7 @@ static bool format_of(const char *set, struct format *f)
 
 static size_t field_size(uint8_t field)
 {
-	return field == FIELD_V6 || field == FIELD_NAME ? 16 : 4;
+	return field == LB_NFT_FIELD_V6 || field == LB_NFT_FIELD_NAME ? 16 : 4;
 }
 
 static int field_text(char *out, size_t size, uint8_t field, const uint8_t *at, size_t len)
@@ -112,19 +54,19 @@ static int field_text(char *out, size_t size, uint8_t field, const uint8_t *at, 
 	memcpy(&number, bytes, sizeof(number));
 	memcpy(&port, bytes, sizeof(port));
 	switch (field) {
-	case FIELD_NUMBER:
+	case LB_NFT_FIELD_NUMBER:
 		return snprintf(out, size, "%u", number);
-	case FIELD_NAME:
+	case LB_NFT_FIELD_NAME:
 		return snprintf(out, size, "%.16s", (const char *)bytes);
-	case FIELD_PORT:
+	case LB_NFT_FIELD_PORT:
 		return snprintf(out, size, "%u", ntohs(port));
-	case FIELD_PROTO:
+	case LB_NFT_FIELD_PROTO:
 		return snprintf(out, size, "%s",
 				bytes[0] == IPPROTO_TCP   ? "tcp"
 				: bytes[0] == IPPROTO_UDP ? "udp"
 							  : "?");
 	default:
-		inet_ntop(field == FIELD_V4 ? AF_INET : AF_INET6, bytes, out, size);
+		inet_ntop(field == LB_NFT_FIELD_V4 ? AF_INET : AF_INET6, bytes, out, size);
 		return (int)strlen(out);
 	}
 }
@@ -134,7 +76,7 @@ static void bytes_text(char *out, size_t size, const uint8_t *fields, const uint
 	size_t used = 0;
 
 	*out = '\0';
-	for (int i = 0; i < FIELDS_MAX && fields[i] != FIELD_END && len; i++) {
+	for (int i = 0; i < LB_NFT_FIELDS_MAX && fields[i] != LB_NFT_FIELD_END && len; i++) {
 		size_t field = field_size(fields[i]) < len ? field_size(fields[i]) : len;
 
 		used += snprintf(out + used, size - used, "%s", i ? " . " : "");
@@ -149,7 +91,7 @@ static void bytes_text(char *out, size_t size, const uint8_t *fields, const uint
 struct reading {
 	struct lb_nft_elements *all;
 	const char *set;
-	struct format format;
+	struct lb_nft_format format;
 	struct nftnl_set *container; /* what one message of the dump holds */
 };
 
@@ -232,7 +174,7 @@ static int set_read(struct lb_nl *nl, const char *table, struct reading *r)
 
 #define READ_TRIES 20 /* a dump during which somebody changes the set must be begun anew */
 
-int lb_nft_set_read(const char *table, const char *set, struct lb_nft_elements *all,
+int lb_nft_set_read(const struct lb_nft_table *t, const char *set, struct lb_nft_elements *all,
 		    struct lb_err *err)
 {
 	struct reading r = {.all = all, .set = set};
@@ -240,7 +182,7 @@ int lb_nft_set_read(const char *table, const char *set, struct lb_nft_elements *
 	struct lb_nl nl;
 	int ret;
 
-	if (!format_of(set, &r.format))
+	if (!format_of(t, set, &r.format))
 		return 0;
 	ret = lb_nl_open(&nl, NETLINK_NETFILTER);
 	if (ret)
@@ -248,9 +190,9 @@ int lb_nft_set_read(const char *table, const char *set, struct lb_nft_elements *
 	ret = -EINTR;
 	for (int i = 0; i < READ_TRIES && ret == -EINTR; i++) {
 		lb_nft_elements_cut(all, before);
-		ret = set_read(&nl, table, &r);
+		ret = set_read(&nl, t->name, &r);
 	}
 	lb_nl_close(&nl);
-	return ret ? lb_err_sys(err, -ret, "reading set \"%s\" of table \"inet %s\"", set, table)
+	return ret ? lb_err_sys(err, -ret, "reading set \"%s\" of table \"inet %s\"", set, t->name)
 		   : 0;
 }

@@ -15,16 +15,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nft_internal.h"
+#include "nft_table.h"
 
 #define RECORD_MAX 120 /* of a comment, whose limit is 128 */
 #define NAME_PIECE 30  /* characters of a name in a record: 3 bytes each where encoded */
 
-static void record_add(struct lb_nft_elements *all, uint32_t id, uint32_t *n, const char *text)
+void lb_nft_record_add(struct lb_nft_elements *all, uint32_t id, uint32_t n, const char *text)
 {
 	char key[32];
 
-	snprintf(key, sizeof(key), "%u . %u", id, (*n)++);
+	snprintf(key, sizeof(key), "%u . %u", id, n);
 	lb_nft_element_add(all, LB_NFT_SET_MODEL, key, text);
 }
 
@@ -65,26 +65,28 @@ static const char *header(bool gone)
 	return gone ? "gone" : "service";
 }
 
-void lb_nft_head_records(struct lb_nft_elements *all, const struct lb_model *m)
+uint32_t lb_nft_head_records(struct lb_nft_elements *all, const struct lb_model *m,
+			     const char *magic)
 {
 	const struct lb_limits *l = &m->limits;
 	char text[RECORD_MAX];
 	uint32_t n = 0;
 
-	record_add(all, 0, &n, LB_NFT_MAGIC);
+	lb_nft_record_add(all, 0, n++, magic);
 	snprintf(text, sizeof(text), "limits %u %u %u %u %u", l->connections, l->connections6,
 		 l->services, l->backends, l->ring_slots);
-	record_add(all, 0, &n, text);
+	lb_nft_record_add(all, 0, n++, text);
 	snprintf(text, sizeof(text), "defaults %u %u %u", m->datapath, m->default_scheduler,
 		 m->default_maglev_size);
-	record_add(all, 0, &n, text);
+	lb_nft_record_add(all, 0, n++, text);
 	for (size_t i = 0; i < m->n_interfaces; i++) {
 		char name[3 * LB_IFNAME_MAX + 1];
 
 		encode(name, m->interfaces[i].name, LB_IFNAME_MAX);
 		snprintf(text, sizeof(text), "interface %u %s", m->interfaces[i].hook, name);
-		record_add(all, 0, &n, text);
+		lb_nft_record_add(all, 0, n++, text);
 	}
+	return n;
 }
 
 void lb_nft_service_records(struct lb_nft_elements *all, const struct lb_service_conf *s,
@@ -95,15 +97,15 @@ void lb_nft_service_records(struct lb_nft_elements *all, const struct lb_service
 
 	snprintf(text, sizeof(text), "%s %u %u %u", header(gone), s->scheduler, s->source,
 		 s->maglev_size);
-	record_add(all, id, &n, text);
+	lb_nft_record_add(all, id, n++, text);
 	for (size_t i = 0; i < strlen(s->name); i += NAME_PIECE) {
 		encode(buf, s->name + i, NAME_PIECE);
 		snprintf(text, sizeof(text), "name %s", buf);
-		record_add(all, id, &n, text);
+		lb_nft_record_add(all, id, n++, text);
 	}
 	for (size_t i = 0; i < s->n_listens; i++) {
 		snprintf(text, sizeof(text), "listen %s", lb_listen_str(at, &s->listens[i]));
-		record_add(all, id, &n, text);
+		lb_nft_record_add(all, id, n++, text);
 	}
 	for (size_t i = 0; i < s->n_backends; i++) {
 		const struct lb_backend_conf *b = &s->backends[i];
@@ -113,7 +115,7 @@ void lb_nft_service_records(struct lb_nft_elements *all, const struct lb_service
 			snprintf(by_hand, sizeof(by_hand), "%u", b->override);
 		snprintf(text, sizeof(text), "backend %s %u %s %u", lb_endpoint_str(at, &b->at),
 			 b->weight, by_hand, b->override_since);
-		record_add(all, id, &n, text);
+		lb_nft_record_add(all, id, n++, text);
 	}
 }
 

@@ -7,9 +7,7 @@
  * `numgen inc` counts each time it is evaluated. Every rule has its name as its comment.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "nft_internal.h"
@@ -21,28 +19,6 @@
 #define FORWARD     "type filter hook forward priority -5"
 #define HASH_SEED   "0x6d657368" /* fixed: the same choice on every node */
 #define ONLY_SYN    "tcp flags & (fin | syn | rst | ack) == syn "
-
-void lb_text_add(struct lb_text *t, const char *fmt, ...)
-{
-	va_list ap;
-	int len;
-
-	do {
-		va_start(ap, fmt);
-		len = vsnprintf(t->s + t->len, t->room - t->len, fmt, ap);
-		va_end(ap);
-		if (t->len + len >= t->room) {
-			size_t room = (t->len + len) * 2 + 1024;
-			char *s = realloc(t->s, room);
-
-			t->no_memory |= !s;
-			t->s = s ? s : t->s;
-			t->room = s ? room : t->room;
-			len = -1;
-		}
-	} while (len < 0 && !t->no_memory);
-	t->len += len > 0 ? len : 0;
-}
 
 /* ---------------------------------------------------------------- classes */
 

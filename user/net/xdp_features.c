@@ -4,37 +4,13 @@
 #include <linux/genetlink.h>
 #include <stdlib.h>
 
-#include "nl.h"
+#include "genl.h"
 #include "xdp_features.h"
 
 /* linux/netdev.h is younger than Debian 12's headers. */
 #define NETDEV_CMD_DEV_GET        1
 #define NETDEV_A_DEV_IFINDEX      1
 #define NETDEV_A_DEV_XDP_FEATURES 3
-
-static struct nlmsghdr *request(char *buf, uint16_t family, uint8_t cmd, uint16_t flags)
-{
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	struct genlmsghdr *genl = mnl_nlmsg_put_extra_header(nlh, sizeof(*genl));
-
-	nlh->nlmsg_type = family;
-	nlh->nlmsg_flags = flags;
-	genl->cmd = cmd;
-	genl->version = 1;
-	return nlh;
-}
-
-static int family_id(const struct nlmsghdr *nlh, void *arg)
-{
-	const struct nlattr *attr;
-
-	mnl_attr_for_each(attr, nlh, sizeof(struct genlmsghdr))
-	{
-		if (mnl_attr_get_type(attr) == CTRL_ATTR_FAMILY_ID)
-			*(uint16_t *)arg = mnl_attr_get_u16(attr);
-	}
-	return MNL_CB_OK;
-}
 
 static int device_add(const struct nlmsghdr *nlh, void *arg)
 {
@@ -61,21 +37,19 @@ static int device_add(const struct nlmsghdr *nlh, void *arg)
 
 int lb_xdp_features_read(struct lb_xdp_features *f)
 {
-	char buf[128];
-	struct nlmsghdr *req = request(buf, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, 0);
-	uint16_t family = 0;
+	uint16_t family;
 	struct lb_nl nl;
-	int ret;
+	char buf[128];
+	int ret = lb_nl_open(&nl, NETLINK_GENERIC);
 
 	*f = (struct lb_xdp_features){};
-	mnl_attr_put_strz(req, CTRL_ATTR_FAMILY_NAME, "netdev");
-	ret = lb_nl_open(&nl, NETLINK_GENERIC);
 	if (ret)
 		return ret;
-	ret = lb_nl_request(&nl, req, family_id, &family);
+	ret = lb_genl_family(&nl, "netdev", &family);
 	if (!ret) {
-		req = request(buf, family, NETDEV_CMD_DEV_GET, NLM_F_DUMP);
-		ret = lb_nl_request(&nl, req, device_add, f);
+		ret = lb_nl_request(&nl,
+				    lb_genl_request(buf, family, NETDEV_CMD_DEV_GET, NLM_F_DUMP),
+				    device_add, f);
 		f->known = !ret;
 	} else if (ret == -ENOENT) {
 		ret = 0;

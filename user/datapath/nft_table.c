@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * nft_list.c - commands run by libnftables, as one transaction; and a table as it is, by netlink
+ * nft_table.c - commands run by libnftables, as one transaction; and a table as it is, by netlink
  * (libnftnl): names of sets, chains, rules.
  */
 #include <netinet/in.h> /* before the kernel's headers, which else define the same */
@@ -21,7 +21,29 @@
 #include <string.h>
 
 #include "net/nl.h"
-#include "nft_internal.h"
+#include "nft_table.h"
+
+int lb_nft_table_init(struct lb_nft_table *t, const struct lb_nft_kind *kind, const char *instance,
+		      struct lb_err *err)
+{
+	*t = (struct lb_nft_table){.kind = kind, .nft = nft_ctx_new(NFT_CTX_DEFAULT)};
+	if (!t->nft)
+		return lb_err_sys(err, ENOMEM, "opening nftables");
+	nft_ctx_buffer_output(t->nft);
+	nft_ctx_buffer_error(t->nft);
+	snprintf(t->instance, sizeof(t->instance), "%s", instance);
+	snprintf(t->name, sizeof(t->name), "%s%s", kind->prefix, t->instance);
+	return 0;
+}
+
+void lb_nft_table_fini(struct lb_nft_table *t)
+{
+	lb_nft_state_free(t->state);
+	t->state = NULL;
+	if (t->nft)
+		nft_ctx_free(t->nft);
+	t->nft = NULL;
+}
 
 /* Of what nft says the first line tells what, the lines below show where. */
 static int nft_failed(struct nft_ctx *nft, const char *doing, struct lb_err *err)
@@ -34,15 +56,16 @@ static int nft_failed(struct nft_ctx *nft, const char *doing, struct lb_err *err
 	return lb_err_set(err, EIO, "%s: nftables: %.*s", doing, (int)strcspn(what, "\n"), what);
 }
 
-int lb_nft_run(struct lb_dp *dp, const char *commands, const char *doing, struct lb_err *err)
+int lb_nft_run(struct lb_nft_table *t, const char *commands, const char *doing, struct lb_err *err)
 {
-	return nft_run_cmd_from_buffer(dp->nft, commands) ? nft_failed(dp->nft, doing, err) : 0;
+	return nft_run_cmd_from_buffer(t->nft, commands) ? nft_failed(t->nft, doing, err) : 0;
 }
 
 /* ---------------------------------------------------------------- messages to a state */
 
 struct reading {
-	const char *table;
+	const char *table; /* NULL: all of a kind */
+	const char *prefix;
 	struct lb_nft_state *state;
 	void (*fn)(void *arg, const char *instance); /* of tables */
 	void *arg;
@@ -213,8 +236,8 @@ static int table_read(const struct nlmsghdr *nlh, void *arg)
 		name = nftnl_table_get_str(table, NFTNL_TABLE_NAME);
 		if (r->table && is_table(r, name))
 			r->state->flags = nftnl_table_get_u32(table, NFTNL_TABLE_FLAGS);
-		else if (r->fn && !strncmp(name, LB_NFT_PREFIX, strlen(LB_NFT_PREFIX)))
-			r->fn(r->arg, name + strlen(LB_NFT_PREFIX));
+		else if (r->fn && !strncmp(name, r->prefix, strlen(r->prefix)))
+			r->fn(r->arg, name + strlen(r->prefix));
 	}
 	if (table)
 		nftnl_table_free(table);
@@ -251,24 +274,25 @@ static int frame_read(struct reading *r)
 	return ret ? ret : dump(NFT_MSG_GETTABLE, table_read, r);
 }
 
-static int is_ours(const struct lb_dp *dp, const struct lb_nft_state *s, struct lb_err *err)
+static int is_ours(const struct lb_nft_table *t, const struct lb_nft_state *s, struct lb_err *err)
 {
 	const struct lb_nft_element *e =
-		lb_nft_element_find(&s->elements, LB_NFT_SET_MODEL, "0 . 0");
+		lb_nft_element_find(&s->elements, LB_NFT_SET_MODEL, LB_NFT_KEY_MAGIC);
+	const char *magic = t->kind->magic;
+	size_t version = strrchr(magic, ' ') + 1 - magic;
 
-	if (e && !strcmp(e->value, LB_NFT_MAGIC))
+	if (e && !strcmp(e->value, magic))
 		return 0;
-	if (e && !strncmp(e->value, "meshlb nft ", 11))
-		return lb_err_set(err, ESTALE,
-				  "instance \"%s\": its table has the layout \"%s\", this meshlb "
-				  "makes \"" LB_NFT_MAGIC
-				  "\": run `nft delete table inet %s`, then "
-				  "`meshlb apply`",
-				  dp->instance, e->value, dp->table);
+	if (e && !strncmp(e->value, magic, version))
+		return lb_err_set(
+			err, ESTALE,
+			"instance \"%s\": its table has the layout \"%s\", this meshlb "
+			"makes \"%s\": run `nft delete table inet %s`, then `meshlb apply`",
+			t->instance, e->value, magic, t->name);
 	return lb_err_set(err, EEXIST,
 			  "instance \"%s\": there is a table \"inet %s\" that meshlb has not made: "
 			  "remove it (`nft delete table inet %s`), or use another --instance",
-			  dp->instance, dp->table, dp->table);
+			  t->instance, t->name, t->name);
 }
 
 struct search {
@@ -283,82 +307,81 @@ static void search_one(void *arg, const char *instance)
 	s->found |= !strcmp(s->instance, instance);
 }
 
-static int frame_list(struct lb_dp *dp, struct lb_err *err)
+static int frame_list(struct lb_nft_table *t, struct lb_err *err)
 {
 	int ret = -EINTR;
 
 	for (int i = 0; i < DUMP_TRIES && ret == -EINTR; i++) {
-		struct reading r = {.table = dp->table};
+		struct reading r = {.table = t->name};
 
-		lb_nft_state_free(dp->state);
-		dp->state = r.state = calloc(1, sizeof(*dp->state));
-		ret = dp->state ? frame_read(&r) : -ENOMEM;
+		lb_nft_state_free(t->state);
+		t->state = r.state = calloc(1, sizeof(*t->state));
+		ret = t->state ? frame_read(&r) : -ENOMEM;
 	}
-	return ret ? lb_err_sys(err, -ret, "listing table \"inet %s\"", dp->table) : 0;
+	return ret ? lb_err_sys(err, -ret, "listing table \"inet %s\"", t->name) : 0;
 }
 
-int lb_nft_frame(struct lb_dp *dp, struct lb_err *err)
+int lb_nft_frame(struct lb_nft_table *t, struct lb_err *err)
 {
 	struct lb_nft_elements model = {};
 	int ret;
 
-	if (!dp->state || !dp->state->elements.n)
-		return lb_nft_list(dp, LB_NFT_FRAME, err);
-	model = dp->state->elements;
-	dp->state->elements = (struct lb_nft_elements){};
-	ret = frame_list(dp, err);
-	if (dp->state)
-		dp->state->elements = model;
+	if (!t->state || !t->state->elements.n)
+		return lb_nft_list(t, LB_NFT_FRAME, err);
+	model = t->state->elements;
+	t->state->elements = (struct lb_nft_elements){};
+	ret = frame_list(t, err);
+	if (t->state)
+		t->state->elements = model;
 	else
 		lb_nft_elements_free(&model);
 	return ret;
 }
 
-bool lb_nft_table_is_there(const struct lb_dp *dp)
+bool lb_nft_table_is_there(const struct lb_nft_table *t)
 {
-	struct search s = {.instance = dp->instance};
+	struct search s = {.instance = t->instance};
 	struct lb_err ignored;
 
-	return lb_nft_tables(search_one, &s, &ignored) || s.found;
+	return lb_nft_tables(t->kind, search_one, &s, &ignored) || s.found;
 }
 
-static int elements_list(struct lb_dp *dp, enum lb_nft_part part, struct lb_err *err)
+static int elements_list(struct lb_nft_table *t, enum lb_nft_part part, struct lb_err *err)
 {
-	struct lb_nft_state *s = dp->state;
+	struct lb_nft_state *s = t->state;
 	int ret = 0;
 
 	if (part != LB_NFT_ALL)
-		return lb_nft_set_read(dp->table, LB_NFT_SET_MODEL, &s->elements, err);
+		return lb_nft_set_read(t, LB_NFT_SET_MODEL, &s->elements, err);
 	for (size_t i = 0; i < s->n_sets && !ret; i++)
-		ret = lb_nft_set_read(dp->table, s->sets[i], &s->elements, err);
+		ret = lb_nft_set_read(t, s->sets[i], &s->elements, err);
 	return ret;
 }
 
-int lb_nft_list(struct lb_dp *dp, enum lb_nft_part part, struct lb_err *err)
+int lb_nft_list(struct lb_nft_table *t, enum lb_nft_part part, struct lb_err *err)
 {
 	int ret = 0;
 
 	/* Once more where it has been made or removed while we looked. */
 	for (int i = 0; i < 3; i++) {
 		if (part != LB_NFT_MODEL) {
-			ret = frame_list(dp, err);
+			ret = frame_list(t, err);
 		} else {
-			lb_nft_state_free(dp->state);
-			dp->state = calloc(1, sizeof(*dp->state));
-			ret = dp->state ? 0 : lb_err_sys(err, ENOMEM, "listing the table");
+			lb_nft_state_free(t->state);
+			t->state = calloc(1, sizeof(*t->state));
+			ret = t->state ? 0 : lb_err_sys(err, ENOMEM, "listing the table");
 		}
 		if (!ret)
-			ret = elements_list(dp, part, err);
+			ret = elements_list(t, part, err);
 		if (ret && ret != -ENOENT)
 			return ret;
-		if (!ret && dp->state->elements.n)
+		if (!ret && t->state->elements.n)
 			break;
-		if (!lb_nft_table_is_there(dp))
-			return lb_err_set(err, ENOENT, "table \"inet %s\": there is none",
-					  dp->table);
+		if (!lb_nft_table_is_there(t))
+			return lb_err_set(err, ENOENT, "table \"inet %s\": there is none", t->name);
 	}
-	lb_nft_elements_sort(&dp->state->elements);
-	return is_ours(dp, dp->state, err); /* without the set `model` it is another's */
+	lb_nft_elements_sort(&t->state->elements);
+	return is_ours(t, t->state, err); /* without the set `model` it is another's */
 }
 
 static int generation_read(const struct nlmsghdr *nlh, void *arg)
@@ -416,10 +439,86 @@ void lb_nft_state_free(struct lb_nft_state *s)
 	free(s);
 }
 
-int lb_nft_tables(void (*fn)(void *arg, const char *instance), void *arg, struct lb_err *err)
+int lb_nft_tables(const struct lb_nft_kind *kind, void (*fn)(void *arg, const char *instance),
+		  void *arg, struct lb_err *err)
 {
-	struct reading r = {.fn = fn, .arg = arg};
+	struct reading r = {.prefix = kind->prefix, .fn = fn, .arg = arg};
 	int ret = dump(NFT_MSG_GETTABLE, table_read, &r);
 
 	return ret ? lb_err_sys(err, -ret, "listing the tables of nftables") : 0;
+}
+
+/* ---------------------------------------------------------------- chains and rules as they should
+ * be */
+
+const struct lb_nft_chain *lb_nft_chain_find(const struct lb_nft_state *s, const char *name)
+{
+	for (size_t i = 0; i < s->n_chains; i++)
+		if (!strcmp(s->chains[i].name, name))
+			return &s->chains[i];
+	return NULL;
+}
+
+void lb_nft_chains_audit(struct lb_findings *f, const struct lb_nft_state *s,
+			 const struct lb_nft_chain *chains, size_t n)
+{
+	if (s->flags & NFT_TABLE_F_DORMANT)
+		lb_found(f, "the table is dormant");
+	for (size_t i = 0; i < n; i++) {
+		const struct lb_nft_chain *should = &chains[i];
+		const struct lb_nft_chain *is = lb_nft_chain_find(s, should->name);
+
+		if (!is)
+			lb_found(f, "chain \"%s\" is missing", should->name);
+		else if (is->hook != should->hook || strcmp(is->type, should->type) != 0 ||
+			 is->priority != should->priority || is->policy != should->policy)
+			lb_found(f, "chain \"%s\" has another hook, priority or policy",
+				 should->name);
+	}
+	for (size_t i = 0; i < s->n_chains; i++) {
+		size_t k = 0;
+
+		while (k < n && strcmp(s->chains[i].name, chains[k].name) != 0)
+			k++;
+		if (k == n)
+			lb_found(f, "chain \"%s\" is nobody's", s->chains[i].name);
+	}
+}
+
+static const char *rules_text(const struct lb_nft_table *t, char buf[32])
+{
+	snprintf(buf, 32, "rules %016llx", (unsigned long long)t->state->rules_hash);
+	return buf;
+}
+
+bool lb_nft_rules_are_noted(const struct lb_nft_table *t)
+{
+	const struct lb_nft_element *note =
+		lb_nft_element_find(&t->state->elements, LB_NFT_SET_MODEL, LB_NFT_KEY_RULES);
+	char hash[32];
+
+	return note && !strcmp(note->value, rules_text(t, hash));
+}
+
+int lb_nft_rules_note(struct lb_nft_table *t, struct lb_err *err)
+{
+	struct lb_text text = {};
+	int ret = lb_nft_list(t, LB_NFT_FRAME, err);
+	char hash[32];
+
+	if (ret)
+		return ret;
+	if (lb_nft_element_find(&t->state->elements, LB_NFT_SET_MODEL, LB_NFT_KEY_RULES))
+		lb_text_add(&text,
+			    "delete element inet %s " LB_NFT_SET_MODEL " { " LB_NFT_KEY_RULES
+			    " }\n",
+			    t->name);
+	lb_text_add(&text,
+		    "add element inet %s " LB_NFT_SET_MODEL " { " LB_NFT_KEY_RULES
+		    " comment \"%s\" }\n",
+		    t->name, rules_text(t, hash));
+	ret = text.no_memory ? lb_err_sys(err, ENOMEM, "noting the rules")
+			     : lb_nft_run(t, text.s, "noting the rules", err);
+	free(text.s);
+	return ret;
 }

@@ -1,0 +1,287 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# ipvs.sh - what is ipvs's own: schedulers, the sysctls, other people's virtual services, damage,
+# removed backends, changes of the datapath, `auto`, kills at the calls of an apply.
+# guest: ipvs
+# limit: 400
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+TABLE=meshlb-ipvs_$LAB
+nft_in() { lab_in node1 nft "$@"; }
+ipvs_in() { lab_in node1 ipvsadm "$@"; }
+sysctl_of() { lab_in node1 sysctl -n "net.ipv4.vs.$1"; }
+restored() { # the sysctls that datapath ipvs changes, as they were
+	equal 'expire_nodest_conn' "$(sysctl_of expire_nodest_conn)" 0
+	equal 'conntrack' "$(sysctl_of conntrack)" 0
+	equal 'ip_forward' "$(lab_in node1 sysctl -n net.ipv4.ip_forward)" 0
+}
+
+lab_topology direct 2
+lab_nginx r1 r2
+declare -A REPLICAS=([$(lab_id r1)]=r1 [$(lab_id r2)]=r2)
+weighted() { # NAME LISTEN PORT SCHEDULER
+	lab_service "$@" | sed -E 's|(10.0.1.2:[0-9]+)" }|\1", weight: 3 }|'
+}
+write_config() {
+	{
+		lab_service vote '*:8080' 80
+		weighted turns "$VIP4:8081" 81 wrr
+		weighted chance "$VIP4:8082" 81 random
+		lab_service client "$VIP4:8083,[$VIP6]:8083" 82 sh
+		lab_service flow "$VIP4:8084" 83 maglev
+		lab_service bound "$VIP4:8085,[$VIP6]:8085" 80
+		lab_service star '*:8085' 81
+		lab_service udp '*:5300/udp' 5300
+	} | lab_config
+}
+# Somebody else's: whatever we do, they stay.
+modprobe ip_vs
+ipvs_in -A -t "$VIP4:9000" -s rr
+ipvs_in -a -t "$VIP4:9000" -r 10.0.1.2:80 -m
+ipvs_in -A -f 77 -s wrr
+theirs=$(ipvs_in -Sn | sort)
+theirs_stay() {
+	equal "other people's virtual services" "$(ipvs_in -Sn | grep -E -- '-f 77|:9000' | sort)" "$theirs"
+}
+lab_sysctl node1 net.ipv4.ip_forward=0
+
+step 'a config that it cannot serve: refused by name, and nothing is changed'
+write_config >"$CONFIG"
+sed "s/$VIP4:8081/203.0.113.1:8081/" "$CONFIG" >"$LAB_DIR/far.yaml"
+expect 1 lab_meshlb apply -f "$LAB_DIR/far.yaml"
+expect_text "$ERR" 'service "turns": listen: "203.0.113.1:8081/tcp": .*ip addr add 203.0.113.1/32 dev lo'
+equal tables "$(nft_in list tables)" ''
+restored
+
+step 'a scheduler without its module: the same'
+mkdir -p /etc/modprobe.d # the guest's own
+echo 'install ip_vs_mh /bin/false' >/etc/modprobe.d/meshlb-test.conf
+expect 1 apply
+expect_text "$ERR" 'service "flow": making its virtual service \(IPVS, firewall mark [0-9]+, IPv4, scheduler mh\): No such file'
+equal tables "$(nft_in list tables)" ''
+equal "virtual services" "$(ipvs_in -Sn | sort)" "$theirs"
+restored
+expect 0 lab_meshlb probe
+expect_text "$OUT" '^ipvs +IPVS scheduler mh \(module ip_vs_mh\) +no '
+expect_text "$OUT" '^ipvs +IPVS scheduler wrr \(module ip_vs_wrr\) +yes'
+rm /etc/modprobe.d/meshlb-test.conf
+
+step 'schedulers, and the sysctls'
+expect 0 apply
+expect_text "$ERR" 'service "chance": IPVS has no scheduler random: wrr takes its place'
+expect_text "$ERR" 'sysctl net/ipv4/vs/conntrack: 1, was 0'
+equal 'ip_forward' "$(lab_in node1 sysctl -n net.ipv4.ip_forward)" 1
+expect 0 verify
+theirs_stay
+who() { # PORT TIMES: how often r1 and r2 answer
+	local -A n=([r1]=0 [r2]=0)
+	local -a urls
+	local id
+	mapfile -t urls < <(yes "http://$VIP4:$1/" | head -n "$2")
+	while read -r id; do # a connection for each
+		n[${REPLICAS[$id]}]+=1
+	done < <(lab_in node2 curl -sS -m 20 -H 'Connection: close' "${urls[@]}" |
+		sed -n 's/.*container id \([0-9a-f]*\).*/\1/p')
+	echo "${#n[r1]} ${#n[r2]}" # one digit longer each time, and one to begin with
+}
+expect_alternation 4 4
+expect_alternation 6 4
+equal 'wrr 3:1, of 8' "$(who 8081 8)" '7 3'
+equal 'random, as wrr 3:1, of 4' "$(who 8082 4)" '4 2'
+[[ $(who 8083 4) == '5 1' || $(who 8083 4) == '1 5' ]] || fail "sh: $(who 8083 4)"
+read -r first second <<<"$(who 8084 24)"
+((first > 2 && second > 2)) || fail "maglev: $((first - 1)) and $((second - 1))"
+equal 'the client that nginx sees' "$(seen_client 4)" $CLIENT4
+equal 'the client that nginx sees' "$(seen_client 6)" $CLIENT6
+
+step 'an address goes before any address; counters by service; connections'
+expect_alternation 4 4 node1:8085
+sleep 2.2 # the kernel sums up every two seconds
+count() { lab_meshlb -j service show "$1" | jq ".counters.$2"; }
+equal 'connections of bound' "$(count bound connections)" 4
+equal 'connections of star' "$(count star connections)" 0
+equal 'connections of turns' "$(count turns connections)" 8
+(($(count turns packets_in) >= 8 * 4 && $(count turns bytes_out) > 8 * 200)) ||
+	fail "packets and bytes of turns: $(lab_meshlb stats)"
+equal 'conn count of turns' "$(lab_meshlb -j conn count --service turns | jq .connections)" 8
+equal 'conn count of IPv6' "$(lab_meshlb -j conn ls --client '2001:db8::/64' | jq '.connections | length')" 5
+expect 1 lab_meshlb conn flush
+expect_text "$ERR" 'datapath ipvs cannot forget connections'
+expect 0 lab_meshlb status
+expect_text "$OUT" '^connections IPv4 +[0-9]+ +-'
+
+step 'drain, weight: connections live on, and a second apply keeps what was set by hand'
+held=$(hold_open h 4)
+backend=10.0.1.2:80
+[[ ${REPLICAS[$held]} == r1 ]] || backend=10.0.2.2:80
+expect 0 lab_meshlb backend drain vote $backend
+for _ in 1 2 3; do [[ $(ask 4) != "$held" ]] || fail 'a drained backend got a connection'; done
+equal 'the connection that stood' "$(ask_held h)" "$held"
+expect 0 apply
+expect_text "$OUT" 'no difference'
+equal overrides "$(lab_meshlb -j status | jq '.overrides | length')" 1
+expect 0 apply --reset-overrides
+expect_alternation 4 4
+equal 'the connection that stood' "$(ask_held h)" "$held"
+expect 0 verify
+
+step 'damage is found, named and repaired'
+mark=$(nft_in -j list map inet "$TABLE" marks4_any |
+	jq '.nftables[] | .map? // empty | .elem[] | select(.[0].concat == ["tcp", 8080]) | .[1]')
+other=$((mark ^ 1))
+damaged() { # WHAT PATTERN
+	expect 3 verify
+	expect_text "$OUT" "$2"
+	echo "$1: $(grep -m1 -E -- "$2" <<<"$OUT")"
+	expect 0 apply
+	REPAIRED=$OUT
+	expect_text "$REPAIRED" 'repaired: '
+	expect 0 verify
+	equal 'who answers' "$(served_by 8080 | grep -cE '^(r1|r2|mixed)$')" 1
+}
+ipvs_in -d -f "$mark" -r 10.0.1.2:80
+damaged 'a destination less' 'service "vote": destination 10.0.1.2:80 is missing'
+ipvs_in -e -f "$mark" -r 10.0.1.2:80 -m -w 5
+ipvs_in -a -f "$mark" -r 10.0.9.9:80 -m
+ipvs_in -a -f "$other" -r 10.0.9.8:80 -m
+ipvs_in -E -f "$mark" -6 -s lc
+ipvs_in -A -f $((mark + 2000)) -s rr
+damaged 'much' 'service "vote": destination 10.0.1.2:80 has weight 5, should be 1'
+for pattern in 'destination 10.0.9.9:80 is nobody' 'destination 10.0.9.8:80 is nobody' \
+	"virtual service \(firewall mark $((mark + 2000)), IPv4\) is nobody" \
+	'its virtual service \(firewall mark [0-9]+, IPv6\) has scheduler lc'; do
+	expect_text "$REPAIRED" "repaired: .*$pattern"
+done
+ipvs_in -D -f "$mark"
+nft_in delete element inet "$TABLE" marks6_any '{ tcp . 8080 }'
+damaged 'a virtual service and a map' 'its virtual service \(firewall mark [0-9]+, IPv4\) is missing'
+expect_text "$REPAIRED" 'repaired: set "marks6_any": element \{ tcp . 8080 \} is missing'
+nft_in flush chain inet "$TABLE" prerouting
+damaged 'no rules' 'rules: they are not as the last apply has made them'
+nft_in add rule inet "$TABLE" prerouting drop
+damaged 'a rule too many' 'rules: they are not as the last apply has made them'
+lab_in node1 sysctl -qw net.ipv4.vs.expire_nodest_conn=0
+damaged 'a sysctl' 'sysctl net/ipv4/vs/expire_nodest_conn is 0, should be 1'
+theirs_stay
+hold_open again 4 >/dev/null
+
+step 'a removed backend: its connections end, UDP is balanced anew'
+lab_spawn r1 "$E2E/udp_echo.py" serve 5300
+lab_spawn r2 "$E2E/udp_echo.py" serve 5300
+held=$(hold_open gone 4)
+other=r1 keep=0
+[[ ${REPLICAS[$held]} == r1 ]] && other=r2 keep=1
+v4=("${LAB_V4[@]}") v6=("${LAB_V6[@]}")
+LAB_V4=("${v4[keep]}") LAB_V6=("${v6[keep]}")
+write_config >"$LAB_DIR/one.yaml"
+LAB_V4=("${v4[@]}") LAB_V6=("${v6[@]}")
+lab_spawn node2 timeout 60 "$E2E/udp_echo.py" insist "$VIP4" 5300
+wait "$LAB_PID" || fail 'UDP: it was never answered'
+expect 0 lab_meshlb apply -f "$LAB_DIR/one.yaml"
+expect 0 lab_meshlb verify -f "$LAB_DIR/one.yaml"
+equal 'connections to it' "$(ipvs_in -Ln | grep -c "${v4[1 - keep]}:80 " || true)" 1 # theirs, or none
+echo >"$LAB_DIR/gone.in"
+lab_until 8 grep -qiE 'reset|error|closed' "$LAB_DIR/gone.out" || fail "it lives on: $(tail -n 2 "$LAB_DIR/gone.out")"
+equal 'who answers' "$(served_by 8080)" "$other"
+lab_spawn node2 timeout 60 "$E2E/udp_echo.py" insist "$VIP4" 5300
+wait "$LAB_PID" || fail 'UDP: it was not balanced anew'
+expect 0 apply
+expect_alternation 4 4
+
+step 'two instances beside each other'
+lab_service second "$VIP4:8090" 80 | lab_config >"$LAB_DIR/second.yaml"
+second() { lab_in node1 "$MESHLB" --instance "$LAB-2" "$@"; }
+LAB_INSTANCES+=("$LAB-2")
+expect 0 second apply -f "$LAB_DIR/second.yaml"
+expect_alternation 4 2 node1:8090
+expect_alternation 4 2
+expect 0 verify
+expect 0 second verify -f "$LAB_DIR/second.yaml"
+expect 0 second down
+equal 'expire_nodest_conn is still wanted' "$(sysctl_of expire_nodest_conn)" 1
+expect 0 verify
+
+step 'down gives back what it took'
+expect 0 lab_meshlb down
+restored
+equal tables "$(nft_in list tables)" ''
+equal 'virtual services' "$(ipvs_in -Sn | sort)" "$theirs"
+expect 0 apply
+
+step 'from datapath to datapath'
+change_to() { # DATAPATH
+	sed -i "s/^datapath: .*/datapath: $1/" "$CONFIG"
+	expect 3 apply --dry-run
+	expect 0 apply
+	expect_text "$OUT" "^~ datapath [a-z]+ -> $1$"
+	equal datapath "$(lab_meshlb -j status | jq -r .datapath)" "$1"
+	expect 0 verify
+	for _ in 1 2; do
+		[[ $(ask 4) && $(ask 6) ]] || fail "on $1 nobody answers"
+	done
+	theirs_stay
+}
+begin_traffic 8080
+change_to nft
+equal 'conntrack' "$(sysctl_of conntrack)" 0
+change_to ipvs
+change_to ebpf
+change_to ipvs
+end_traffic
+
+step 'killed at calls of a change: before or after, and the next apply repairs'
+LAB_V4=("${v4[1]}") LAB_V6=("${v6[1]}")
+write_config >"$LAB_DIR/after.yaml"
+before=$(served_by 8083) seen='' # a hash: the same each time
+[[ $before == r1 ]] || {
+	LAB_V4=("${v4[0]}") LAB_V6=("${v6[0]}")
+	write_config >"$LAB_DIR/after.yaml"
+}
+after=$([[ $before == r1 ]] && echo r2 || echo r1)
+number=$(lab_in node1 strace -f -qq -e trace=sendto,sendmsg \
+	"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/after.yaml" 2>&1 >/dev/null | grep -cE '(sendto|sendmsg)\(')
+samples=$((${TEST_FULL:-0} ? number : 6))
+for ((i = 0; i < samples; i++)); do
+	at=$((1 + i * (number - 1) / (samples - 1)))
+	apply >/dev/null
+	lab_in node1 strace -f -qq -e trace=sendto,sendmsg -e "inject=sendto,sendmsg:signal=KILL:when=$at" \
+		-o /dev/null "$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/after.yaml" &>/dev/null || true
+	served=$(served_by 8083)
+	seen+=" $served"
+	[[ $served == "$before" || $served == "$after" ]] ||
+		fail "killed at call $at: neither before ($before) nor after ($after): $served"
+	expect 0 lab_meshlb apply -f "$LAB_DIR/after.yaml"
+	expect 0 lab_meshlb verify -f "$LAB_DIR/after.yaml"
+	equal "after repair, killed at call $at" "$(served_by 8083)" "$after"
+done
+echo "killed at $samples of $number calls:$seen"
+[[ $seen == *" $before"*" $after"* ]] || fail "not first as before ($before) and then as after ($after)"
+theirs_stay
+
+expect 0 lab_meshlb down
+equal tables "$(nft_in list tables)" ''
+equal 'virtual services' "$(ipvs_in -Sn | sort)" "$theirs"
+
+step 'auto: without bpf() it is ipvs, without IPVS nft, and says why'
+sed 's/^datapath: .*/datapath: auto/' "$CONFIG" >"$LAB_DIR/auto.yaml"
+no_bpf() {
+	lab_in node1 setpriv --bounding-set -bpf,-sys_admin --inh-caps -bpf,-sys_admin \
+		"$MESHLB" --instance "$LAB" "$@"
+}
+expect 0 no_bpf apply -f "$LAB_DIR/auto.yaml"
+expect_text "$ERR" 'datapath ipvs: datapath "ebpf": .*Operation not permitted'
+expect_alternation 4 2
+expect 0 no_bpf down
+printf 'install ip_vs /bin/false\nblacklist ip_vs\n' >/etc/modprobe.d/meshlb-test.conf
+ipvs_in -C
+lab_until 20 modprobe -r ip_vs_mh ip_vs_sh ip_vs_wrr ip_vs_lc ip_vs_rr ip_vs || skip_module=1
+if [[ ${skip_module:-0} == 0 ]]; then
+	expect 0 no_bpf apply -f "$LAB_DIR/auto.yaml"
+	expect_text "$ERR" 'datapath nft: datapath "ebpf": .*; datapath "ipvs": this kernel has no IPVS'
+	expect_alternation 4 2
+	expect 0 lab_meshlb apply -f "$LAB_DIR/auto.yaml"
+	expect_text "$OUT" '^~ datapath nft -> ebpf$'
+else
+	fail "the module ip_vs would not go: $(lsmod | grep ip_vs)"
+fi

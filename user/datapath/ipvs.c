@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ipvs.c - the ipvs datapath: its table of operations, the life of an instance, status and
+ * counters.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipvs_internal.h"
+
+/* ---------------------------------------------------------------- open and close */
+
+static void dp_free(struct lb_dp *dp, bool removed)
+{
+	lb_lock_release(&dp->lock, removed);
+	if (dp->ipvs_is_open)
+		lb_ipvs_close(&dp->ipvs);
+	lb_nft_table_fini(&dp->table);
+	free(dp);
+}
+
+static void ipvs_close(struct lb_dp *dp)
+{
+	struct lb_err err;
+
+	if (dp->fresh && dp->has_table && lb_ipvs_unmake(dp, false, &err))
+		lb_warn("%s", err.text);
+	dp_free(dp, dp->fresh);
+}
+
+static int ipvs_open(struct lb_ipvs *v, struct lb_err *err)
+{
+	int ret = lb_ipvs_open(v);
+
+	if (ret == -ENOENT)
+		return lb_err_set(
+			err, ENODEV,
+			"datapath \"ipvs\": this kernel has no IPVS, nor is there a module "
+			"ip_vs that can be loaded");
+	return ret ? lb_err_sys(err, -ret, "datapath \"ipvs\": opening IPVS") : 0;
+}
+
+static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
+{
+	*dp = NULL;
+	if (lb_instance_check(opt->instance, err))
+		return -EINVAL;
+	*dp = calloc(1, sizeof(**dp));
+	if (!*dp)
+		return lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
+	(*dp)->lock = LB_LOCK_NONE;
+	return lb_nft_table_init(&(*dp)->table, &lb_ipvs_kind, opt->instance, err);
+}
+
+static int lock(struct lb_dp *dp, struct lb_err *err)
+{
+	return lb_lock_take(&dp->lock, dp->table.instance, lb_dp_ipvs.name, err);
+}
+
+/* What is in the table, and IPVS. */
+static int look_in(struct lb_dp *dp, struct lb_err *err)
+{
+	int ret = lb_nft_list(&dp->table, LB_NFT_MODEL, err);
+
+	if (!ret) {
+		dp->number = lb_ipvs_number_read(&dp->table.state->elements, dp->table.instance);
+		ret = ipvs_open(&dp->ipvs, err);
+		dp->ipvs_is_open = !ret;
+	}
+	return ret;
+}
+
+/* Of an apply that was killed while it made the instance there is no service yet, and no rules are
+ * noted. */
+static bool is_half_made(const struct lb_dp *dp)
+{
+	const struct lb_nft_state *s = dp->table.state;
+
+	return lb_ipvs_record(s, LB_IPVS_RECORD_UNDONE) &&
+	       !lb_nft_element_find(&s->elements, LB_NFT_SET_MODEL, LB_NFT_KEY_RULES) &&
+	       !lb_nft_element_find(&s->elements, LB_NFT_SET_MODEL, "0 . 2");
+}
+
+static int ipvs_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
+{
+	int ret = dp_make(dp, opt, err);
+
+	if (!ret && opt->write) /* not where there is nothing to write to */
+		ret = lb_nft_table_is_there(&(*dp)->table) ? lock(*dp, err) : -ENOENT;
+	if (!ret)
+		ret = look_in(*dp, err);
+	if (!ret && is_half_made(*dp)) /* for down() */
+		return lb_err_set(
+			err, ENOENT,
+			"instance \"%s\": only a part of it is there: `meshlb apply` makes "
+			"the rest, `meshlb down` removes it",
+			opt->instance);
+	if (!ret) {
+		(*dp)->state_is_new = true;
+		return 0;
+	}
+	if (ret == -ENOENT)
+		lb_err_set(err, ENOENT, "instance \"%s\": there is none: `meshlb apply` makes it",
+			   opt->instance);
+	if (*dp)
+		dp_free(*dp, false);
+	*dp = NULL;
+	return ret;
+}
+
+static int ipvs_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
+			  const struct lb_model *model, struct lb_err *err)
+{
+	int ret = dp_make(dp, opt, err);
+
+	(void)model;
+	if (!ret)
+		ret = lock(*dp, err);
+	if (!ret)
+		ret = look_in(*dp, err);
+	if (ret == -ENOENT) {
+		(*dp)->fresh = true;
+		ret = ipvs_open(&(*dp)->ipvs, err);
+		(*dp)->ipvs_is_open = !ret;
+	} else if (!ret) {
+		(*dp)->fresh = (*dp)->has_table = is_half_made(*dp);
+	}
+	if (!ret)
+		return 0;
+	if (*dp)
+		dp_free(*dp, (*dp)->fresh);
+	*dp = NULL;
+	return ret;
+}
+
+static int ipvs_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
+{
+	int ret = dp->fresh || dp->state_is_new ? 0 : lb_nft_list(&dp->table, LB_NFT_MODEL, err);
+
+	dp->state_is_new = false;
+	if (ret)
+		return ret;
+	if (!dp->fresh)
+		return lb_nft_model_read(&dp->table.state->elements, false, m, err);
+	lb_model_init(m);
+	m->limits_free = true;
+	return 0;
+}
+
+static int ipvs_down(struct lb_dp *dp, bool moves, struct lb_err *err)
+{
+	int ret = lb_ipvs_unmake(dp, moves, err);
+
+	dp_free(dp, !ret);
+	return ret;
+}
+
+static int ipvs_instances(lb_finding_fn fn, void *arg, struct lb_err *err)
+{
+	return lb_nft_tables(&lb_ipvs_kind, fn, arg, err);
+}
+
+/* ---------------------------------------------------------------- probe */
+
+static const struct lb_nft_kind probe_kind = {.prefix = "meshlb-"}; /* no instance's */
+
+/* The rules that give the marks, in a table that is gone in the same transaction. */
+static int probe_rules(struct lb_err *err)
+{
+	struct lb_nft_table table;
+	struct lb_text t = {};
+	char instance[32];
+	int ret;
+
+	snprintf(instance, sizeof(instance), "probe-%d", getpid());
+	ret = lb_nft_table_init(&table, &probe_kind, instance, err);
+	lb_ipvs_text_table(&t, table.name);
+	lb_text_add(&t, "delete table inet %s\n", table.name);
+	if (!ret)
+		ret = t.no_memory ? lb_err_sys(err, ENOMEM, "datapath \"ipvs\"")
+				  : lb_nft_run(&table, t.s, "datapath \"ipvs\"", err);
+	free(t.s);
+	lb_nft_table_fini(&table);
+	return ret;
+}
+
+/* A mark beside those of instances. */
+#define PROBE_MARK (2 * LB_IPVS_MARK - 1)
+
+/* The only way to know whether a scheduler's module is there is to use it. */
+static int probe_scheduler(struct lb_ipvs *v, const char *name)
+{
+	struct lb_ipvs_service s = {.mark = PROBE_MARK, .family = LB_V4};
+	int ret;
+
+	snprintf(s.scheduler, sizeof(s.scheduler), "%s", name);
+	ret = lb_ipvs_service_add(v, &s);
+	return ret ? ret : lb_ipvs_service_remove(v, s.mark, s.family);
+}
+
+static int ipvs_probe(struct lb_err *err)
+{
+	struct lb_ipvs v;
+	int ret = ipvs_open(&v, err);
+
+	if (ret)
+		return ret;
+	ret = probe_scheduler(&v, "rr");
+	lb_ipvs_close(&v);
+	if (ret)
+		return lb_err_sys(err, -ret, "datapath \"ipvs\": making a virtual service");
+	return probe_rules(err);
+}
+
+static void ipvs_capabilities(lb_capability_fn fn, void *arg)
+{
+	static const char *const names[] = {"rr", "wrr", "sh", "mh"};
+	struct lb_ipvs v;
+	struct lb_err err;
+	int open = ipvs_open(&v, &err), ret;
+	char text[64];
+
+	fn(arg, "IPVS (module ip_vs)", -open, open ? err.text : "");
+	for (size_t i = 0; !open && i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(text, sizeof(text), "IPVS scheduler %s (module ip_vs_%s)", names[i],
+			 names[i]);
+		fn(arg, text, -probe_scheduler(&v, names[i]), "services with it are refused");
+	}
+	if (!open)
+		lb_ipvs_close(&v);
+	ret = probe_rules(&err);
+	fn(arg, "nftables with marks by maps, fib", -ret, ret ? err.text : "");
+}
+
+/* ---------------------------------------------------------------- status and counters */
+
+static int model_status(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_status *s,
+			struct lb_err *err)
+{
+	uint64_t used[LB_FAMILIES];
+	int ret = lb_ipvs_conn_usage(dp, m, used, err);
+
+	if (ret)
+		return ret;
+	s->connections4.used = used[LB_V4]; /* no limit but memory */
+	s->connections6.used = used[LB_V6];
+	lb_status_model(s, m);
+	return lb_status_interfaces(s, m, "ipvs", dp->table.name, err);
+}
+
+static void ipvs_status_free(struct lb_dp_status *s)
+{
+	free(s->hooks);
+	*s = (struct lb_dp_status){};
+}
+
+static int ipvs_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err)
+{
+	struct lb_model m;
+	int ret = lb_nft_list(&dp->table, LB_NFT_MODEL, err);
+
+	*s = (struct lb_dp_status){.datapath = lb_dp_ipvs.name,
+				   .build_current = true,
+				   .generation = lb_nft_generation()};
+	snprintf(s->instance, sizeof(s->instance), "%s", dp->table.instance);
+	if (!ret)
+		ret = lb_nft_model_read(&dp->table.state->elements, false, &m, err);
+	if (ret)
+		return ret;
+	ret = model_status(dp, &m, s, err);
+	lb_model_free(&m);
+	if (ret)
+		ipvs_status_free(s);
+	return ret;
+}
+
+static void ipvs_stats_free(struct lb_dp_stats *s)
+{
+	free(s->services);
+	free(s->backends);
+	*s = (struct lb_dp_stats){};
+}
+
+static void stats_add(struct lb_counters *to, const struct lb_ipvs_stats *s)
+{
+	to->connections += s->connections;
+	for (int i = 0; i < 2; i++) {
+		to->packets[i] += s->packets[i];
+		to->bytes[i] += s->bytes[i];
+	}
+}
+
+/* Of a service at one of its marks. A backend that was removed counts for the service still. */
+static int mark_stats(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t mark,
+		      enum lb_family family, struct lb_counters *sum, struct lb_counters *each)
+{
+	struct lb_ipvs_service v;
+	struct lb_ipvs_dests dests;
+	int ret = lb_ipvs_service_read(&dp->ipvs, mark, family, &v);
+
+	if (ret)
+		return ret == -ESRCH ? 0 : ret;
+	stats_add(sum, &v.stats);
+	ret = lb_ipvs_dests_read(&dp->ipvs, mark, family, &dests);
+	for (size_t i = 0; !ret && i < dests.n; i++) {
+		const struct lb_backend_conf *b = lb_service_find_backend(s, &dests.list[i].at);
+
+		if (b)
+			stats_add(&each[b - s->backends], &dests.list[i].stats);
+	}
+	lb_ipvs_dests_free(&dests);
+	return ret;
+}
+
+static int ipvs_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_stats *s,
+		      struct lb_err *err)
+{
+	struct lb_counters *each;
+	int ret = 0;
+
+	*s = (struct lb_dp_stats){.n_services = m->n_services};
+	for (size_t i = 0; i < m->n_services; i++)
+		s->n_backends += m->services[i].n_backends;
+	s->services = calloc(s->n_services + 1, sizeof(*s->services));
+	s->backends = each = calloc(s->n_backends + 1, sizeof(*s->backends));
+	if (!s->services || !each)
+		ret = -ENOMEM;
+	for (size_t i = 0; i < m->n_services && !ret; each += m->services[i++].n_backends)
+		for (int k = 0; k < 4 && !ret; k++)
+			ret = mark_stats(dp, &m->services[i],
+					 lb_ipvs_mark(dp, m->services[i].id ^ (k / 2)), k % 2,
+					 &s->services[i], each);
+	if (!ret)
+		return 0;
+	ipvs_stats_free(s);
+	return lb_err_sys(err, -ret, "reading the counters of IPVS");
+}
+
+const struct lb_dp_ops lb_dp_ipvs = {
+	.name = "ipvs",
+	.sets_sysctls = true,
+	.probe = ipvs_probe,
+	.capabilities = ipvs_capabilities,
+	.open = ipvs_dp_open,
+	.create = ipvs_dp_create,
+	.close = ipvs_close,
+	.read = ipvs_read,
+	.apply = lb_ipvs_apply,
+	.audit = lb_ipvs_audit,
+	.status = ipvs_status,
+	.status_free = ipvs_status_free,
+	.stats = ipvs_stats,
+	.stats_free = ipvs_stats_free,
+	.conn_list = lb_ipvs_conn_list,
+	.conn_flush = lb_ipvs_conn_flush,
+	.list = ipvs_instances,
+	.down = ipvs_down,
+};
