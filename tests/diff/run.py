@@ -182,6 +182,7 @@ def main():
     labs = Labs(datapaths, os.environ.get("HOOK", "tc"), logs)
     bench = Bench(labs, logs)
     try:
+        labs.all_hear()  # that they are ready
         play_all(bench, sys.argv[1:], seed, count, datapaths)
     except Broken as error:
         print(f"FAILED: {error}")
