@@ -93,13 +93,17 @@ static __always_inline int lb_conn_collides(const int family, const struct lb_pa
 	struct lb_tuple answer = {
 		.saddr = family == LB_V4 ? addr + 3 : addr, .daddr = p->flow.saddr, .ports = ports};
 	struct lb_conn_found e = {};
+	struct lb_backend *theirs;
 
 	if (!lb_conn_find(family, true, false, &answer, p->udp, hash, now, &e))
 		return 0;
 	if (lb_conn_is_mine(family, p, &e))
 		return LB_REF_BACKEND(e.ref);
-	/* A connection that is over gives its flow up, as a host's TIME_WAIT does to a SYN. */
-	if (LB_META_STATE(e.meta) != LB_CONN_CLOSING && LB_META_STATE(e.meta) != LB_CONN_CLOSED)
+	/* A connection that is over gives its flow up, as a host's TIME_WAIT does to a SYN; and so
+	 * does one whose backend is gone: b may be the same host in another service. */
+	theirs = lb_backend_get(LB_REF_BACKEND(e.ref));
+	if (LB_META_STATE(e.meta) != LB_CONN_CLOSING && LB_META_STATE(e.meta) != LB_CONN_CLOSED &&
+	    theirs && lb_backend_holds(theirs, e.ref))
 		return LB_STOP(LB_REASON_COLLISION);
 	lb_conn_remove(family, e.pos, e.meta);
 	return 0;

@@ -336,6 +336,24 @@ static void test_collision(void **state)
 	assert_int_equal(flow_send(&other, PKT_SYN), RUN_FORWARDED);
 }
 
+/* A removed backend keeps nothing from another service that has the same one. */
+static void test_collision_with_removed(void **state)
+{
+	struct flow web = tcp(), other = web;
+	struct lb_backend saved;
+	uint32_t id;
+
+	(void)state;
+	other.sport = 81;
+	assert_int_equal(flow_establish(&web), RUN_FORWARDED);
+	assert_int_equal(flow_send(&other, PKT_SYN), LB_REASON_COLLISION);
+	id = run_backend_id(&run, WEB, &web.backend);
+	saved = run.backends[id];
+	run.backends[id].state = LB_BACKEND_GONE;
+	assert_int_equal(flow_send(&other, PKT_SYN), RUN_FORWARDED);
+	run.backends[id] = saved;
+}
+
 static void test_counters(void **state)
 {
 	struct pkt_end at = pkt_end("10.1.0.11", 8080);
@@ -618,6 +636,7 @@ int main(void)
 		FLOW_TEST(test_removed_backend),
 		FLOW_TEST(test_reused_backend_id),
 		FLOW_TEST(test_collision),
+		FLOW_TEST(test_collision_with_removed),
 		FLOW_TEST(test_counters),
 		FLOW_TEST(test_gso),
 		FLOW_TEST(test_forwarding_off),

@@ -245,12 +245,31 @@ static bool has_gone(const struct lb_nft_elements *all)
 	return false;
 }
 
+static bool has_family(const struct lb_service_conf *s, enum lb_family family)
+{
+	for (size_t i = 0; i < s->n_backends; i++)
+		if (s->backends[i].at.family == family)
+			return true;
+	return false;
+}
+
+/* What a `*` listen has no backend for passes to the host. */
+static bool has_new_family(const struct lb_service_conf *from, const struct lb_service_conf *to)
+{
+	for (int family = 0; family < LB_FAMILIES; family++)
+		if (has_family(to, family) && !(from && has_family(from, family)))
+			return true;
+	return false;
+}
+
 static bool has_new_udp(const struct lb_service_conf *from, const struct lb_service_conf *to)
 {
+	bool all = to && has_new_family(from, to);
+
 	for (size_t i = 0; to && i < to->n_listens; i++) {
 		bool known = false;
 
-		for (size_t k = 0; from && k < from->n_listens; k++)
+		for (size_t k = 0; from && !all && k < from->n_listens; k++)
 			known |= !lb_listen_cmp(&from->listens[k], &to->listens[i]);
 		if (to->listens[i].proto == LB_UDP && !known)
 			return true;

@@ -107,8 +107,9 @@ struct conn_walk {
 	const struct lb_conn_filter *f; /* NULL: all */
 	uint32_t service;
 	struct lb_pairs pairs;
-	struct lb_pairs exact; /* listens that go before `*`; their backends are none */
-	bool plain;            /* looks for untranslated UDP, to any listen in `pairs` */
+	struct lb_pairs
+		exact; /* what may as well be a connection of a listen that goes before `*` */
+	bool plain;    /* looks for untranslated UDP, to any listen in `pairs` */
 	lb_conn_fn fn;
 	void *arg;
 	struct nfct_handle *flush; /* NULL: only looked at */
@@ -128,7 +129,7 @@ static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, vo
 	if (w->plain)
 		memset(&c.backend, 0, sizeof(c.backend));
 	p = lb_pairs_find(&w->pairs, &c);
-	if (!p || (p->any && lb_pairs_have_listen(&w->exact, &c)))
+	if (!p || (p->any && lb_pairs_find(&w->exact, &c)))
 		return NFCT_CB_CONTINUE;
 	c.service_id = p->service;
 	if (w->f && !lb_conn_filter_holds(w->f, w->service, &c))
@@ -226,9 +227,9 @@ int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *stand
 		const struct lb_service_conf *s = &standing->services[i];
 
 		for (size_t l = 0; l < s->n_listens; l++)
-			if (!s->listens[l].any &&
-			    lb_pairs_add_listen(&w.exact, &s->listens[l], s->listens[l].at.family))
-				return lb_err_sys(err, ENOMEM, "reading conntrack");
+			for (size_t b = 0; b < s->n_backends && !s->listens[l].any; b++)
+				if (lb_pairs_add(&w.exact, s, &s->listens[l], &s->backends[b]))
+					return lb_err_sys(err, ENOMEM, "reading conntrack");
 	}
 	lb_pairs_sort(&w.exact);
 	return walk_model(gone, &w, true, err);

@@ -145,9 +145,32 @@ void lb_nft_text_table(struct lb_text *t, const char *table)
 
 /* ---------------------------------------------------------------- balancing */
 
-static void class_rule(struct lb_text *t, const char *table, const struct lb_nft_class *c)
+static bool is_hash(const struct lb_nft_class *c)
 {
-	bool hash = c->index == LB_NFT_SH || c->index == LB_NFT_MAGLEV;
+	return c->index == LB_NFT_SH || c->index == LB_NFT_MAGLEV;
+}
+
+/* The middle of a connection passes the rules of addresses that want a SYN. It is not for a hash on
+ * `*` to take it up: the exact address wins. */
+static void not_exact(struct lb_text *t, const struct lb_nft_class *c,
+		      const struct lb_nft_classes *all)
+{
+	char name[LB_NFT_CLASS_LEN], key[64];
+
+	for (size_t i = 0; i < all->n; i++) {
+		const struct lb_nft_class *exact = &all->list[i];
+
+		if (!exact->any && exact->proto == LB_TCP && exact->family == c->family &&
+		    !is_hash(exact))
+			lb_text_add(t, "%s != @%s ", class_key(key, exact),
+				    lb_nft_class_name(name, exact));
+	}
+}
+
+static void class_rule(struct lb_text *t, const char *table, const struct lb_nft_class *c,
+		       const struct lb_nft_classes *all)
+{
+	bool hash = is_hash(c);
 	const char *ip = c->family == LB_V4 ? "ip" : "ip6";
 	char name[LB_NFT_CLASS_LEN], key[64], index[96];
 
@@ -160,6 +183,8 @@ static void class_rule(struct lb_text *t, const char *table, const struct lb_nft
 	 * does not: then our own stack answers with a reset. */
 	if (c->proto == LB_TCP && !hash)
 		lb_text_add(t, ONLY_SYN);
+	if (c->proto == LB_TCP && hash && c->any)
+		not_exact(t, c, all);
 	lb_text_add(t, "%s @%s ", key, name);
 	if (c->index == LB_NFT_NONE)
 		lb_text_add(t, "drop ");
@@ -179,13 +204,13 @@ void lb_nft_text_rules(struct lb_text *t, const char *table, const struct lb_nft
 		    " return comment \"interfaces\"\n",
 		    table);
 	for (; i < c->n && !c->list[i].any; i++)
-		class_rule(t, table, &c->list[i]);
+		class_rule(t, table, &c->list[i], c);
 	lb_text_add(t,
 		    "add rule inet %s prerouting fib daddr type != local return "
 		    "comment \"local\"\n",
 		    table);
 	for (; i < c->n; i++)
-		class_rule(t, table, &c->list[i]);
+		class_rule(t, table, &c->list[i], c);
 }
 
 const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_classes *c,

@@ -83,13 +83,6 @@ int lb_pairs_add_listen(struct lb_pairs *p, const struct lb_listen *l, enum lb_f
 	return ret;
 }
 
-bool lb_pairs_have_listen(const struct lb_pairs *p, const struct lb_conn *c)
-{
-	const struct lb_pair want = {.listen = c->service, .proto = c->proto};
-
-	return p->n && bsearch(&want, p->list, p->n, sizeof(want), pair_order);
-}
-
 void lb_pairs_free(struct lb_pairs *p)
 {
 	free(p->list);

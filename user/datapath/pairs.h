@@ -30,6 +30,5 @@ void lb_pairs_free(struct lb_pairs *p);
 
 /* Only in sorted ones: an exact listen goes before `*`. NULL: nobody's. */
 const struct lb_pair *lb_pairs_find(const struct lb_pairs *p, const struct lb_conn *c);
-bool lb_pairs_have_listen(const struct lb_pairs *p, const struct lb_conn *c); /* the exact one */
 
 #endif

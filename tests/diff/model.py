@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the manual promises: the config in force, and what must come of the next step.
+
+The player asks it how long to wait for what, the judge whether what came was right."""
+import collections
+import functools
+import math
+
+import scenario
+from scenario import ADDRESSES, ANY, Backend, CLIENTS
+
+Expect = collections.namedtuple("Expect", "outs whos")  # acceptable outcomes, and who may answer
+HASHES = ("sh", "maglev")
+
+
+class Member:
+    """A backend in a service, from its addition to its removal."""
+
+    def __init__(self, weight):
+        self.weight, self.override = weight, None
+
+    @property
+    def now(self):
+        return self.weight if self.override is None else self.override
+
+
+class Service:
+    def __init__(self, listens=(), scheduler="rr"):
+        self.listens, self.scheduler = listens, scheduler
+        self.members = {}  # Backend: Member, in the config's order
+        self.former = []  # members that were removed
+        self.unlistened = False  # whether a listen was removed
+        self.shadowed = False  # whether a connection may be taken for another service's
+
+    def candidates(self, family):
+        """Who takes new connections, with the share of each."""
+        weights = {b: m.now for b, m in self.members.items() if b.family == family and m.now}
+        if self.scheduler == "rr":
+            return dict.fromkeys(weights, 1)
+        divisor = math.gcd(*weights.values()) if weights else 1
+        return {b: w // divisor for b, w in weights.items()}
+
+    def has_family(self, family):
+        return any(b.family == family for b in self.members)
+
+
+class Connection:
+    """As the client sees it: who answers, and as a member of what."""
+
+    def __init__(self, proto, at, source):
+        self.proto, self.at, self.source = proto, at, source
+        self.who, self.member, self.listen = None, None, None
+        self.over = False
+        self.unlistened = False  # its addresses are no longer those of its service
+
+
+class Model:
+    def __init__(self):
+        self.draft, self.force, self.connections = {}, {}, {}
+        self.flows = {}  # UDP: (target, source): Connection, which no closed socket ends
+        self.changes = 0  # how often what is in force changed
+
+    # ------------------------------------------------------------ the config
+
+    def config(self):
+        """The draft's services, as in the file."""
+        lines = [] if self.draft else ["  []"]
+        for name, service in self.draft.items():
+            listens = ", ".join(f'"{self._listen(one)}"' for one in service.listens)
+            lines += [f"  - name: {name}", f"    listen: [{listens}]",
+                      f"    scheduler: {service.scheduler}"]
+            if service.scheduler == "maglev":
+                lines.append("    maglev-size: 251")
+            lines.append("    backends:" + ("" if service.members else " []"))
+            for backend, member in service.members.items():
+                lines.append(f'      - {{ address: "{address_of(backend)}", '
+                             f"weight: {member.weight} }}")
+        return "\n".join(lines) + "\n"
+
+    @staticmethod
+    def _listen(one):
+        address = ADDRESSES.get(one.address, one.address)
+        if ":" in address and not address.startswith("["):
+            address = f"[{address}]"
+        return f"{address}:{one.port}/{one.proto}"
+
+    def edit(self, step):
+        """A step that changes the draft alone."""
+        if step.op == "service":
+            service = self.draft.setdefault(step.name, Service())
+            service.listens, service.scheduler = step.listens, step.scheduler
+        elif step.op == "backend" and step.name in self.draft:
+            for backend in scenario.backends(step.at):
+                self.draft[step.name].members[backend] = Member(step.number)
+        elif step.op == "remove" and step.at and step.name in self.draft:
+            for backend in scenario.backends(step.at):
+                self.draft[step.name].members.pop(backend, None)
+        elif step.op == "remove" and not step.at:
+            self.draft.pop(step.name, None)
+
+    def applied(self, reset_overrides):
+        """The draft is in force now; what was there and stays is the same as before."""
+        before, alive = self.force, [c for c in self.all_connections()
+                                     if self.lives(c) or c.unlistened]
+        self.force = {}
+        for name, wanted in self.draft.items():
+            service = self.force[name] = before.get(name) or Service()
+            service.unlistened |= not set(service.listens) <= set(wanted.listens)
+            service.listens, service.scheduler = wanted.listens, wanted.scheduler
+            members, service.members = service.members, {}
+            for backend, new in wanted.members.items():
+                member = service.members[backend] = members.get(backend) or Member(new.weight)
+                member.weight = new.weight
+                if reset_overrides:
+                    member.override = None
+            service.former += [m for m in members.values() if m not in service.members.values()]
+        self.changes += 1
+        for connection in alive:
+            self.look_at_addresses(connection)
+
+    def all_connections(self):
+        return *self.connections.values(), *self.flows.values()
+
+    def look_at_addresses(self, connection):
+        """Whose would it be, going by addresses alone: nobody's, or another service's?"""
+        mine = [s for s in self.force.values() if connection.member in s.members.values()]
+        others = [s for s in self.force.values() if s not in mine and connection.who in s.members
+                  and any(self._like(one, connection) for one in s.listens)]
+        gone = connection.listen not in mine[0].listens if mine else connection.unlistened
+        connection.unlistened = bool(others or gone)
+        for service in (*mine, *others) if others else ():
+            service.shadowed = True
+
+    @staticmethod
+    def _like(listen, connection):
+        address, port = connection.at
+        return listen[1:] == (port, connection.proto) and \
+            (listen.address == address or family_of(connection.at) in ANY.get(listen.address, ()))
+
+    def by_hand(self, step):
+        self.changes += 1
+        if step.name in self.force:
+            for backend in scenario.backends(step.at):
+                if backend in self.force[step.name].members:
+                    self.force[step.name].members[backend].override = {
+                        "drain": 0, "undrain": None, "weight": step.number}[step.op]
+
+    # --------------------------------------------------------- what must come
+
+    def listening(self, at, proto):
+        """The service that the target belongs to, and its listen."""
+        address, port = at
+        for name, service in self.force.items():
+            for one in service.listens:
+                if one == (address, port, proto):
+                    return service, one
+        if address[0] in "vw":
+            for name, service in self.force.items():
+                for one in service.listens:
+                    if one[1:] == (port, proto) and family_of(at) in ANY.get(one.address, ()):
+                        return service, one
+        return None, None
+
+    def new(self, at, proto):
+        """What comes of a connection that is not known yet."""
+        service, listen = self.listening(at, proto)
+        if not service or (listen.address in ANY and not service.has_family(family_of(at))):
+            return Expect({"unreachable" if at[0][0] == "y" else "refused"}, set())
+        whos = set(service.candidates(family_of(at)))
+        return Expect({"answered"} if whos else {"silent"}, whos)
+
+    def known(self, connection):
+        """What comes of a further request."""
+        if connection.over:
+            return Expect({"over"}, set())
+        if self.lives(connection):
+            return Expect({"answered"}, {connection.who})
+        if connection.proto == "udp":
+            return self.new(connection.at, "udp")
+        return self._lost(connection)
+
+    def _lost(self, connection):
+        """TCP whose backend is gone: a hash takes it up again, and where that is another backend
+        than before it is that one who resets."""
+        service, _ = self.listening(connection.at, "tcp")
+        if not service:
+            return Expect({"silent" if connection.at[0][0] == "y" else "reset"}, set())
+        whos = service.candidates(family_of(connection.at))
+        if service.scheduler in HASHES and not whos:
+            return Expect({"reset", "silent"}, set())  # as nobody's, or as a new one for nobody
+        if service.scheduler not in HASHES or connection.who not in whos:
+            return Expect({"reset"}, set())
+        return Expect({"answered"} if len(whos) == 1 else {"answered", "reset"}, {connection.who})
+
+    def lives(self, connection):
+        return connection.member is not None and any(
+            connection.member is m for s in self.force.values() for m in s.members.values())
+
+    def begun(self, step):
+        """The connection of a step that opens one: for UDP it may be an old one."""
+        connection = Connection(step.proto, scenario.target(step.at), step.source)
+        if step.proto == "udp" and step.source[1]:
+            return self.flows.setdefault((connection.at, step.source), connection)
+        return connection
+
+    def concerns(self, step):
+        """The connection that a step is about, if it is about one."""
+        if step.op in ("open", "udp"):
+            return self.begun(step)
+        return self.connections.get(step.name) if step.op in ("say", "half") else None
+
+    def expect(self, step):
+        if step.op in ("stats", "verify", "clear"):
+            return Expect({0}, set())
+        if step.op in ("open", "udp"):
+            return self.known(self.begun(step)) if step.op == "udp" else \
+                self.new(scenario.target(step.at), "tcp")
+        if step.op == "many":
+            return self.new(scenario.target(step.at), step.proto)
+        if step.op in ("say", "half") and step.name in self.connections:
+            return self.known(self.connections[step.name])
+        return Expect({"over"} if step.op in ("say", "half") else {0, 1, None}, set())
+
+    # --------------------------------------------------------- what has come
+
+    def learn(self, step, seen):
+        if step.op in ("service", "backend", "remove"):
+            self.edit(step)
+        elif step.op == "apply" and seen["out"] == 0:
+            self.applied(step.name == "reset-overrides")
+        elif step.op in ("drain", "undrain", "weight") and seen["out"] == 0:
+            self.by_hand(step)
+        elif step.op in ("open", "udp"):
+            connection = self.connections[step.name] = self.begun(step)
+            self._answered(connection, seen)
+        elif step.op in ("say", "half") and step.name in self.connections:
+            connection = self.connections[step.name]
+            self._answered(connection, seen)
+            connection.over |= step.op == "half"
+        elif step.op in ("bye", "close", "reset"):
+            self.connections.pop(step.name, None)
+        elif step.op == "clear":
+            self.__init__()
+
+    def _answered(self, connection, seen):
+        if seen["out"] != "answered":
+            # TCP that fails has failed for good; a UDP socket may ask again.
+            connection.over |= connection.proto == "tcp"
+            connection.member = connection.member if self.lives(connection) else None
+            return
+        connection.who = backend_of(seen["who"], family_of(connection.at))
+        if not self.lives(connection):
+            service, connection.listen = self.listening(connection.at, connection.proto)
+            connection.member = service and service.members.get(connection.who)
+
+
+def family_of(at):
+    return int(at[0][1])
+
+
+@functools.cache
+def backend_of(who, family):
+    replica, port = who.split(":")
+    return Backend(replica, family, int(port))
+
+
+def address_of(backend):
+    number = backend.replica[1:]
+    if backend.family == 4:
+        return f"10.0.{number}.2:{backend.port}"
+    return f"[fd00:{number}::2]:{backend.port}"
+
+
+def socket_address(at):
+    return ADDRESSES[at[0]], at[1]
+
+
+def client_address(source, at):
+    return CLIENTS[source[0]][0 if family_of(at) == 4 else 1], source[1]

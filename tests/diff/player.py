@@ -1,0 +1,183 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""player.py LAB HEADER MESHLB - plays scenarios on one datapath, inside a lab that stands.
+
+Reads a scenario a line (a JSON string), writes what was seen of each step (a JSON list)."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import scenario
+from model import Model, address_of, client_address, socket_address
+from world import Client, World
+
+# Seconds until what must come is given up, and until what must not come is believed not to.
+SLOW = 8 if os.environ.get("TEST_GUEST") == "1" else 1
+PATIENCE, SILENCE = 3.0 * SLOW, 0.12 * SLOW
+COMMAND_LIMIT = 30 * SLOW
+IPVS_SUMS = 2.5  # seconds: Linux adds up what its processors have counted every two
+PORTS = (10000, 31999)  # of clients; below what scenarios name, and the kernel gives
+
+
+class Player:
+    def __init__(self, lab, header, meshlb):
+        self.lab, self.header, self.program = lab, header, meshlb
+        self.world = World(lab)
+        self.file = tempfile.NamedTemporaryFile("w", prefix=lab + ".", suffix=".yaml")
+        self.clients, self.model, self.port = {}, Model(), PORTS[0]
+
+    def meshlb(self, *arguments):
+        with self.world.spaces.inside("node1"):
+            return subprocess.run([self.program, "--instance", self.lab, *arguments],
+                                  stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  timeout=COMMAND_LIMIT, check=False)
+
+    def apply(self, config, *options):
+        self.file.seek(0)
+        self.file.truncate()
+        self.file.write(self.header + "services:\n" + config)
+        self.file.flush()
+        return self._done(self.meshlb("apply", "-f", self.file.name, *options))
+
+    @staticmethod
+    def _done(run):
+        return {"out": run.returncode, "text": (run.stderr or run.stdout).strip()}
+
+    def play(self, text):
+        steps = scenario.parse(text)
+        seen = []
+        try:
+            for step in steps:
+                seen.append(getattr(self, "do_" + step.op)(step))
+                self.model.learn(step, seen[-1])
+        finally:
+            self.do_clear(None)
+            self.model = Model()
+        return seen
+
+    # ------------------------------------------------------------- commands
+
+    def do_service(self, _):
+        return {"out": None}
+
+    do_backend = do_remove = do_service
+
+    def do_apply(self, step):
+        return self.apply(self.model.config(), *(["--" + step.name] if step.name else []))
+
+    def do_drain(self, step):
+        """A word for both addresses is two commands; the first that fails is the outcome."""
+        done = {"out": 0}
+        for backend in scenario.backends(step.at):
+            number = [str(step.number)] if step.number is not None else []
+            one = self._done(self.meshlb("backend", step.op, step.name, address_of(backend), *number))
+            done = done if done["out"] else one
+        return done
+
+    do_undrain = do_weight = do_drain
+
+    def do_stats(self, _):
+        self.world.settle()
+        if self.lab.endswith("-ipvs"):
+            time.sleep(IPVS_SUMS)
+        run = self.meshlb("-j", "stats")
+        if run.returncode:
+            return self._done(run)
+        return {"out": 0, "services": json.loads(run.stdout)["services"]}
+
+    def do_verify(self, _):
+        """Without a file: the last one that was written may have been refused."""
+        return self._done(self.meshlb("verify"))
+
+    def do_clear(self, _):
+        for client in self.clients.values():
+            client.close(reset=True)
+        self.clients = {}
+        self.world.end_all()
+        done = self.apply("  []\n")
+        self.world.forget_connections()
+        return done
+
+    def down(self):
+        self.meshlb("down")
+
+    # -------------------------------------------------------------- clients
+
+    def _patience(self, step):
+        return SILENCE if "silent" in self.model.expect(step).outs else PATIENCE
+
+    def _client(self, step):
+        """One from a port that was not used lately, where the step names none: the kernel takes any,
+        and for UDP that would now and then be a flow that is known."""
+        at, (client, port) = scenario.target(step.at), step.source
+        if not port:
+            self.port = self.port + 1 if self.port < PORTS[1] else PORTS[0]
+        source = client_address((client, port or self.port), at)
+        return Client(self.world, step.proto, source, socket_address(at))
+
+    def do_open(self, step):
+        if step.name in self.clients:
+            self.clients[step.name].close(reset=True)
+        client = self.clients[step.name] = self._client(step)
+        seen = client.ask(0, self._patience(step))
+        if step.proto == "tcp" and seen["out"] != "answered":
+            client.close(reset=True)  # or it would go on trying
+        return seen
+
+    do_udp = do_open
+
+    def do_say(self, step):
+        client = self.clients.get(step.name)
+        if not client or client.sock.fileno() < 0:
+            return {"out": "over"}
+        # What a late acknowledgement has brought about already is found here, too.
+        seen = client.ask(step.number, self._patience(step), last=step.op == "half")
+        if client.proto == "tcp" and seen["out"] != "answered":
+            client.close(reset=True)
+        return seen
+
+    do_half = do_say
+
+    def do_bye(self, step):
+        client = self.clients.pop(step.name, None)
+        if client and step.op == "bye" and client.proto == "tcp" and client.sock.fileno() >= 0:
+            client.bye()
+        elif client:
+            client.close(reset=step.op == "reset")
+        return {"out": None}
+
+    do_close = do_reset = do_bye
+
+    def do_many(self, step):
+        whos, patience = [], self._patience(step)
+        for _ in range(step.number):
+            client = self._client(step)
+            seen = client.ask(0, patience)
+            if step.proto == "tcp" and seen["out"] == "answered":
+                client.bye()
+            client.close(reset=seen["out"] != "answered")
+            if seen["out"] != "answered" or seen["seen"] != "own":
+                return seen | {"whos": whos}
+            whos.append(seen["who"])
+        return {"out": "answered", "seen": "own", "whos": whos}
+
+
+def main():
+    lab, header, meshlb = sys.argv[1:]
+    with open(header, encoding="utf-8") as file:
+        player = Player(lab, file.read(), meshlb)
+    player.apply("  []\n")
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        if order == "down":
+            player.down()
+            print(json.dumps("down"), flush=True)
+        else:
+            print(json.dumps(player.play(order)), flush=True)
+
+
+main()
