@@ -14,7 +14,12 @@ sysctl_of() { lab_in node1 sysctl -n "net.ipv4.vs.$1"; }
 restored() { # the sysctls that datapath ipvs changes, as they were
 	equal 'expire_nodest_conn' "$(sysctl_of expire_nodest_conn)" 0
 	equal 'conntrack' "$(sysctl_of conntrack)" 0
-	equal 'ip_forward' "$(lab_in node1 sysctl -n net.ipv4.ip_forward)" 0
+	equal "r1's forwarding" "$(lab_in node1 sysctl -n net.ipv4.conf.r1.forwarding)" 0
+	equal 'what forwarding alters' "$(lab_in node1 sysctl -n net.ipv4.conf.all.accept_redirects)" 0
+	equal "r1's forwarding, IPv6" "$(lab_in node1 sysctl -n net.ipv6.conf.r1.forwarding)" 1
+	equal "r2's forwarding, IPv6" "$(lab_in node1 sysctl -n net.ipv6.conf.r2.forwarding)" 0
+	equal 'forwarding, IPv6' "$(lab_in node1 sysctl -n net.ipv6.conf.all.forwarding)" 0
+	equal 'notes' "$(ls /run/meshlb 2>/dev/null)" ''
 }
 
 lab_topology direct 2
@@ -44,13 +49,18 @@ theirs=$(ipvs_in -Sn | sort)
 theirs_stay() {
 	equal "other people's virtual services" "$(ipvs_in -Sn | grep -E -- '-f 77|:9000' | sort)" "$theirs"
 }
-lab_sysctl node1 net.ipv4.ip_forward=0
+lab_sysctl node1 net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
+lab_sysctl node1 net.ipv4.conf.all.accept_redirects=0 net.ipv6.conf.r1.forwarding=1
 
 step 'a config that it cannot serve: refused by name, and nothing is changed'
 write_config >"$CONFIG"
 sed "s/$VIP4:8081/203.0.113.1:8081/" "$CONFIG" >"$LAB_DIR/far.yaml"
 expect 1 lab_meshlb apply -f "$LAB_DIR/far.yaml"
-expect_text "$ERR" 'service "turns": listen: "203.0.113.1:8081/tcp": .*ip addr add 203.0.113.1/32 dev lo'
+expect_text "$ERR" 'yaml:[0-9]+: listen: "203.0.113.1:8081/tcp": .*ip addr add 203.0.113.1/32 dev lo'
+expect 1 lab_meshlb check -f "$LAB_DIR/far.yaml"
+sed "s/$VIP4:8081/$VIP4:9000/" "$CONFIG" >"$LAB_DIR/taken.yaml"
+expect 1 lab_meshlb apply -f "$LAB_DIR/taken.yaml"
+expect_text "$ERR" "service \"turns\": listen: \"$VIP4:9000/tcp\": a virtual service of IPVS that meshlb has not made"
 equal tables "$(nft_in list tables)" ''
 restored
 
@@ -71,7 +81,8 @@ step 'schedulers, and the sysctls'
 expect 0 apply
 expect_text "$ERR" 'service "chance": IPVS has no scheduler random: wrr takes its place'
 expect_text "$ERR" 'sysctl net/ipv4/vs/conntrack: 1, was 0'
-equal 'ip_forward' "$(lab_in node1 sysctl -n net.ipv4.ip_forward)" 1
+equal "r1's forwarding" "$(lab_in node1 sysctl -n net.ipv4.conf.r1.forwarding)" 1
+equal 'forwarding, IPv6' "$(lab_in node1 sysctl -n net.ipv6.conf.all.forwarding)" 1
 expect 0 verify
 theirs_stay
 who() { # PORT TIMES: how often r1 and r2 answer
@@ -126,6 +137,20 @@ expect_alternation 4 4
 equal 'the connection that stood' "$(ask_held h)" "$held"
 expect 0 verify
 
+step 'sh: the clients of a drained backend are served by the others'
+lab_addr node2 eth0 192.0.2.{11..22}/24
+clients() {
+	local i
+	for i in {11..22}; do
+		lab_in node2 curl -sS -m $MOMENT --interface "192.0.2.$i" "$VIP4:8083" | grep -oE '[0-9a-f]{12}' || echo none
+	done | sort | uniq -c | awk '{ print $2 }'
+}
+equal 'sh: replicas before' "$(clients | wc -l)" 2
+expect 0 lab_meshlb backend drain client 10.0.1.2:82
+equal 'sh: replicas with r1 drained' "$(clients)" "$(lab_id r2)"
+expect 0 lab_meshlb backend undrain client 10.0.1.2:82
+expect 0 verify
+
 step 'damage is found, named and repaired'
 mark=$(nft_in -j list map inet "$TABLE" marks4_any |
 	jq '.nftables[] | .map? // empty | .elem[] | select(.[0].concat == ["tcp", 8080]) | .[1]')
@@ -164,7 +189,20 @@ damaged 'a rule too many' 'rules: they are not as the last apply has made them'
 lab_in node1 sysctl -qw net.ipv4.vs.expire_nodest_conn=0
 damaged 'a sysctl' 'sysctl net/ipv4/vs/expire_nodest_conn is 0, should be 1'
 theirs_stay
+nft_in flush ruleset # as `systemctl reload nftables` does
+expect 1 verify
+expect_text "$ERR" 'there is none'
+expect 0 apply
+expect 0 verify
+number=$(ipvs_in -Sn | grep -c -- '-A -f')
+((number <= 8 * 4 + 1)) || fail "$number virtual services of marks: two for each service and family, and theirs"
+expect_alternation 4 2
 hold_open again 4 >/dev/null
+nft_in flush ruleset
+expect 0 lab_meshlb down
+restored
+equal 'virtual services' "$(ipvs_in -Sn | sort)" "$theirs"
+expect 0 apply
 
 step 'a removed backend: its connections end, UDP is balanced anew'
 lab_spawn r1 "$E2E/udp_echo.py" serve 5300
@@ -180,7 +218,7 @@ lab_spawn node2 timeout 60 "$E2E/udp_echo.py" insist "$VIP4" 5300
 wait "$LAB_PID" || fail 'UDP: it was never answered'
 expect 0 lab_meshlb apply -f "$LAB_DIR/one.yaml"
 expect 0 lab_meshlb verify -f "$LAB_DIR/one.yaml"
-equal 'connections to it' "$(ipvs_in -Ln | grep -c "${v4[1 - keep]}:80 " || true)" 1 # theirs, or none
+equal 'destinations' "$(ipvs_in -Sn | grep -- '-a -f' | grep -c -- "-r ${v4[1 - keep]}:" || true)" 0
 echo >"$LAB_DIR/gone.in"
 lab_until 8 grep -qiE 'reset|error|closed' "$LAB_DIR/gone.out" || fail "it lives on: $(tail -n 2 "$LAB_DIR/gone.out")"
 equal 'who answers' "$(served_by 8080)" "$other"
@@ -245,11 +283,18 @@ change_to() { # DATAPATH
 }
 begin_traffic 8080
 change_to nft
-equal 'conntrack' "$(sysctl_of conntrack)" 0
 change_to ipvs
 change_to ebpf
 change_to ipvs
-end_traffic
+# A request under way may be reset by each change; none may find nobody.
+for one in "${TRAFFIC[@]}"; do
+	kill "${one%%:*}"
+	wait "${one%%:*}" || true
+	log=$LAB_DIR/traffic-${one#*:}
+	echo "traffic to ${one#*:}: $(tail -n 1 "$log")"
+	grep -qE '^answered [1-9][0-9]* failed [0-4]$' "$log" || fail "too many failed: $(tail -n 9 "$log")"
+	! grep failed: "$log" | grep -v 'reset by peer' || fail 'one was not reset, but refused or timed out'
+done
 
 step 'killed at calls of a change: before or after, and the next apply repairs'
 LAB_V4=("${v4[1]}") LAB_V6=("${v6[1]}")
@@ -284,6 +329,26 @@ expect 0 lab_meshlb down
 equal tables "$(nft_in list tables)" ''
 equal 'virtual services' "$(ipvs_in -Sn | sort)" "$theirs"
 
+step 'killed while the instance is made: there is none, and it goes or is made whole'
+number=$(lab_in node1 strace -f -qq -e trace=sendto,sendmsg \
+	"$MESHLB" --instance "$LAB" apply -f "$CONFIG" 2>&1 >/dev/null | grep -cE '(sendto|sendmsg)\(')
+lab_meshlb down
+for part in 20 70; do
+	lab_in node1 strace -f -qq -e trace=sendto,sendmsg \
+		-e "inject=sendto,sendmsg:signal=KILL:when=$((number * part / 100))" -o /dev/null \
+		"$MESHLB" --instance "$LAB" apply -f "$CONFIG" &>/dev/null || true
+	equal 'who answers' "$(served_by 8080)" none
+	expect 1 lab_meshlb status
+	[[ $part == 20 ]] || expect_text "$ERR" 'only a part of it is there'
+	if [[ $part == 20 ]]; then
+		expect 0 apply
+		expect 0 verify
+	fi
+	expect 0 lab_meshlb down
+	restored
+	equal 'virtual services' "$(ipvs_in -Sn | sort)" "$theirs"
+done
+
 step 'auto: without bpf() it is ipvs, without IPVS nft, and says why'
 sed 's/^datapath: .*/datapath: auto/' "$CONFIG" >"$LAB_DIR/auto.yaml"
 no_bpf() {
@@ -298,6 +363,7 @@ printf 'install ip_vs /bin/false\nblacklist ip_vs\n' >/etc/modprobe.d/meshlb-tes
 ipvs_in -C
 lab_until 20 modprobe -r ip_vs_mh ip_vs_sh ip_vs_wrr ip_vs_lc ip_vs_rr ip_vs || skip_module=1
 if [[ ${skip_module:-0} == 0 ]]; then
+	lab_forward node1 # which ipvs has set, and given back
 	expect 0 no_bpf apply -f "$LAB_DIR/auto.yaml"
 	expect_text "$ERR" 'datapath nft: datapath "ebpf": .*; datapath "ipvs": this kernel has no IPVS'
 	expect_alternation 4 2

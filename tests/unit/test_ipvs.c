@@ -82,6 +82,12 @@ static void test_marks(void **state)
 	has(&all, "marks6", "2001:db8::1 . tcp . 443", 0x40c00006);
 	has(&all, "marks6_any", "tcp . 82", 0x40c00006);
 	assert_int_equal(count(&all, "marks"), 8);
+	lb_ipvs_backends_elements(&all, &m);
+	lb_nft_elements_sort(&all);
+	assert_non_null(lb_nft_element_find(&all, "backends4", "10.0.0.2 . tcp . 80"));
+	assert_non_null(lb_nft_element_find(&all, "backends4", "10.0.0.2 . udp . 80"));
+	assert_non_null(lb_nft_element_find(&all, "backends6", "fd00::3 . tcp . 80"));
+	assert_int_equal(count(&all, "backends"), 6);
 	assert_int_equal(count(&all, LB_NFT_SET_INTERFACES), 1);
 
 	assert_int_equal(lb_nft_model_read(&all, false, &back, &err), 0);
@@ -96,7 +102,7 @@ static void test_marks(void **state)
 
 static void test_mark_is_of(void **state)
 {
-	struct lb_dp dp = {.number = 255};
+	struct lb_dp dp = {};
 
 	(void)state;
 	for (dp.number = 0; dp.number < LB_IPVS_NUMBERS; dp.number++) {
@@ -126,7 +132,7 @@ static void test_number(void **state)
 	lb_nft_elements_sort(&all);
 	assert_int_equal(lb_ipvs_number_read(&all, "default"), 77);
 	lb_nft_elements_free(&all);
-	lb_ipvs_record_add(&all, LB_IPVS_RECORD_NUMBER, "marks 256");
+	lb_ipvs_record_add(&all, LB_IPVS_RECORD_NUMBER, "marks 255");
 	lb_nft_elements_sort(&all);
 	assert_int_equal(lb_ipvs_number_read(&all, "default"), by_name);
 	lb_nft_elements_free(&all);
@@ -145,13 +151,43 @@ static void test_schedulers(void **state)
 	assert_int_equal(flags, 0x10); /* by port, too */
 }
 
+/* sh has 256 buckets: more weight than that would leave the last ones none. */
+static void test_weights(void **state)
+{
+	static const char text[] =
+		"services:\n  - name: s\n    listen: [\"*:80\"]\n    scheduler: sh\n"
+		"    backends:\n"
+		"      - { address: \"10.0.0.1:80\", weight: 60000 }\n"
+		"      - { address: \"10.0.0.2:80\", weight: 30000 }\n"
+		"      - { address: \"10.0.0.3:80\", weight: 1 }\n"
+		"      - { address: \"10.0.0.4:80\", weight: 0 }\n"
+		"      - { address: \"[fd00::1]:80\", weight: 200 }\n";
+	struct lb_err err;
+	struct lb_model m;
+	uint32_t w[5];
+
+	(void)state;
+	assert_int_equal(lb_config_parse(&m, text, strlen(text), "t", &err), 0);
+	assert_int_equal(lb_ipvs_weights(&m.services[0], LB_V4, w), 0);
+	assert_in_range(w[0], 169, 171);
+	assert_in_range(w[1], 84, 86);
+	assert_int_equal(w[2], 1);
+	assert_int_equal(w[3], 0);
+	assert_in_range(w[0] + w[1] + w[2], 255, 257);
+	assert_int_equal(lb_ipvs_weights(&m.services[0], LB_V6, w), 0);
+	assert_int_equal(w[4], 200);
+	m.services[0].scheduler = LB_SCHED_WRR;
+	assert_int_equal(lb_ipvs_weights(&m.services[0], LB_V4, w), 0);
+	assert_int_equal(w[0], 60000);
+	lb_model_free(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_marks),
-		cmocka_unit_test(test_mark_is_of),
-		cmocka_unit_test(test_number),
-		cmocka_unit_test(test_schedulers),
+		cmocka_unit_test(test_marks),   cmocka_unit_test(test_mark_is_of),
+		cmocka_unit_test(test_number),  cmocka_unit_test(test_schedulers),
+		cmocka_unit_test(test_weights),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,6 +109,7 @@ struct lb_session {
 	const struct lb_dp_ops *ops;
 	struct lb_dp *dp;
 	struct lb_model model;
+	bool part; /* not opened, for only a part of it is there */
 };
 
 enum lb_access { LB_READ, LB_WRITE };

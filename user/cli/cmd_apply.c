@@ -139,9 +139,9 @@ static int open_instance(struct apply *a, const struct lb_dp_ops *chosen, struct
 {
 	int ret = 0;
 
-	for (size_t i = 0; lb_datapaths[i] && !ret; i++)
-		ret = lb_datapaths[i] == chosen ? open_on(a, chosen, err)
-						: open_other(a, lb_datapaths[i], err);
+	for (size_t i = 0; lb_datapaths_met[i] && !ret; i++)
+		ret = lb_datapaths_met[i] == chosen ? open_on(a, chosen, err)
+						    : open_other(a, lb_datapaths_met[i], err);
 	if (!ret && a->n_others && a->cli->confirm_timeout)
 		return lb_err_set(err, EOPNOTSUPP,
 				  "instance \"%s\": it changes from datapath %s to %s, and "
@@ -160,12 +160,25 @@ static int choose(const struct apply *a, const struct lb_dp_ops **ops, struct lb
 	return ret;
 }
 
+/* The model in force: of the first datapath that a packet meets, also where an apply was killed
+ * between two. */
+static const struct lb_model *served(const struct apply *a)
+{
+	for (size_t i = 0; lb_datapaths_met[i] && a->n_others; i++) {
+		if (lb_datapaths_met[i] == a->others->ops)
+			return &a->others->model;
+		if (lb_datapaths_met[i] == a->s.ops && a->s.dp && !a->fresh)
+			break;
+	}
+	return &a->s.model;
+}
+
 static int compare(struct apply *a, struct lb_err *err)
 {
 	int ret = 0;
 
 	if (!a->cli->reset_overrides)
-		lb_overrides_carry(&a->desired, a->n_others ? &a->others->model : &a->s.model);
+		lb_overrides_carry(&a->desired, served(a));
 	if (a->n_others)
 		ret = lb_diff_make(&a->moved, &a->others->model, &a->desired, LB_SOURCE_FILE, err);
 	/* Limits are what maps were made for: on another datapath they may be others. */

@@ -4,9 +4,9 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli.h"
+#include "datapath/firewall.h"
 #include "json.h"
 #include "net/link.h"
 #include "net/sysctl.h"
@@ -94,20 +94,13 @@ static void add_sysctl(struct probe *p, const char *path)
 }
 
 /* Whose rules stand beside ours, and in which flavour of iptables. */
-static void add_rules(struct probe *p)
+static void add_flavour(void *arg, const char *name, bool in_use)
 {
-	bool legacy = !access("/proc/net/ip_tables_names", F_OK);
-	char word[32] = "";
-	FILE *f = legacy ? fopen("/proc/net/ip_tables_names", "re") : NULL;
+	char text[48];
 
-	if (f && fscanf(f, "%31s", word) != 1)
-		*word = '\0';
-	if (f)
-		fclose(f);
-	add(p, "iptables-legacy in use", *word ? "yes" : "no", *word ? "it has tables" : "");
-	add(p, "ip_vs", access("/proc/net/ip_vs", F_OK) ? "no" : "yes",
-	    access("/proc/net/ip_vs", F_OK) ? "not in this kernel, or its module is not loaded"
-					    : "");
+	snprintf(text, sizeof(text), "%s: table filter", name);
+	add(arg, text, in_use ? "yes" : "no",
+	    in_use ? "datapaths ipvs and nft have a chain in it where it filters" : "");
 }
 
 int lb_cmd_probe(struct lb_cli *cli)
@@ -121,7 +114,7 @@ int lb_cmd_probe(struct lb_cli *cli)
 	p.of = "kernel";
 	add_sysctl(&p, "net/ipv4/ip_forward");
 	add_sysctl(&p, "net/ipv6/conf/all/forwarding");
-	add_rules(&p);
+	lb_firewall_flavours(add_flavour, &p);
 	if (cli->json) {
 		o = lb_json_new("probe");
 		json_object_set_new(o, "capabilities", p.list);

@@ -27,7 +27,8 @@ int lb_session_open_on(struct lb_session *s, const struct lb_dp_ops *ops, const 
 	ret = s->ops->open(&s->dp, &opt, err);
 	if (!ret)
 		ret = lb_session_read(s, err);
-	if (ret) /* also a handle that is good for down() alone */
+	s->part = ret && s->dp; /* good for down() alone */
+	if (ret)
 		lb_session_close(s);
 	return ret;
 }
@@ -38,14 +39,13 @@ int lb_session_open(struct lb_session *s, const char *instance, enum lb_access a
 	struct lb_err one;
 	int first = 0;
 
-	/* After a change of datapath that was interrupted there may be two: the first is in front.
-	 */
-	for (size_t i = 0; lb_datapaths[i]; i++) {
-		int ret = lb_session_open_on(s, lb_datapaths[i], instance, access, force, &one);
+	/* After a change of datapath that was interrupted there may be two: the first serves. */
+	for (size_t i = 0; lb_datapaths_met[i]; i++) {
+		int ret = lb_session_open_on(s, lb_datapaths_met[i], instance, access, force, &one);
 
 		if (!ret)
 			return 0;
-		if (first && (first != -ENOENT || ret == -ENOENT))
+		if (first && (first != -ENOENT || (ret == -ENOENT && !s->part)))
 			continue;
 		first = ret;
 		*err = one;

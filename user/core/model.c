@@ -259,6 +259,14 @@ bool lb_service_has_family(const struct lb_service_conf *s, enum lb_family famil
 	return false;
 }
 
+bool lb_service_has_listen(const struct lb_service_conf *s, const struct lb_listen *l)
+{
+	for (size_t i = 0; i < s->n_listens; i++)
+		if (!lb_listen_cmp(&s->listens[i], l))
+			return true;
+	return false;
+}
+
 /* ---------------------------------------------------------------------------- text */
 
 const char *lb_addr_str(char *buf, const struct lb_addr *addr, enum lb_family family)

@@ -136,6 +136,7 @@ struct lb_service_conf *lb_model_find_service(const struct lb_model *m, const ch
 struct lb_backend_conf *lb_service_find_backend(const struct lb_service_conf *s,
 						const struct lb_endpoint *at);
 bool lb_service_has_family(const struct lb_service_conf *s, enum lb_family family);
+bool lb_service_has_listen(const struct lb_service_conf *s, const struct lb_listen *l);
 static inline uint32_t lb_backend_weight(const struct lb_backend_conf *b) /* in force */
 {
 	return b->override == LB_NO_OVERRIDE ? b->weight : b->override;

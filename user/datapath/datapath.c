@@ -8,8 +8,8 @@
 #include "datapath.h"
 #include "net/link.h"
 
-/* ebpf sees packets first, then nft, then ipvs. */
 const struct lb_dp_ops *const lb_datapaths[] = {&lb_dp_ebpf, &lb_dp_ipvs, &lb_dp_nft, NULL};
+const struct lb_dp_ops *const lb_datapaths_met[] = {&lb_dp_ebpf, &lb_dp_nft, &lb_dp_ipvs, NULL};
 
 int lb_instance_check(const char *name, struct lb_err *err)
 {

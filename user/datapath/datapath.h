@@ -94,8 +94,9 @@ typedef void (*lb_capability_fn)(void *arg, const char *name, int errnum, const 
 
 struct lb_dp_ops {
 	const char *name;
-	bool has_programs; /* on interfaces' hooks, and maps made for the model's limits */
-	bool sets_sysctls; /* those that forwarding needs, by itself */
+	bool has_programs;  /* on interfaces' hooks, and maps made for the model's limits */
+	bool sets_sysctls;  /* those that forwarding needs, by itself */
+	bool own_addresses; /* serves no others than this host's */
 
 	/* Can this host run it? Fills err with why not. */
 	int (*probe)(struct lb_err *err);
@@ -151,6 +152,8 @@ struct lb_dp_ops {
 
 extern const struct lb_dp_ops lb_dp_ebpf, lb_dp_ipvs, lb_dp_nft;
 extern const struct lb_dp_ops *const lb_datapaths[]; /* by preference; ends with NULL */
+/* In the order in which a packet meets them; ends with NULL. */
+extern const struct lb_dp_ops *const lb_datapaths_met[];
 
 /* Names become directories, and parts of commands. 0 or -EINVAL. */
 #define LB_INSTANCE_MAX 64

@@ -227,14 +227,15 @@ int lb_object_create(struct lb_dp *dp, const struct lb_limits *l, struct lb_err 
 	ret = object_load(skel, &progs, err);
 	if (!ret)
 		ret = maps_take(dp, skel, err);
-	if (!ret)
-		ret = progs_take(skel, &progs, err);
-	if (!ret)
-		ret = lb_slow_pin(dp, skel, &progs, err);
 	if (ret)
 		goto out;
+	/* Before the first pin: by any of them the maps are found again. */
 	config_fill(dp->config, l, secret);
-	ret = lb_progs_pin(dp, &progs, err);
+	ret = progs_take(skel, &progs, err);
+	if (!ret)
+		ret = lb_slow_pin(dp, skel, &progs, err);
+	if (!ret)
+		ret = lb_progs_pin(dp, &progs, err);
 	if (!ret)
 		ret = maps_pin(dp, err);
 out:

@@ -313,3 +313,9 @@ void lb_firewall_remove(const struct lb_firewall *w)
 			lb_warn("%s", err.text);
 	}
 }
+
+void lb_firewall_flavours(void (*fn)(void *arg, const char *name, bool in_use), void *arg)
+{
+	for (size_t i = 0; i < FILTERS; i++)
+		fn(arg, filters[i].name, is_in_use(&filters[i]));
+}

@@ -27,4 +27,7 @@ int lb_firewall_put(const struct lb_firewall *w, struct lb_err *err);
 /* Takes it away everywhere. What fails is warned of. */
 void lb_firewall_remove(const struct lb_firewall *w);
 
+/* Calls fn for each flavour of iptables and family: is its table "filter" in use? */
+void lb_firewall_flavours(void (*fn)(void *arg, const char *name, bool in_use), void *arg);
+
 #endif

@@ -25,7 +25,7 @@ static void ipvs_close(struct lb_dp *dp)
 {
 	struct lb_err err;
 
-	if (dp->fresh && dp->has_table && lb_ipvs_unmake(dp, false, &err))
+	if (dp->fresh && (dp->has_table || dp->registered) && lb_ipvs_unmake(dp, false, &err))
 		lb_warn("%s", err.text);
 	dp_free(dp, dp->fresh);
 }
@@ -51,6 +51,7 @@ static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb
 	if (!*dp)
 		return lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
 	(*dp)->lock = LB_LOCK_NONE;
+	(*dp)->force = opt->force;
 	return lb_nft_table_init(&(*dp)->table, &lb_ipvs_kind, opt->instance, err);
 }
 
@@ -65,6 +66,7 @@ static int look_in(struct lb_dp *dp, struct lb_err *err)
 	int ret = lb_nft_list(&dp->table, LB_NFT_MODEL, err);
 
 	if (!ret) {
+		dp->has_table = true;
 		dp->number = lb_ipvs_number_read(&dp->table.state->elements, dp->table.instance);
 		ret = ipvs_open(&dp->ipvs, err);
 		dp->ipvs_is_open = !ret;
@@ -72,41 +74,49 @@ static int look_in(struct lb_dp *dp, struct lb_err *err)
 	return ret;
 }
 
-/* Of an apply that was killed while it made the instance there is no service yet, and no rules are
- * noted. */
 static bool is_half_made(const struct lb_dp *dp)
 {
-	const struct lb_nft_state *s = dp->table.state;
+	return dp->has_table && lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_NEW);
+}
 
-	return lb_ipvs_record(s, LB_IPVS_RECORD_UNDONE) &&
-	       !lb_nft_element_find(&s->elements, LB_NFT_SET_MODEL, LB_NFT_KEY_RULES) &&
-	       !lb_nft_element_find(&s->elements, LB_NFT_SET_MODEL, "0 . 2");
+/* Without its table it is none, but what is left of it down() must be able to remove: its virtual
+ * services, where somebody took the table away; the sysctls, where another datapath has it now. */
+static int open_rest(struct lb_dp *dp, struct lb_err *err)
+{
+	if (!lb_ipvs_is_registered(dp))
+		return -ENOENT;
+	dp->ipvs_is_open = !ipvs_open(&dp->ipvs, err);
+	return dp->ipvs_is_open ? 0 : -ENOENT;
 }
 
 static int ipvs_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
 {
 	int ret = dp_make(dp, opt, err);
+	bool rest = false;
 
 	if (!ret && opt->write) /* not where there is nothing to write to */
-		ret = lb_nft_table_is_there(&(*dp)->table) ? lock(*dp, err) : -ENOENT;
+		ret = lb_nft_table_is_there(&(*dp)->table) || lb_ipvs_is_registered(*dp)
+			      ? lock(*dp, err)
+			      : -ENOENT;
 	if (!ret)
 		ret = look_in(*dp, err);
-	if (!ret && is_half_made(*dp)) /* for down() */
-		return lb_err_set(
-			err, ENOENT,
-			"instance \"%s\": only a part of it is there: `meshlb apply` makes "
-			"the rest, `meshlb down` removes it",
-			opt->instance);
-	if (!ret) {
+	if (!ret && !is_half_made(*dp)) {
 		(*dp)->state_is_new = true;
 		return 0;
 	}
-	if (ret == -ENOENT)
-		lb_err_set(err, ENOENT, "instance \"%s\": there is none: `meshlb apply` makes it",
-			   opt->instance);
-	if (*dp)
+	if (!ret || (ret == -ENOENT && opt->write && !open_rest(*dp, err)))
+		rest = true;
+	if (rest || ret == -ENOENT)
+		ret = lb_err_set(
+			err, ENOENT,
+			rest ? "instance \"%s\": only a part of it is there: `meshlb apply` "
+			       "makes the rest, `meshlb down` removes it"
+			     : "instance \"%s\": there is none: `meshlb apply` makes it",
+			opt->instance);
+	if (*dp && !rest) {
 		dp_free(*dp, false);
-	*dp = NULL;
+		*dp = NULL;
+	}
 	return ret;
 }
 
@@ -125,7 +135,7 @@ static int ipvs_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 		ret = ipvs_open(&(*dp)->ipvs, err);
 		(*dp)->ipvs_is_open = !ret;
 	} else if (!ret) {
-		(*dp)->fresh = (*dp)->has_table = is_half_made(*dp);
+		(*dp)->fresh = is_half_made(*dp);
 	}
 	if (!ret)
 		return 0;
@@ -186,18 +196,27 @@ static int probe_rules(struct lb_err *err)
 	return ret;
 }
 
-/* A mark beside those of instances. */
-#define PROBE_MARK (2 * LB_IPVS_MARK - 1)
+/* Of no instance's number. */
+#define PROBE_MARK (LB_IPVS_MARK | LB_IPVS_NUMBERS << LB_IPVS_NUMBER_BIT)
 
-/* The only way to know whether a scheduler's module is there is to use it. */
+/* The only way to know whether a scheduler's module is there is to use it. Alone: one that is there
+ * already a probe has left that was killed. */
 static int probe_scheduler(struct lb_ipvs *v, const char *name)
 {
 	struct lb_ipvs_service s = {.mark = PROBE_MARK, .family = LB_V4};
 	int ret;
 
 	snprintf(s.scheduler, sizeof(s.scheduler), "%s", name);
+	lb_ipvs_service_remove(v, s.mark, s.family);
 	ret = lb_ipvs_service_add(v, &s);
 	return ret ? ret : lb_ipvs_service_remove(v, s.mark, s.family);
+}
+
+static int probe_rr(void *v, struct lb_err *err)
+{
+	int ret = probe_scheduler(v, "rr");
+
+	return ret ? lb_err_sys(err, -ret, "datapath \"ipvs\": making a virtual service") : 0;
 }
 
 static int ipvs_probe(struct lb_err *err)
@@ -207,29 +226,46 @@ static int ipvs_probe(struct lb_err *err)
 
 	if (ret)
 		return ret;
-	ret = probe_scheduler(&v, "rr");
+	ret = lb_ipvs_alone(probe_rr, &v, err);
 	lb_ipvs_close(&v);
-	if (ret)
-		return lb_err_sys(err, -ret, "datapath \"ipvs\": making a virtual service");
-	return probe_rules(err);
+	return ret ? ret : probe_rules(err);
+}
+
+static const char *const probed[] = {"rr", "wrr", "sh", "mh"};
+#define PROBED (sizeof(probed) / sizeof(probed[0]))
+
+struct schedulers {
+	struct lb_ipvs ipvs;
+	int errnum[PROBED];
+};
+
+static int probe_schedulers(void *arg, struct lb_err *err)
+{
+	struct schedulers *s = arg;
+
+	(void)err;
+	for (size_t i = 0; i < PROBED; i++)
+		s->errnum[i] = -probe_scheduler(&s->ipvs, probed[i]);
+	return 0;
 }
 
 static void ipvs_capabilities(lb_capability_fn fn, void *arg)
 {
-	static const char *const names[] = {"rr", "wrr", "sh", "mh"};
-	struct lb_ipvs v;
+	struct schedulers s = {};
 	struct lb_err err;
-	int open = ipvs_open(&v, &err), ret;
+	int open = ipvs_open(&s.ipvs, &err), ret;
 	char text[64];
 
 	fn(arg, "IPVS (module ip_vs)", -open, open ? err.text : "");
-	for (size_t i = 0; !open && i < sizeof(names) / sizeof(names[0]); i++) {
-		snprintf(text, sizeof(text), "IPVS scheduler %s (module ip_vs_%s)", names[i],
-			 names[i]);
-		fn(arg, text, -probe_scheduler(&v, names[i]), "services with it are refused");
+	ret = open ? open : lb_ipvs_alone(probe_schedulers, &s, &err);
+	for (size_t i = 0; !open && i < PROBED; i++) {
+		snprintf(text, sizeof(text), "IPVS scheduler %s (module ip_vs_%s)", probed[i],
+			 probed[i]);
+		fn(arg, text, ret ? -ret : s.errnum[i],
+		   ret ? err.text : "services with it are refused");
 	}
 	if (!open)
-		lb_ipvs_close(&v);
+		lb_ipvs_close(&s.ipvs);
 	ret = probe_rules(&err);
 	fn(arg, "nftables with marks by maps, fib", -ret, ret ? err.text : "");
 }
@@ -341,6 +377,7 @@ static int ipvs_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_s
 const struct lb_dp_ops lb_dp_ipvs = {
 	.name = "ipvs",
 	.sets_sysctls = true,
+	.own_addresses = true,
 	.probe = ipvs_probe,
 	.capabilities = ipvs_capabilities,
 	.open = ipvs_dp_open,

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "ipvs_internal.h"
-#include "net/route.h"
 
 /* Of more, an apply that has something else to do does not look at each destination. */
 #define SMALL 1000
@@ -78,7 +77,6 @@ struct apply {
 	const struct lb_diff *diff;
 	uint32_t *ids;                   /* of diff->desired's services */
 	struct lb_nft_elements from, to; /* the table's elements that differ, or all */
-	struct lb_nft_elements sysctls;  /* records of what they were before; sorted */
 	struct lb_firewall firewall;
 	char rules[3][LB_IPVS_RULE_LEN];
 	bool new_table;
@@ -90,39 +88,54 @@ static uint32_t id_of(const struct apply *a, const struct lb_service_conf *s)
 	return a->ids[s - a->diff->desired->services];
 }
 
-/* IPVS stands where packets come in to this host itself. */
+static bool same_listen(const struct lb_ipvs_service *v, const struct lb_listen *l)
+{
+	if (v->mark || v->proto != l->proto || v->at.port != l->at.port)
+		return false;
+	if (l->any)
+		return l->any == LB_ANY_BOTH || v->family == l->at.family;
+	return !lb_endpoint_cmp(&v->at, &l->at);
+}
+
+/* Somebody else's virtual service of an address that a new listen has would get no connection any
+ * more: marks go first. */
+static int foreign_check(const struct lb_ipvs_services *all, const struct lb_change *c,
+			 struct lb_err *err)
+{
+	for (size_t k = 0; k < c->to->n_listens; k++) {
+		const struct lb_listen *l = &c->to->listens[k];
+		char at[LB_ENDPOINT_STRLEN], listen[LB_ENDPOINT_STRLEN];
+
+		if (c->from && lb_service_has_listen(c->from, l))
+			continue;
+		for (size_t i = 0; i < all->n; i++)
+			if (same_listen(&all->list[i], l))
+				return lb_err_set(
+					err, EADDRINUSE,
+					"service \"%s\": listen: \"%s\": a virtual service of IPVS "
+					"that meshlb has not made is at %s, and would get no more "
+					"connections: use --force or another port",
+					c->to->name, lb_listen_str(listen, l),
+					lb_endpoint_str(at, &all->list[i].at));
+	}
+	return 0;
+}
+
 static int listens_check(const struct apply *a, struct lb_err *err)
 {
-	char at[LB_ENDPOINT_STRLEN], address[LB_ENDPOINT_STRLEN];
 	const struct lb_diff *d = a->diff;
-	struct lb_nl nl;
-	int ret = lb_nl_open(&nl, NETLINK_ROUTE);
+	struct lb_ipvs_services all;
+	int ret;
 
+	if (a->dp->force)
+		return 0;
+	ret = lb_ipvs_services_read(&a->dp->ipvs, &all);
 	if (ret)
-		return lb_err_sys(err, -ret, "asking for routes (netlink)");
-	for (size_t i = 0; i < d->n && !ret; i++) {
-		const struct lb_service_conf *s = d->changes[i].to;
-
-		for (size_t k = 0;
-		     s && d->changes[i].kind == LB_CHANGE_SERVICE && k < s->n_listens && !ret;
-		     k++) {
-			const struct lb_listen *l = &s->listens[k];
-			struct lb_route r;
-
-			if (l->any ||
-			    (!lb_route_get(&nl, &r, &l->at.addr, l->at.family) && r.local))
-				continue;
-			lb_addr_str(address, &l->at.addr, l->at.family);
-			ret = lb_err_set(
-				err, EADDRNOTAVAIL,
-				"service \"%s\": listen: \"%s\": datapath ipvs serves "
-				"addresses of this host alone: `ip addr add %s/%d dev lo`, "
-				"or datapath nft or ebpf",
-				s->name, lb_listen_str(at, l), address,
-				l->at.family == LB_V4 ? 32 : 128);
-		}
-	}
-	lb_nl_close(&nl);
+		return lb_err_sys(err, -ret, "listing the virtual services of IPVS");
+	for (size_t i = 0; i < d->n && !ret; i++)
+		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].to)
+			ret = foreign_check(&all, &d->changes[i], err);
+	lb_ipvs_services_free(&all);
 	return ret;
 }
 
@@ -137,14 +150,11 @@ static void say_random(const struct lb_diff *d)
 				d->changes[i].to->name);
 }
 
-/* All that a model means, with the ids of its services; sorted. NULL: their own ids; no sysctls but
- * those that are recorded. */
+/* All that a model means, with the ids of its services (NULL: their own); sorted. */
 static int everything(const struct lb_dp *dp, const struct lb_model *m, const uint32_t *ids,
-		      const struct lb_nft_elements *sysctls, struct lb_nft_elements *all,
-		      struct lb_err *err)
+		      struct lb_nft_elements *all, struct lb_err *err)
 {
 	char text[32];
-	int ret = 0;
 
 	lb_ipvs_head_elements(all, m);
 	for (size_t i = 0; i < m->n_services; i++)
@@ -153,15 +163,8 @@ static int everything(const struct lb_dp *dp, const struct lb_model *m, const ui
 	lb_ipvs_backends_elements(all, m);
 	snprintf(text, sizeof(text), "marks %u", dp->number);
 	lb_ipvs_record_add(all, LB_IPVS_RECORD_NUMBER, text);
-	for (size_t i = 0; sysctls && i < sysctls->n; i++)
-		lb_nft_element_add(all, LB_NFT_SET_MODEL, sysctls->list[i].key,
-				   sysctls->list[i].value);
-	if (!sysctls)
-		ret = lb_ipvs_sysctl_records(dp, NULL, all, err);
 	lb_nft_elements_sort(all);
-	if (!ret && all->no_memory)
-		ret = lb_err_sys(err, ENOMEM, "making the elements");
-	return ret;
+	return all->no_memory ? lb_err_sys(err, ENOMEM, "making the elements") : 0;
 }
 
 static int run(struct lb_dp *dp, struct lb_text *t, const char *doing, struct lb_err *err)
@@ -177,15 +180,19 @@ static int run(struct lb_dp *dp, struct lb_text *t, const char *doing, struct lb
 	return ret;
 }
 
-#define UNDONE "{ 0 . %d comment \"an apply is at work\" }\n"
+static void record_text(struct lb_text *t, const struct lb_dp *dp, enum lb_ipvs_record record)
+{
+	lb_text_add(t, "add element inet %s " LB_NFT_SET_MODEL " { 0 . %d comment \"%s\" }\n",
+		    dp->table.name, record,
+		    record == LB_IPVS_RECORD_NEW ? "an apply makes it" : "an apply is at work");
+}
 
 /* A table without services, or in the one that is there a record, says that we are at work: what
- * that leaves in IPVS if it is killed the next apply finds by its marks. Sysctls are noted before
- * they are set. */
+ * that leaves in IPVS if it is killed the next apply finds by its marks. */
 static int begin(struct apply *a, struct lb_err *err)
 {
 	struct lb_dp *dp = a->dp;
-	struct lb_nft_elements to = {}, from = {};
+	struct lb_nft_elements to = {}, none = {};
 	struct lb_text t = {};
 	int ret = 0;
 
@@ -193,20 +200,15 @@ static int begin(struct apply *a, struct lb_err *err)
 		if (dp->has_table)
 			lb_text_add(&t, "delete table inet %s\n", dp->table.name);
 		lb_ipvs_text_table(&t, dp);
-		ret = everything(dp, a->diff->actual, NULL, &a->sysctls, &to, err);
-	} else {
-		ret = lb_ipvs_sysctl_records(dp, NULL, &from, err);
-		lb_nft_elements_sort(&from);
+		ret = everything(dp, a->diff->actual, NULL, &to, err);
+		lb_nft_text_elements(&t, dp->table.name, &to, &none, true);
+		record_text(&t, dp, LB_IPVS_RECORD_NEW);
 	}
-	lb_nft_text_elements(&t, dp->table.name, &from, &a->sysctls, false);
-	lb_nft_text_elements(&t, dp->table.name, dp->fresh ? &to : &a->sysctls, &from, true);
 	if (dp->fresh || !lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_UNDONE))
-		lb_text_add(&t, "add element inet %s " LB_NFT_SET_MODEL " " UNDONE, dp->table.name,
-			    LB_IPVS_RECORD_UNDONE);
+		record_text(&t, dp, LB_IPVS_RECORD_UNDONE);
 	if (!ret)
 		ret = run(dp, &t, "beginning a change", err);
 	free(t.s);
-	lb_nft_elements_free(&from);
 	lb_nft_elements_free(&to);
 	dp->has_table |= !ret;
 	return ret;
@@ -255,11 +257,13 @@ static int commit(struct apply *a, struct lb_err *err)
 	if (a->repair) {
 		lb_text_add(&t, "delete table inet %s\n", table);
 		lb_ipvs_text_table(&t, a->dp);
-		ret = everything(a->dp, a->diff->desired, a->ids, &a->sysctls, &a->to, err);
-		lb_text_add(&t, "add element inet %s " LB_NFT_SET_MODEL " " UNDONE, table,
-			    LB_IPVS_RECORD_UNDONE);
+		ret = everything(a->dp, a->diff->desired, a->ids, &a->to, err);
+		record_text(&t, a->dp, LB_IPVS_RECORD_UNDONE);
 	} else {
 		differences(a);
+		if (a->dp->fresh)
+			lb_text_add(&t, "delete element inet %s " LB_NFT_SET_MODEL " { 0 . %d }\n",
+				    table, LB_IPVS_RECORD_NEW);
 	}
 	lb_nft_elements_sort(&a->from);
 	lb_nft_elements_sort(&a->to);
@@ -314,6 +318,7 @@ static void undo(struct apply *a)
 
 	if (a->dp->fresh) /* close() takes all away */
 		return;
+	lb_ipvs_register_undo(a->dp);
 	ret = lb_ipvs_settle(a->dp, a->diff->actual, &err);
 	if (!ret)
 		ret = undone_remove(a->dp, &err);
@@ -331,20 +336,22 @@ static int change(struct apply *a, struct lb_err *err)
 	ret = a->ids ? ids_make(d, a->ids) : -ENOMEM;
 	if (ret)
 		return lb_err_sys(err, -ret, "numbering the services");
-	a->new_table = a->dp->fresh || a->repair;
-	ret = listens_check(a, err);
+	ret = lb_nft_names_check(d->desired, lb_dp_ipvs.name, err);
 	if (!ret)
-		ret = lb_ipvs_sysctl_records(a->dp, d->desired, &a->sysctls, err);
-	lb_nft_elements_sort(&a->sysctls);
-	if (!ret && a->dp->fresh && !a->dp->has_table)
-		ret = lb_ipvs_number_choose(a->dp, err);
-	a->firewall = lb_ipvs_firewall(a->dp, a->rules); /* of its number */
+		ret = listens_check(a, err);
 	if (!ret)
-		ret = begin(a, err);
+		ret = lb_ipvs_register(a->dp, d->desired, err);
 	if (ret)
 		return ret;
-	ret = lb_ipvs_sysctls_set(d->desired, err);
-	if (!ret && a->dp->fresh)
+	a->repair |= a->dp->fresh && a->dp->was_registered; /* somebody took its table away */
+	a->new_table = a->dp->fresh || a->repair;
+	a->firewall = lb_ipvs_firewall(a->dp, a->rules); /* of its number */
+	ret = begin(a, err);
+	if (ret && !a->dp->fresh)
+		lb_ipvs_register_undo(a->dp);
+	if (ret)
+		return ret;
+	if (a->dp->fresh)
 		ret = lb_firewall_put(&a->firewall, err);
 	if (!ret)
 		ret = build(a, err);
@@ -375,12 +382,28 @@ static int look(struct lb_dp *dp, const struct lb_model *m, bool all, struct lb_
 		lb_found(f, "an earlier apply was interrupted");
 	lb_ipvs_sysctls_audit(f, m);
 	if (all)
-		ret = everything(dp, m, NULL, NULL, &wanted, err);
+		ret = everything(dp, m, NULL, &wanted, err);
 	if (all && !ret) {
+		if (lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_UNDONE)) /* is told already */
+			lb_ipvs_record_add(&wanted, LB_IPVS_RECORD_UNDONE, "an apply is at work");
+		lb_nft_elements_sort(&wanted);
 		lb_nft_elements_audit(f, &wanted, &dp->table.state->elements);
-		ret = lb_ipvs_services_audit(dp, m, f, err);
 	}
+	if (!ret)
+		ret = lb_ipvs_services_audit(dp, m, all, f, err);
 	lb_nft_elements_free(&wanted);
+	return ret;
+}
+
+/* An apply that is at work is waited for: what it has not finished is no difference. */
+static int wait_for_apply(struct lb_dp *dp, struct lb_err *err)
+{
+	int ret;
+
+	if (dp->lock.fd >= 0 || !lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_UNDONE))
+		return 0;
+	ret = lb_lock_take(&dp->lock, dp->table.instance, lb_dp_ipvs.name, err);
+	lb_lock_release(&dp->lock, false);
 	return ret;
 }
 
@@ -390,11 +413,31 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 	struct lb_findings f = {.fn = fn, .arg = arg};
 	char rules[3][LB_IPVS_RULE_LEN];
 	const struct lb_firewall w = lb_ipvs_firewall(dp, rules);
-	int ret = look(dp, m, true, &f, err);
+	int ret = wait_for_apply(dp, err);
 
+	if (!ret)
+		ret = look(dp, m, true, &f, err);
 	if (!ret)
 		lb_firewall_audit(&f, &w);
 	return ret ? ret : (int)f.n;
+}
+
+/* Of an instance that stands. */
+static int firewall_repair(struct apply *a, struct lb_findings *f, struct lb_err *err)
+{
+	size_t before = f->n;
+
+	a->firewall = lb_ipvs_firewall(a->dp, a->rules);
+	lb_firewall_audit(f, &a->firewall);
+	return f->n > before ? lb_firewall_put(&a->firewall, err) : 0;
+}
+
+static void apply_free(struct apply *a)
+{
+	free(a->ids);
+	lb_nft_elements_free(&a->from);
+	lb_nft_elements_free(&a->to);
+	a->ids = NULL;
 }
 
 int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
@@ -402,24 +445,25 @@ int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 {
 	struct apply a = {.dp = dp, .diff = d};
 	struct lb_findings f = {.fn = fn, .arg = arg};
+	bool all = !d->n || model_is_small(d->actual);
+	struct lb_err ignored;
 	int ret = 0;
 
 	if (!dp->fresh)
-		ret = look(dp, d->actual, !d->n || model_is_small(d->actual), &f, err);
-	a.repair = f.n || dp->has_table;
-	if (!ret && !dp->fresh) {
-		a.firewall = lb_ipvs_firewall(dp, a.rules);
-		f.n = 0;
-		lb_firewall_audit(&f, &a.firewall);
-		if (f.n)
-			ret = lb_firewall_put(&a.firewall, err);
-	}
+		ret = look(dp, d->actual, all, &f, err);
+	a.repair = f.n || (dp->fresh && dp->has_table);
+	if (!ret && !dp->fresh)
+		ret = firewall_repair(&a, &f, err);
 	if (!ret && (dp->fresh || a.repair || d->n))
 		ret = change(&a, err);
-	free(a.ids);
-	lb_nft_elements_free(&a.from);
-	lb_nft_elements_free(&a.to);
-	lb_nft_elements_free(&a.sysctls);
+	/* Where not all was looked at: what should be changed may not have been as it should be. */
+	if (ret && !dp->fresh && !all && !a.repair && !look(dp, d->actual, true, &f, &ignored) &&
+	    f.n) {
+		apply_free(&a);
+		a.repair = true;
+		ret = change(&a, err);
+	}
+	apply_free(&a);
 	return ret;
 }
 
@@ -427,14 +471,15 @@ int lb_ipvs_unmake(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
 	char command[128], rules[3][LB_IPVS_RULE_LEN];
 	const struct lb_firewall w = lb_ipvs_firewall(dp, rules);
-	int ret = lb_ipvs_settle(dp, NULL, err);
-	struct lb_err ignored;
+	int ret = 0;
 
+	/* First what leads there, and last the note: who is killed in between is seen to be here.
+	 */
+	snprintf(command, sizeof(command), "delete table inet %s", dp->table.name);
+	if (dp->has_table)
+		ret = lb_nft_run(&dp->table, command, command, err);
 	if (ret)
 		return ret;
-	lb_nft_list(&dp->table, LB_NFT_MODEL, &ignored); /* an apply may have added records */
-	lb_ipvs_sysctls_restore(dp, moves);
 	lb_firewall_remove(&w);
-	snprintf(command, sizeof(command), "delete table inet %s", dp->table.name);
-	return lb_nft_run(&dp->table, command, command, err);
+	return moves ? lb_ipvs_settle(dp, NULL, err) : lb_ipvs_unregister(dp, err);
 }

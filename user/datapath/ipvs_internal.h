@@ -23,10 +23,14 @@ struct lb_dp {
 	struct lb_lock lock;
 	struct lb_ipvs ipvs;
 	bool ipvs_is_open;
-	uint32_t number;   /* of the instance among those here, in its marks */
-	bool fresh;        /* no apply has made it yet; what there is goes with close() */
-	bool has_table;    /* fresh: of one that was killed while it was made, or ours already */
-	bool state_is_new; /* read when it was opened, and not used yet */
+	uint32_t number;       /* of the instance among those here, in its marks */
+	bool force;            /* takes a listen from somebody else's virtual service */
+	size_t sysctls_before; /* how many were noted before this apply */
+	bool fresh;            /* no apply has made it yet; what there is goes with close() */
+	bool has_table;        /* also of an apply that was killed while it made it */
+	bool registered;       /* by this handle */
+	bool was_registered;   /* before that */
+	bool state_is_new;     /* read when it was opened, and not used yet */
 };
 
 /*
@@ -34,7 +38,7 @@ struct lb_dp {
  * the one of the two slots that is in force in their lowest bit.
  */
 #define LB_IPVS_MARK        0x40000000u
-#define LB_IPVS_NUMBERS     256
+#define LB_IPVS_NUMBERS     255 /* and one more, for probes */
 #define LB_IPVS_NUMBER_BIT  22
 #define LB_IPVS_IDS         (1u << LB_IPVS_NUMBER_BIT)
 #define LB_IPVS_ANSWER      1 /* no id: of answers */
@@ -56,19 +60,13 @@ static inline bool lb_ipvs_mark_is_of(uint32_t number, uint32_t mark)
 enum lb_ipvs_record {
 	LB_IPVS_RECORD_NUMBER = 2000000, /* the instance's, "marks NUMBER" */
 	LB_IPVS_RECORD_UNDONE,           /* an apply is at work, or was killed */
-	LB_IPVS_RECORD_SYSCTL,           /* and those after it: "sysctl PATH VALUE-BEFORE" */
+	LB_IPVS_RECORD_NEW,              /* and it was the one that makes the instance */
 };
 const char *lb_ipvs_record(const struct lb_nft_state *s, uint32_t record); /* NULL: none */
 void lb_ipvs_record_add(struct lb_nft_elements *all, uint32_t record, const char *text);
 /* The number of an instance whose records these are; without a record the one of its name. */
 uint32_t lb_ipvs_number_read(const struct lb_nft_elements *all, const char *instance);
-/* A number that no other instance has. */
-int lb_ipvs_number_choose(struct lb_dp *dp, struct lb_err *err);
-/* Calls fn with the records of each other instance in this network namespace. */
-int lb_ipvs_others(const struct lb_dp *dp,
-		   void (*fn)(void *arg, const char *instance,
-			      const struct lb_nft_elements *records),
-		   void *arg, struct lb_err *err);
+uint32_t lb_ipvs_number_of_name(const char *instance);
 
 void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp); /* table, sets, maps, rules */
 void lb_ipvs_head_elements(struct lb_nft_elements *all, const struct lb_model *m);
@@ -82,23 +80,29 @@ struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rules[3][LB_IPV
 /* What of the table's sets, chains and rules is not as it should be. */
 void lb_ipvs_frame_audit(struct lb_findings *f, const struct lb_nft_table *t);
 
-/* ---------------------------------------------------------------- ipvs_sysctl.c */
+/* ---------------------------------------------------------------- ipvs_host.c */
 
-/* Adds the records of what must be set for a model: those that there are, and what is new; m NULL:
- * those that there are. */
-int lb_ipvs_sysctl_records(const struct lb_dp *dp, const struct lb_model *m,
-			   struct lb_nft_elements *all, struct lb_err *err);
-int lb_ipvs_sysctls_set(const struct lb_model *m, struct lb_err *err);
-/* As the records say; not while another instance needs them, and where the datapath changes not
- * what goes on. */
-void lb_ipvs_sysctls_restore(const struct lb_dp *dp, bool moves);
+/* Notes the instance, its number (which a new one gets here), and what sysctls were before; then
+ * sets those that the model needs. undo: those that are new to it. */
+int lb_ipvs_register(struct lb_dp *dp, const struct lb_model *m, struct lb_err *err);
+void lb_ipvs_register_undo(struct lb_dp *dp);
+/* Removes its virtual services, and the note; the last one restores the sysctls. */
+int lb_ipvs_unregister(struct lb_dp *dp, struct lb_err *err);
+/* With its number in dp. Also without a table: another datapath has it, or somebody took it away.
+ */
+bool lb_ipvs_is_registered(struct lb_dp *dp);
 void lb_ipvs_sysctls_audit(struct lb_findings *f, const struct lb_model *m);
+/* Calls fn while nobody else in this network namespace registers or calls this. */
+int lb_ipvs_alone(int (*fn)(void *arg, struct lb_err *err), void *arg, struct lb_err *err);
 
 /* ---------------------------------------------------------------- ipvs_sync.c - virtual services
  */
 
 /* What IPVS calls a scheduler of ours, and its flags. */
 const char *lb_ipvs_scheduler(const struct lb_service_conf *s, uint32_t *flags);
+/* The weights of a service's backends of a family as IPVS gets them, in their order. -E2BIG: they
+ * are more than its scheduler has room for. */
+int lb_ipvs_weights(const struct lb_service_conf *s, enum lb_family family, uint32_t *weights);
 /* Makes the virtual service of a service's id and family as the model says. Destinations that are
  * not the model's get no new connection; with `whole` they go. */
 int lb_ipvs_sync(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t id,
@@ -108,9 +112,10 @@ int lb_ipvs_prune(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t id
 		  struct lb_err *err);
 /* All that is at the instance's marks and not the model's; m NULL: all. */
 int lb_ipvs_settle(struct lb_dp *dp, const struct lb_model *m, struct lb_err *err);
-/* Names what at the instance's marks is not as the model says. */
-int lb_ipvs_services_audit(struct lb_dp *dp, const struct lb_model *m, struct lb_findings *f,
-			   struct lb_err *err);
+/* Names what at the instance's marks is not as the model says; with or without a look at each
+ * destination. */
+int lb_ipvs_services_audit(struct lb_dp *dp, const struct lb_model *m, bool dests,
+			   struct lb_findings *f, struct lb_err *err);
 
 /* ---------------------------------------------------------------- ipvs_commit.c */
 
@@ -118,7 +123,7 @@ int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 		  struct lb_err *err);
 int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, void *arg,
 		  struct lb_err *err);
-/* Takes all away that is the instance's: virtual services, table, sysctls. */
+/* Takes all away that is the instance's; the note and the sysctls stay if it `moves`. */
 int lb_ipvs_unmake(struct lb_dp *dp, bool moves, struct lb_err *err);
 
 /* ---------------------------------------------------------------- ipvs_conn.c - connections */

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <linux/ip_vs.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "core/ring.h"
 #include "ipvs_internal.h"
 
 static const struct {
@@ -14,8 +16,8 @@ static const struct {
 	[LB_SCHED_RR] = {"rr", 0},
 	[LB_SCHED_WRR] = {"wrr", 0},
 	[LB_SCHED_RANDOM] = {"wrr", 0}, /* it has none by chance; the shares are the same */
-	[LB_SCHED_SH] = {"sh", 0},
-	[LB_SCHED_MAGLEV] = {"mh", IP_VS_SVC_F_SCHED2}, /* by address and port */
+	[LB_SCHED_SH] = {"sh", IP_VS_SVC_F_SCHED_SH_FALLBACK}, /* or a drained one's clients wait */
+	[LB_SCHED_MAGLEV] = {"mh", IP_VS_SVC_F_SCHED2},        /* by address and port */
 };
 
 const char *lb_ipvs_scheduler(const struct lb_service_conf *s, uint32_t *flags)
@@ -33,10 +35,61 @@ static struct lb_ipvs_service service_of(const struct lb_dp *dp, const struct lb
 	return v;
 }
 
-static struct lb_ipvs_dest dest_of(const struct lb_backend_conf *b)
+static struct lb_ipvs_dest dest_of(const struct lb_backend_conf *b, uint32_t weight)
 {
-	return (struct lb_ipvs_dest){
-		.at = b->at, .method = IP_VS_CONN_F_MASQ, .weight = lb_backend_weight(b)};
+	return (struct lb_ipvs_dest){.at = b->at, .method = IP_VS_CONN_F_MASQ, .weight = weight};
+}
+
+/* sh gives each destination as many buckets as its weight says, in turn, until none of them is left
+ * (kernel: IP_VS_SH_TAB_SIZE). */
+#define SH_BUCKETS 256
+
+static int sh_weights(const struct lb_service_conf *s, enum lb_family family, uint32_t *weights)
+{
+	struct lb_ring_member *members = calloc(s->n_backends + 1, sizeof(*members));
+	uint32_t *quotas = calloc(s->n_backends + 1, sizeof(*quotas));
+	size_t n = 0, total = 0;
+	int ret = members && quotas ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < s->n_backends && !ret; i++) {
+		if (s->backends[i].at.family != family || !weights[i])
+			continue;
+		members[n++] =
+			(struct lb_ring_member){.at = s->backends[i].at, .weight = weights[i]};
+		total += weights[i];
+	}
+	if (n > SH_BUCKETS)
+		ret = -E2BIG;
+	if (!ret && total > SH_BUCKETS)
+		ret = lb_ring_quotas(members, n, SH_BUCKETS, quotas);
+	for (size_t i = 0, k = 0; i < s->n_backends && !ret && total > SH_BUCKETS; i++)
+		if (s->backends[i].at.family == family && weights[i]) {
+			weights[i] = quotas[k] ? quotas[k] : 1;
+			k++;
+		}
+	free(members);
+	free(quotas);
+	return ret;
+}
+
+int lb_ipvs_weights(const struct lb_service_conf *s, enum lb_family family, uint32_t *weights)
+{
+	for (size_t i = 0; i < s->n_backends; i++)
+		weights[i] = lb_backend_weight(&s->backends[i]);
+	return s->scheduler == LB_SCHED_SH ? sh_weights(s, family, weights) : 0;
+}
+
+/* The same, in an array of its own. NULL: errno says why. */
+static uint32_t *weights_of(const struct lb_service_conf *s, enum lb_family family)
+{
+	uint32_t *weights = calloc(s->n_backends + 1, sizeof(*weights));
+	int ret = weights ? lb_ipvs_weights(s, family, weights) : -ENOMEM;
+
+	if (!ret)
+		return weights;
+	free(weights);
+	errno = -ret;
+	return NULL;
 }
 
 static bool same_service(const struct lb_ipvs_service *a, const struct lb_ipvs_service *b)
@@ -84,10 +137,11 @@ static int service_put(struct lb_dp *dp, const struct lb_service_conf *s,
 static int dests_put(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t mark,
 		     enum lb_family family, const struct lb_ipvs_dests *is)
 {
-	int ret = 0;
+	uint32_t *weights = weights_of(s, family);
+	int ret = weights ? 0 : -errno;
 
 	for (size_t i = 0; i < s->n_backends && !ret; i++) {
-		const struct lb_ipvs_dest d = dest_of(&s->backends[i]);
+		const struct lb_ipvs_dest d = dest_of(&s->backends[i], weights[i]);
 		const struct lb_ipvs_dest *there = lb_ipvs_dest_find(is, &d.at);
 
 		if (d.at.family != family)
@@ -97,6 +151,7 @@ static int dests_put(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t
 		else if (!same_dest(there, &d))
 			ret = lb_ipvs_dest_set(&dp->ipvs, mark, &d);
 	}
+	free(weights);
 	return ret;
 }
 
@@ -139,6 +194,11 @@ int lb_ipvs_sync(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t id,
 	if (!ret)
 		ret = dests_put(dp, s, v.mark, family, &is);
 	lb_ipvs_dests_free(&is);
+	if (ret == -E2BIG)
+		return lb_err_set(err, E2BIG,
+				  "service \"%s\": scheduler sh of datapath ipvs has room for %d "
+				  "backends: use maglev",
+				  s->name, SH_BUCKETS);
 	return ret ? failed(err, ret, "making its destinations", s, &v) : 0;
 }
 
@@ -207,6 +267,7 @@ struct services_audit {
 	struct lb_dp *dp;
 	struct lb_findings *findings;
 	const struct lb_ipvs_services *all;
+	bool dests; /* each one */
 };
 
 static const struct lb_ipvs_service *find(const struct lb_ipvs_services *all, uint32_t mark,
@@ -224,14 +285,19 @@ static int dests_audit(const struct services_audit *a, const struct lb_service_c
 {
 	char at[LB_ENDPOINT_STRLEN];
 	struct lb_ipvs_dests is;
-	int ret = lb_ipvs_dests_read(&a->dp->ipvs, mark, family, &is);
+	uint32_t *weights = weights_of(s, family);
+	int ret = weights ? lb_ipvs_dests_read(&a->dp->ipvs, mark, family, &is) : -errno;
 
-	for (size_t i = 0; !ret && i < is.n; i++)
+	if (ret) {
+		free(weights);
+		return ret;
+	}
+	for (size_t i = 0; i < is.n; i++)
 		if (!lb_service_find_backend(s, &is.list[i].at))
 			lb_found(a->findings, "service \"%s\": destination %s is nobody's", s->name,
 				 lb_endpoint_str(at, &is.list[i].at));
-	for (size_t i = 0; !ret && in_force && i < s->n_backends; i++) {
-		const struct lb_ipvs_dest d = dest_of(&s->backends[i]);
+	for (size_t i = 0; in_force && i < s->n_backends; i++) {
+		const struct lb_ipvs_dest d = dest_of(&s->backends[i], weights[i]);
 		const struct lb_ipvs_dest *there = lb_ipvs_dest_find(&is, &d.at);
 
 		if (d.at.family != family)
@@ -248,7 +314,8 @@ static int dests_audit(const struct services_audit *a, const struct lb_service_c
 				 lb_endpoint_str(at, &d.at));
 	}
 	lb_ipvs_dests_free(&is);
-	return ret;
+	free(weights);
+	return 0;
 }
 
 static int service_audit(const struct services_audit *a, const struct lb_service_conf *s,
@@ -275,18 +342,18 @@ static int service_audit(const struct services_audit *a, const struct lb_service
 			 "timeout %u, should have %s, %#x, 0",
 			 s->name, where(buf, v.mark, family), is->scheduler, is->flags, is->timeout,
 			 v.scheduler, v.flags);
-	if (is)
+	if (is && a->dests)
 		ret = dests_audit(a, s, v.mark, family, true);
-	if (!ret && find(a->all, other, family))
+	if (!ret && a->dests && find(a->all, other, family))
 		ret = dests_audit(a, s, other, family, false);
 	return ret;
 }
 
-int lb_ipvs_services_audit(struct lb_dp *dp, const struct lb_model *m, struct lb_findings *f,
-			   struct lb_err *err)
+int lb_ipvs_services_audit(struct lb_dp *dp, const struct lb_model *m, bool dests,
+			   struct lb_findings *f, struct lb_err *err)
 {
 	struct lb_ipvs_services all;
-	struct services_audit a = {.dp = dp, .findings = f, .all = &all};
+	struct services_audit a = {.dp = dp, .findings = f, .all = &all, .dests = dests};
 	int ret = lb_ipvs_services_read(&dp->ipvs, &all);
 	char buf[64];
 

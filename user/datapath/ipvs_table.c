@@ -247,10 +247,9 @@ void lb_ipvs_service_elements(const struct lb_dp *dp, struct lb_nft_elements *al
 	}
 }
 
-/* ---------------------------------------------------------------- instances beside each other */
+/* ---------------------------------------------------------------- the instance's number */
 
-/* Begins where the name says, so that an instance has the same marks each time. */
-static uint32_t number_of_name(const char *instance)
+uint32_t lb_ipvs_number_of_name(const char *instance)
 {
 	uint32_t hash = 0;
 
@@ -266,69 +265,5 @@ uint32_t lb_ipvs_number_read(const struct lb_nft_elements *all, const char *inst
 
 	return text && sscanf(text, "marks %u", &number) == 1 && number < LB_IPVS_NUMBERS
 		       ? number
-		       : number_of_name(instance);
-}
-
-struct others {
-	const struct lb_dp *dp;
-	void (*fn)(void *arg, const char *instance, const struct lb_nft_elements *records);
-	void *arg;
-};
-
-static void other_read(void *arg, const char *instance)
-{
-	const struct others *o = arg;
-	struct lb_nft_elements records = {};
-	struct lb_nft_table t = {.kind = &lb_ipvs_kind};
-	struct lb_err ignored;
-
-	if (!strcmp(instance, o->dp->table.instance))
-		return;
-	snprintf(t.name, sizeof(t.name), "%s%s", t.kind->prefix, instance);
-	if (!lb_nft_set_read(&t, LB_NFT_SET_MODEL, &records, &ignored)) {
-		lb_nft_elements_sort(&records);
-		o->fn(o->arg, instance, &records);
-	}
-	lb_nft_elements_free(&records);
-}
-
-int lb_ipvs_others(const struct lb_dp *dp,
-		   void (*fn)(void *arg, const char *instance,
-			      const struct lb_nft_elements *records),
-		   void *arg, struct lb_err *err)
-{
-	struct others o = {.dp = dp, .fn = fn, .arg = arg};
-
-	return lb_nft_tables(&lb_ipvs_kind, other_read, &o, err);
-}
-
-static void number_taken(void *taken, const char *instance, const struct lb_nft_elements *records)
-{
-	((bool *)taken)[lb_ipvs_number_read(records, instance)] = true;
-}
-
-/* Not what another instance, or anybody else's mark, has. */
-int lb_ipvs_number_choose(struct lb_dp *dp, struct lb_err *err)
-{
-	bool taken[LB_IPVS_NUMBERS] = {};
-	struct lb_ipvs_services all;
-	int ret = lb_ipvs_services_read(&dp->ipvs, &all);
-
-	if (ret)
-		return lb_err_sys(err, -ret, "listing the virtual services of IPVS");
-	for (size_t i = 0; i < all.n; i++)
-		if (all.list[i].mark >= LB_IPVS_MARK && all.list[i].mark < 2 * LB_IPVS_MARK)
-			taken[all.list[i].mark >> LB_IPVS_NUMBER_BIT & (LB_IPVS_NUMBERS - 1)] =
-				true;
-	lb_ipvs_services_free(&all);
-	ret = lb_ipvs_others(dp, number_taken, taken, err);
-	if (ret)
-		return ret;
-	for (uint32_t i = 0; i < LB_IPVS_NUMBERS; i++) {
-		dp->number = (number_of_name(dp->table.instance) + i) % LB_IPVS_NUMBERS;
-		if (!taken[dp->number])
-			return 0;
-	}
-	return lb_err_set(err, ENOSPC, "instance \"%s\": datapath ipvs has room for %d instances",
-			  dp->table.instance, LB_IPVS_NUMBERS);
+		       : lb_ipvs_number_of_name(instance);
 }

@@ -100,19 +100,6 @@ static int service_differs(struct apply *a, const struct lb_change *c, struct lb
 	return ret ? refuse(c->to ? c->to : c->from, ret, err) : 0;
 }
 
-/* nft's strings know no escapes, and a `*` at their end is a wildcard. */
-static int names_check(const struct lb_model *m, struct lb_err *err)
-{
-	for (size_t i = 0; i < m->n_interfaces; i++)
-		if (strpbrk(m->interfaces[i].name, "\"\\*"))
-			return lb_err_set(
-				err, EINVAL,
-				"interface \"%s\": datapath nft cannot take a name with \", "
-				"\\ or *",
-				m->interfaces[i].name);
-	return 0;
-}
-
 static int differences(struct apply *a, struct lb_err *err)
 {
 	const struct lb_diff *d = a->diff;
@@ -220,7 +207,7 @@ static void apply_free(struct apply *a)
 static int change(struct apply *a, struct lb_err *err)
 {
 	const struct lb_diff *d = a->diff;
-	int ret = names_check(d->desired, err);
+	int ret = lb_nft_names_check(d->desired, lb_dp_nft.name, err);
 
 	if (!ret && a->whole)
 		ret = lb_nft_everything(d->desired, &a->to, err);
@@ -245,19 +232,12 @@ static bool has_gone(const struct lb_nft_elements *all)
 	return false;
 }
 
-static bool has_family(const struct lb_service_conf *s, enum lb_family family)
-{
-	for (size_t i = 0; i < s->n_backends; i++)
-		if (s->backends[i].at.family == family)
-			return true;
-	return false;
-}
-
 /* What a `*` listen has no backend for passes to the host. */
 static bool has_new_family(const struct lb_service_conf *from, const struct lb_service_conf *to)
 {
 	for (int family = 0; family < LB_FAMILIES; family++)
-		if (has_family(to, family) && !(from && has_family(from, family)))
+		if (lb_service_has_family(to, family) &&
+		    !(from && lb_service_has_family(from, family)))
 			return true;
 	return false;
 }
@@ -266,14 +246,10 @@ static bool has_new_udp(const struct lb_service_conf *from, const struct lb_serv
 {
 	bool all = to && has_new_family(from, to);
 
-	for (size_t i = 0; to && i < to->n_listens; i++) {
-		bool known = false;
-
-		for (size_t k = 0; from && !all && k < from->n_listens; k++)
-			known |= !lb_listen_cmp(&from->listens[k], &to->listens[i]);
-		if (to->listens[i].proto == LB_UDP && !known)
+	for (size_t i = 0; to && i < to->n_listens; i++)
+		if (to->listens[i].proto == LB_UDP &&
+		    (all || !from || !lb_service_has_listen(from, &to->listens[i])))
 			return true;
-	}
 	return false;
 }
 

@@ -277,3 +277,16 @@ int lb_nft_model_read(const struct lb_nft_elements *all, bool gone, struct lb_mo
 	lb_model_sort(m);
 	return 0;
 }
+
+/* nft's strings know no escapes, and a `*` at their end is a wildcard. */
+int lb_nft_names_check(const struct lb_model *m, const char *datapath, struct lb_err *err)
+{
+	for (size_t i = 0; i < m->n_interfaces; i++)
+		if (strpbrk(m->interfaces[i].name, "\"\\*"))
+			return lb_err_set(
+				err, EINVAL,
+				"interface \"%s\": datapath %s cannot take a name with \", "
+				"\\ or *",
+				m->interfaces[i].name, datapath);
+	return 0;
+}

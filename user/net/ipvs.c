@@ -5,6 +5,7 @@
 #include <libkmod.h>
 #include <linux/genetlink.h>
 #include <linux/ip_vs.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,12 +15,21 @@
 
 /* ---------------------------------------------------------------- opening */
 
+/* That there is no such module is no error. */
+static void say_nothing(void *data, int priority, const char *file, int line, const char *fn,
+			const char *format, va_list args)
+{
+	(void)data, (void)priority, (void)file, (void)line, (void)fn, (void)format, (void)args;
+}
+
 /* Nothing else asks the kernel to load it. */
 static void load_module(void)
 {
 	struct kmod_ctx *ctx = kmod_new(NULL, NULL);
 	struct kmod_module *mod = NULL;
 
+	if (ctx)
+		kmod_set_log_fn(ctx, say_nothing, NULL);
 	if (ctx && !kmod_module_new_from_name(ctx, "ip_vs", &mod))
 		kmod_module_probe_insert_module(mod, KMOD_PROBE_APPLY_BLACKLIST, NULL, NULL, NULL,
 						NULL);
@@ -122,6 +132,16 @@ static void *grow(void *list, size_t *n, size_t size)
 	return bigger;
 }
 
+static void address_read(const struct nlattr *attr, struct lb_endpoint *at)
+{
+	size_t len = at->family == LB_V4 ? 4 : 16;
+
+	if (at->family == LB_V4)
+		at->addr.b[10] = at->addr.b[11] = 0xff;
+	if (attr && mnl_attr_get_payload_len(attr) >= len)
+		memcpy(at->addr.b + 16 - len, mnl_attr_get_payload(attr), len);
+}
+
 /* ---------------------------------------------------------------- services */
 
 static void put_service(struct nlmsghdr *req, uint32_t mark, enum lb_family family,
@@ -167,6 +187,14 @@ static int service_parse(const struct nlmsghdr *nlh, struct lb_ipvs_service *s)
 		.family = family_of(u16_of(a[IPVS_SVC_ATTR_AF])),
 		.timeout = u32_of(a[IPVS_SVC_ATTR_TIMEOUT]),
 	};
+	s->at.family = s->family;
+	s->at.port = ntohs(u16_of(a[IPVS_SVC_ATTR_PORT]));
+	address_read(a[IPVS_SVC_ATTR_ADDR], &s->at);
+	s->proto = LB_PROTOS;
+	if (u16_of(a[IPVS_SVC_ATTR_PROTOCOL]) == IPPROTO_TCP)
+		s->proto = LB_TCP;
+	else if (u16_of(a[IPVS_SVC_ATTR_PROTOCOL]) == IPPROTO_UDP)
+		s->proto = LB_UDP;
 	if (a[IPVS_SVC_ATTR_SCHED_NAME])
 		snprintf(s->scheduler, sizeof(s->scheduler), "%s",
 			 mnl_attr_get_str(a[IPVS_SVC_ATTR_SCHED_NAME]));
@@ -190,8 +218,6 @@ static int service_list(const struct nlmsghdr *nlh, void *arg)
 
 	if (service_parse(nlh, &s) != MNL_CB_OK)
 		return MNL_CB_ERROR;
-	if (!s.mark)
-		return MNL_CB_OK;
 	list = grow(all->list, &all->n, sizeof(*list));
 	if (!list)
 		return MNL_CB_ERROR;
@@ -275,16 +301,6 @@ struct dests_reading {
 	struct lb_ipvs_dests *all;
 	enum lb_family family; /* the service's, for kernels that do not tell a destination's */
 };
-
-static void address_read(const struct nlattr *attr, struct lb_endpoint *at)
-{
-	size_t len = at->family == LB_V4 ? 4 : 16;
-
-	if (at->family == LB_V4)
-		at->addr.b[10] = at->addr.b[11] = 0xff;
-	if (attr && mnl_attr_get_payload_len(attr) >= len)
-		memcpy(at->addr.b + 16 - len, mnl_attr_get_payload(attr), len);
-}
 
 static int dest_list(const struct nlmsghdr *nlh, void *arg)
 {

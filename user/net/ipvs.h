@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * ipvs.h - the kernel's IPVS by generic netlink (linux/ip_vs.h, family "IPVS" version 1): virtual
- * services of firewall marks, their destinations, counters, in this network namespace.
+ * services, their destinations, counters, in this network namespace.
  *
  * All functions return 0 or -errno.
  */
@@ -22,8 +22,10 @@ struct lb_ipvs_stats {
 };
 
 struct lb_ipvs_service {
-	uint32_t mark;  /* 0: a service of an address, which is nobody's here */
+	uint32_t mark;  /* 0: a service of an address, which is another's */
 	uint8_t family; /* enum lb_family */
+	uint8_t proto;  /* mark 0: enum lb_proto; LB_PROTOS: neither */
+	struct lb_endpoint at;
 	char scheduler[16];
 	uint32_t flags;   /* IP_VS_SVC_F_*, without HASHED */
 	uint32_t timeout; /* seconds of persistence; 0 */
@@ -50,7 +52,7 @@ struct lb_ipvs_dests {
 int lb_ipvs_open(struct lb_ipvs *v);
 void lb_ipvs_close(struct lb_ipvs *v);
 
-int lb_ipvs_services_read(struct lb_ipvs *v, struct lb_ipvs_services *all); /* of marks */
+int lb_ipvs_services_read(struct lb_ipvs *v, struct lb_ipvs_services *all); /* all of them */
 void lb_ipvs_services_free(struct lb_ipvs_services *all);
 /* -ESRCH: there is none */
 int lb_ipvs_service_read(struct lb_ipvs *v, uint32_t mark, enum lb_family family,
