@@ -123,7 +123,8 @@ static void test_wrong_shape(void **state)
 }
 
 static const struct wrong wrong_values[] = {
-	{"datapath: xdp", "t:1: datapath: \"xdp\": unknown datapath: write one of auto, ebpf, nft, ipvs"},
+	{"datapath: xdp",
+	 "t:1: datapath: \"xdp\": unknown datapath: write one of auto, ebpf, nft, ipvs"},
 	{"datapath:", "t:1: datapath: \"\": is empty: write one of auto, ebpf, nft, ipvs"},
 	{"datapath: [auto]",
 	 "t:1: datapath: \"datapath: [auto]\": not one value: write one of auto, ebpf, nft, ipvs"},

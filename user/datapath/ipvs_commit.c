@@ -124,7 +124,7 @@ static int foreign_check(const struct lb_ipvs_services *all, const struct lb_cha
 static int listens_check(const struct apply *a, struct lb_err *err)
 {
 	const struct lb_diff *d = a->diff;
-	struct lb_ipvs_services all;
+	struct lb_ipvs_services all = {};
 	int ret;
 
 	if (a->dp->force)

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ipvs_internal.h"
@@ -40,21 +41,16 @@ struct conn_walk {
 /* "C0000201" or "2001:0db8:...:0001", and a port in hexadecimal. */
 static bool endpoint_read(struct lb_endpoint *at, const char *address, const char *port)
 {
+	uint32_t v4 = strtoul(address, NULL, 16);
 	char text[64];
-	unsigned int v4, number;
 	uint8_t family;
 
-	if (sscanf(port, "%4x", &number) != 1)
-		return false;
-	if (strchr(address, ':')) {
+	if (strchr(address, ':'))
 		snprintf(text, sizeof(text), "%s", address);
-	} else {
-		if (sscanf(address, "%8x", &v4) != 1)
-			return false;
+	else
 		snprintf(text, sizeof(text), "%u.%u.%u.%u", v4 >> 24, v4 >> 16 & 0xff,
 			 v4 >> 8 & 0xff, v4 & 0xff);
-	}
-	*at = (struct lb_endpoint){.port = number};
+	*at = (struct lb_endpoint){.port = strtoul(port, NULL, 16)};
 	if (lb_addr_parse(&at->addr, &family, text))
 		return false;
 	at->family = family;
@@ -83,17 +79,16 @@ static void state_read(const struct conn_walk *w, struct lb_conn *c, const char 
 
 static bool line_read(const struct conn_walk *w, const char *line, struct lb_conn *c)
 {
-	char proto[4], from[48], to[48], by[48], ports[3][8], state[16];
-	unsigned int left;
+	char proto[4], from[48], to[48], by[48], ports[3][8], state[16], left[16];
 
-	if (sscanf(line, "%3s %47s %7s %47s %7s %47s %7s %15s %u", proto, from, ports[0], to,
-		   ports[1], by, ports[2], state, &left) != 9)
+	if (sscanf(line, "%3s %47s %7s %47s %7s %47s %7s %15s %15s", proto, from, ports[0], to,
+		   ports[1], by, ports[2], state, left) != 9)
 		return false;
 	*c = (struct lb_conn){.proto = strcmp(proto, "UDP") ? LB_TCP : LB_UDP};
 	if (!endpoint_read(&c->client, from, ports[0]) ||
 	    !endpoint_read(&c->service, to, ports[1]) || !endpoint_read(&c->backend, by, ports[2]))
 		return false;
-	state_read(w, c, state, left);
+	state_read(w, c, state, strtoul(left, NULL, 10));
 	return true;
 }
 

@@ -71,13 +71,16 @@ static int line_read(struct host *h, const char *line)
 {
 	struct host_instance i = {}, *instance;
 	struct host_sysctl s = {}, *sysctl;
+	char number[16];
 
-	if (sscanf(line, "instance %64s %u", i.name, &i.number) == 2) {
+	if (sscanf(line, "instance %64s %15s", i.name, number) == 2) {
+		i.number = strtoul(number, NULL, 10);
 		instance = grow((void **)&h->instances, &h->n_instances, sizeof(*instance));
 		if (!instance)
 			return -ENOMEM;
 		*instance = i;
-	} else if (sscanf(line, "sysctl %95s %d", s.path, &s.before) == 2) {
+	} else if (sscanf(line, "sysctl %95s %15s", s.path, number) == 2) {
+		s.before = (int)strtol(number, NULL, 10);
 		sysctl = grow((void **)&h->sysctls, &h->n_sysctls, sizeof(*sysctl));
 		if (!sysctl)
 			return -ENOMEM;

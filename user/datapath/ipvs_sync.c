@@ -250,7 +250,7 @@ static const struct lb_service_conf *service_at(const struct lb_dp *dp, const st
 
 int lb_ipvs_settle(struct lb_dp *dp, const struct lb_model *m, struct lb_err *err)
 {
-	struct lb_ipvs_services all;
+	struct lb_ipvs_services all = {};
 	int ret = lb_ipvs_services_read(&dp->ipvs, &all);
 
 	for (size_t i = 0; !ret && i < all.n; i++)
@@ -352,7 +352,7 @@ static int service_audit(const struct services_audit *a, const struct lb_service
 int lb_ipvs_services_audit(struct lb_dp *dp, const struct lb_model *m, bool dests,
 			   struct lb_findings *f, struct lb_err *err)
 {
-	struct lb_ipvs_services all;
+	struct lb_ipvs_services all = {};
 	struct services_audit a = {.dp = dp, .findings = f, .all = &all, .dests = dests};
 	int ret = lb_ipvs_services_read(&dp->ipvs, &all);
 	char buf[64];

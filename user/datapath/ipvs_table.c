@@ -260,10 +260,11 @@ uint32_t lb_ipvs_number_of_name(const char *instance)
 
 uint32_t lb_ipvs_number_read(const struct lb_nft_elements *all, const char *instance)
 {
+	static const char word[] = "marks ";
 	const char *text = record_in(all, LB_IPVS_RECORD_NUMBER);
-	unsigned int number;
+	unsigned long number = LB_IPVS_NUMBERS;
 
-	return text && sscanf(text, "marks %u", &number) == 1 && number < LB_IPVS_NUMBERS
-		       ? number
-		       : lb_ipvs_number_of_name(instance);
+	if (text && !strncmp(text, word, strlen(word)))
+		number = strtoul(text + strlen(word), NULL, 10);
+	return number < LB_IPVS_NUMBERS ? number : lb_ipvs_number_of_name(instance);
 }

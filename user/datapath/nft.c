@@ -30,8 +30,10 @@ static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb
 	if (lb_instance_check(opt->instance, err))
 		return -EINVAL;
 	*dp = calloc(1, sizeof(**dp));
-	if (!*dp)
-		return lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
+	if (!*dp) {
+		lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
+		return -ENOMEM;
+	}
 	(*dp)->lock = LB_LOCK_NONE;
 	return lb_nft_table_init(&(*dp)->table, &lb_nft_kind, opt->instance, err);
 }

@@ -75,7 +75,7 @@ static bool nested(const struct nlmsghdr *nlh, int type, const struct nlattr *li
 	const struct nlattr *all[ATTRS_MAX] = {};
 
 	mnl_attr_parse(nlh, sizeof(struct genlmsghdr), attr_store, all);
-	memset(list, 0, ATTRS_MAX * sizeof(*list));
+	memset(list, 0, sizeof(all));
 	return all[type] && mnl_attr_parse_nested(all[type], attr_store, list) == MNL_CB_OK;
 }
 
