@@ -264,8 +264,8 @@ static int filter_put(const struct filter *t, const struct lb_firewall *w, struc
 	struct lb_text text = {}, input = {};
 	int ret = 0;
 
-	if (save(t, &text, err)) /* audit() has warned */
-		text.len = 0;
+	if (save(t, &text, err))
+		lb_warn("%s: what it drops is not known", err->text);
 	else if (!filter_audit(t, text.s ? text.s : "", w, NULL)) {
 		put_text(&input, text.s ? text.s : "", w);
 		ret = restore(t, &input, err);

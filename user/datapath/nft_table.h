@@ -138,18 +138,21 @@ bool lb_nft_table_is_there(const struct lb_nft_table *t); /* also where that can
 uint32_t lb_nft_generation(void);
 void lb_nft_state_free(struct lb_nft_state *s);
 bool lb_nft_state_has_set(const struct lb_nft_state *s, const char *name);
+/* Of whichever table: `family` is NFPROTO_*. False also where that cannot be told. */
+bool lb_nft_has_chain(uint8_t family, const char *table, const char *chain);
+/* Calls fn with the instance of each table of that kind. */
+int lb_nft_tables(const struct lb_nft_kind *kind, void (*fn)(void *arg, const char *instance),
+		  void *arg, struct lb_err *err);
+
+/* ---------------------------------------------------------------- nft_frame.c */
+
 const struct lb_nft_chain *lb_nft_chain_find(const struct lb_nft_state *s, const char *name);
 /* Are the chains there, as they should be, no others, and is the table in force? */
 void lb_nft_chains_audit(struct lb_findings *f, const struct lb_nft_state *s,
 			 const struct lb_nft_chain *chains, size_t n);
-/* Of whichever table: `family` is NFPROTO_*. False also where that cannot be told. */
-bool lb_nft_has_chain(uint8_t family, const char *table, const char *chain);
 /* Leaves in the table by what verify tells that a rule is another than apply has made. */
 int lb_nft_rules_note(struct lb_nft_table *t, struct lb_err *err);
 bool lb_nft_rules_are_noted(const struct lb_nft_table *t); /* as they are */
-/* Calls fn with the instance of each table of that kind. */
-int lb_nft_tables(const struct lb_nft_kind *kind, void (*fn)(void *arg, const char *instance),
-		  void *arg, struct lb_err *err);
 
 /* ---------------------------------------------------------------- nft_elems.c */
 
