@@ -359,6 +359,20 @@ expect 0 no_bpf apply -f "$LAB_DIR/auto.yaml"
 expect_text "$ERR" 'datapath ipvs: datapath "ebpf": .*Operation not permitted'
 expect_alternation 4 2
 expect 0 no_bpf down
+
+step 'the same without a way to attach tc programs'
+printf 'install %s /bin/false\n' sch_ingress cls_bpf >/etc/modprobe.d/meshlb-test.conf
+lab_until 20 modprobe -r cls_bpf sch_ingress || fail "clsact would not go: $(lsmod | grep -E 'cls_bpf|sch_ing')"
+expect 0 lab_meshlb apply -f "$LAB_DIR/auto.yaml"
+expect_text "$ERR" 'datapath ipvs: datapath "ebpf": tcx or clsact'
+expect_alternation 4 2
+rm /etc/modprobe.d/meshlb-test.conf
+expect 0 lab_meshlb apply -f "$LAB_DIR/auto.yaml"
+expect_text "$OUT" '^~ datapath ipvs -> ebpf$'
+expect_alternation 4 2
+expect 0 lab_meshlb down
+
+step 'auto without IPVS, too'
 printf 'install ip_vs /bin/false\nblacklist ip_vs\n' >/etc/modprobe.d/meshlb-test.conf
 ipvs_in -C
 lab_until 20 modprobe -r ip_vs_mh ip_vs_sh ip_vs_wrr ip_vs_lc ip_vs_rr ip_vs || skip_module=1

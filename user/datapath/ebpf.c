@@ -38,6 +38,11 @@ static int probe_tc(void)
 	return lb_prog_probe(BPF_PROG_TYPE_SCHED_CLS, 0, 0);
 }
 
+static int probe_attach(void)
+{
+	return lb_tcx_probe() ? lb_clsact_probe() : 0;
+}
+
 static const struct capability {
 	const char *name, *remark;
 	int (*probe)(void); /* errno, 0: it is there */
@@ -47,6 +52,7 @@ static const struct capability {
 	{"BPF maps in memory", "", probe_map, true},
 	{"XDP programs", "", probe_xdp, true},
 	{"tc programs", "", probe_tc, true},
+	{"tcx or clsact", "tc programs cannot be attached", probe_attach, true},
 	{"tcx", "tc programs attach as clsact filters", lb_tcx_probe, false},
 	{"iterators over maps", "no file \"connections\"", lb_iterator_probe, false},
 };

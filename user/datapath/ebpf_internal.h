@@ -197,6 +197,7 @@ int lb_ifaces_read(const struct lb_dp *dp, __u32 **ifindexes, struct lb_iface **
 /* ebpf_load.c - the BPF object */
 void lb_libbpf_init(void); /* its messages go to lb_debug() */
 __u64 lb_build_id(void);   /* hash of the object that this binary embeds */
+int lb_prog_least(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_id);
 int lb_prog_probe(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_id);
 int lb_iterator_probe(void); /* 0 or the errno, as above */
 int lb_object_create(struct lb_dp *dp, const struct lb_limits *l, struct lb_err *err);
@@ -288,6 +289,7 @@ void lb_xdp_query(const struct lb_dp *dp, const char *name, int ifindex, struct 
 int lb_tc_ensure(struct lb_dp *dp, const char *name, int ifindex, bool ours,
 		 const struct lb_progs *progs, struct lb_err *err);
 int lb_tcx_probe(void); /* 0: the kernel has it; or the errno */
+int lb_clsact_probe(void);
 void lb_tc_remove(const struct lb_dp *dp, const char *name, int ifindex);
 __u32 lb_clsact_id(int ifindex); /* the program at our handle and priority; 0: none */
 void lb_tc_restore(int ifindex, int prog_fd);

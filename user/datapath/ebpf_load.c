@@ -61,8 +61,8 @@ static struct lb_bpf *object_open(struct lb_err *err)
 	return skel;
 }
 
-/* Does the kernel take the least program of this type? 0 or the errno. */
-int lb_prog_probe(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_id)
+/* The least program of a type; its descriptor or -errno. */
+int lb_prog_least(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_id)
 {
 	const struct bpf_insn returns_0[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
@@ -72,8 +72,16 @@ int lb_prog_probe(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_
 		    .attach_btf_id = btf_id);
 	int fd = bpf_prog_load(type, "lb_probe", "GPL", returns_0, 2, &opts);
 
+	return fd < 0 ? -errno : fd;
+}
+
+/* Does the kernel take it? 0 or the errno. */
+int lb_prog_probe(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_id)
+{
+	int fd = lb_prog_least(type, attach, btf_id);
+
 	if (fd < 0)
-		return errno;
+		return -fd;
 	close(fd);
 	return 0;
 }

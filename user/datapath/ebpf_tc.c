@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ebpf_internal.h"
@@ -205,6 +207,40 @@ int lb_tcx_probe(void)
 	int n = tcx_ids(1, ids); /* of the loopback interface, which every namespace has */
 
 	return n < 0 ? -n : 0;
+}
+
+/* In a network namespace of its own, that goes with the process. */
+static int clsact_try(int prog_fd)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = 1, .attach_point = BPF_TC_INGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd);
+	int ret;
+
+	if (unshare(CLONE_NEWNET))
+		return 0; /* it cannot be told: apply will say */
+	ret = bpf_tc_hook_create(&hook);
+	return -(ret ? ret : bpf_tc_attach(&hook, &opts));
+}
+
+/* The kernel loads modules for it when they are needed: the only way to know is to use it. Where
+ * they are there already, they need not be tried. */
+int lb_clsact_probe(void)
+{
+	int fd, status = 0;
+	pid_t pid;
+
+	if (!access("/sys/module/sch_ingress", F_OK) && !access("/sys/module/cls_bpf", F_OK))
+		return 0;
+	fd = lb_prog_least(BPF_PROG_TYPE_SCHED_CLS, 0, 0);
+	if (fd < 0)
+		return -fd;
+	pid = fork();
+	if (!pid)
+		_exit(clsact_try(fd));
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	close(fd);
+	return pid < 0 ? errno : WEXITSTATUS(status);
 }
 
 int lb_tc_ensure(struct lb_dp *dp, const char *name, int ifindex, bool ours,
