@@ -155,6 +155,14 @@ cp "$CONFIG" "$LAB_DIR/udp.yaml"
 lab_service udp '*:5300/udp' 5300 >>"$LAB_DIR/udp.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/udp.yaml"
 wait "$insists" || fail 'it was never answered'
+sed '/name: eth0/d' "$LAB_DIR/udp.yaml" >"$LAB_DIR/blind.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/blind.yaml"
+lab_spawn node2 timeout 20 "$E2E/udp_echo.py" insist "$VIP4" 5300
+insists=$LAB_PID
+sleep 1
+kill -0 "$insists" || fail 'by an interface that is not one of ours it was answered'
+expect 0 lab_meshlb apply -f "$LAB_DIR/udp.yaml"
+wait "$insists" || fail 'by a new interface it was never answered'
 expect 0 apply
 {
 	LAB_V4=("${v4[@]}") LAB_V6=("${v6[@]}")

@@ -265,8 +265,10 @@ static void follow_up(struct apply *a)
 	if (has_gone(&a->to) && finish(a->dp, &a->to, d->desired, &err))
 		lb_warn("%s", err.text);
 	for (size_t i = 0; i < d->n; i++)
-		new_udp |= d->changes[i].kind == LB_CHANGE_SERVICE &&
-			   has_new_udp(d->changes[i].from, d->changes[i].to);
+		new_udp |= d->changes[i].kind == LB_CHANGE_INTERFACE
+				   ? !d->changes[i].ifrom
+				   : d->changes[i].kind == LB_CHANGE_SERVICE &&
+					     has_new_udp(d->changes[i].from, d->changes[i].to);
 	if (new_udp && lb_nft_conn_forget_plain(d->desired, &err))
 		lb_warn("%s", err.text);
 }
