@@ -79,17 +79,11 @@ int lb_ipvs_weights(const struct lb_service_conf *s, enum lb_family family, uint
 	return s->scheduler == LB_SCHED_SH ? sh_weights(s, family, weights) : 0;
 }
 
-/* The same, in an array of its own. NULL: errno says why. */
-static uint32_t *weights_of(const struct lb_service_conf *s, enum lb_family family)
+/* The same, in an array of its own, to be freed. */
+static int weights_of(const struct lb_service_conf *s, enum lb_family family, uint32_t **weights)
 {
-	uint32_t *weights = calloc(s->n_backends + 1, sizeof(*weights));
-	int ret = weights ? lb_ipvs_weights(s, family, weights) : -ENOMEM;
-
-	if (!ret)
-		return weights;
-	free(weights);
-	errno = -ret;
-	return NULL;
+	*weights = calloc(s->n_backends + 1, sizeof(**weights));
+	return *weights ? lb_ipvs_weights(s, family, *weights) : -ENOMEM;
 }
 
 static bool same_service(const struct lb_ipvs_service *a, const struct lb_ipvs_service *b)
@@ -137,8 +131,8 @@ static int service_put(struct lb_dp *dp, const struct lb_service_conf *s,
 static int dests_put(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t mark,
 		     enum lb_family family, const struct lb_ipvs_dests *is)
 {
-	uint32_t *weights = weights_of(s, family);
-	int ret = weights ? 0 : -errno;
+	uint32_t *weights;
+	int ret = weights_of(s, family, &weights);
 
 	for (size_t i = 0; i < s->n_backends && !ret; i++) {
 		const struct lb_ipvs_dest d = dest_of(&s->backends[i], weights[i]);
@@ -284,19 +278,17 @@ static int dests_audit(const struct services_audit *a, const struct lb_service_c
 		       uint32_t mark, enum lb_family family, bool in_force)
 {
 	char at[LB_ENDPOINT_STRLEN];
-	struct lb_ipvs_dests is;
-	uint32_t *weights = weights_of(s, family);
-	int ret = weights ? lb_ipvs_dests_read(&a->dp->ipvs, mark, family, &is) : -errno;
+	struct lb_ipvs_dests is = {};
+	uint32_t *weights;
+	int ret = weights_of(s, family, &weights);
 
-	if (ret) {
-		free(weights);
-		return ret;
-	}
-	for (size_t i = 0; i < is.n; i++)
+	if (!ret)
+		ret = lb_ipvs_dests_read(&a->dp->ipvs, mark, family, &is);
+	for (size_t i = 0; !ret && i < is.n; i++)
 		if (!lb_service_find_backend(s, &is.list[i].at))
 			lb_found(a->findings, "service \"%s\": destination %s is nobody's", s->name,
 				 lb_endpoint_str(at, &is.list[i].at));
-	for (size_t i = 0; in_force && i < s->n_backends; i++) {
+	for (size_t i = 0; !ret && in_force && i < s->n_backends; i++) {
 		const struct lb_ipvs_dest d = dest_of(&s->backends[i], weights[i]);
 		const struct lb_ipvs_dest *there = lb_ipvs_dest_find(&is, &d.at);
 
@@ -315,7 +307,7 @@ static int dests_audit(const struct services_audit *a, const struct lb_service_c
 	}
 	lb_ipvs_dests_free(&is);
 	free(weights);
-	return 0;
+	return ret;
 }
 
 static int service_audit(const struct services_audit *a, const struct lb_service_conf *s,
