@@ -65,7 +65,7 @@ static void test_marks(void **state)
 
 	(void)state;
 	parse(&m);
-	lb_ipvs_head_elements(&all, &m);
+	lb_nft_head_elements(&all, &m, lb_ipvs_kind.magic);
 	for (size_t i = 0; i < m.n_services; i++) {
 		m.services[i].id = 2 * (i + 1) + i % 2;
 		lb_ipvs_service_elements(&dp, &all, &m.services[i], m.services[i].id);
@@ -128,11 +128,11 @@ static void test_number(void **state)
 	by_name = lb_ipvs_number_read(&all, "default");
 	assert_in_range(by_name, 0, LB_IPVS_NUMBERS - 1);
 	assert_int_equal(lb_ipvs_number_read(&all, "default"), by_name);
-	lb_ipvs_record_add(&all, LB_IPVS_RECORD_NUMBER, "marks 77");
+	lb_nft_record_add(&all, 0, LB_IPVS_RECORD_NUMBER, "marks 77");
 	lb_nft_elements_sort(&all);
 	assert_int_equal(lb_ipvs_number_read(&all, "default"), 77);
 	lb_nft_elements_free(&all);
-	lb_ipvs_record_add(&all, LB_IPVS_RECORD_NUMBER, "marks 255");
+	lb_nft_record_add(&all, 0, LB_IPVS_RECORD_NUMBER, "marks 255");
 	lb_nft_elements_sort(&all);
 	assert_int_equal(lb_ipvs_number_read(&all, "default"), by_name);
 	lb_nft_elements_free(&all);

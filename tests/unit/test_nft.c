@@ -22,7 +22,7 @@ static void parse(struct lb_model *m, const char *text)
 static void elements(struct lb_nft_elements *all, const struct lb_model *m)
 {
 	*all = (struct lb_nft_elements){};
-	lb_nft_head_elements(all, m);
+	lb_nft_head_elements(all, m, lb_nft_kind.magic);
 	for (size_t i = 0; i < m->n_services; i++)
 		assert_int_equal(lb_nft_service_elements(all, &m->services[i], i + 1), 0);
 	lb_nft_elements_sort(all);

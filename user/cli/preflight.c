@@ -365,14 +365,6 @@ static void check_sysctls(const struct lb_model *m, enum lb_family family, const
 	}
 }
 
-static bool has_family(const struct lb_model *m, enum lb_family family)
-{
-	for (size_t i = 0; i < m->n_services; i++)
-		if (lb_service_has_family(&m->services[i], family))
-			return true;
-	return false;
-}
-
 int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const struct lb_dp_ops *ops,
 		 const char *file, bool force, struct lb_texts *warnings, struct lb_err *err)
 {
@@ -393,9 +385,9 @@ int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const str
 	added_free(&a);
 	if (ret || ops->sets_sysctls)
 		return ret;
-	if (has_family(m, LB_V4))
+	if (lb_model_has_family(m, LB_V4))
 		check_sysctls(m, LB_V4, "net/ipv4/ip_forward", warnings);
-	if (has_family(m, LB_V6))
+	if (lb_model_has_family(m, LB_V6))
 		check_sysctls(m, LB_V6, "net/ipv6/conf/all/forwarding", warnings);
 	return 0;
 }

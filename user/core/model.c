@@ -259,6 +259,14 @@ bool lb_service_has_family(const struct lb_service_conf *s, enum lb_family famil
 	return false;
 }
 
+bool lb_model_has_family(const struct lb_model *m, enum lb_family family)
+{
+	for (size_t i = 0; i < m->n_services; i++)
+		if (lb_service_has_family(&m->services[i], family))
+			return true;
+	return false;
+}
+
 bool lb_service_has_listen(const struct lb_service_conf *s, const struct lb_listen *l)
 {
 	for (size_t i = 0; i < s->n_listens; i++)

@@ -135,6 +135,11 @@ void lb_model_sort(struct lb_model *m);
 struct lb_service_conf *lb_model_find_service(const struct lb_model *m, const char *name);
 struct lb_backend_conf *lb_service_find_backend(const struct lb_service_conf *s,
 						const struct lb_endpoint *at);
+static inline bool lb_listen_in(const struct lb_listen *l, enum lb_family family)
+{
+	return l->any == LB_ANY_BOTH || l->at.family == family;
+}
+bool lb_model_has_family(const struct lb_model *m, enum lb_family family);
 bool lb_service_has_family(const struct lb_service_conf *s, enum lb_family family);
 bool lb_service_has_listen(const struct lb_service_conf *s, const struct lb_listen *l);
 static inline uint32_t lb_backend_weight(const struct lb_backend_conf *b) /* in force */

@@ -106,6 +106,32 @@ void lb_status_model(struct lb_dp_status *s, const struct lb_model *m)
 	s->ring_slots.limit = m->limits.ring_slots;
 }
 
+void lb_status_free(struct lb_dp_status *s)
+{
+	free(s->hooks);
+	*s = (struct lb_dp_status){};
+}
+
+int lb_stats_make(struct lb_dp_stats *s, const struct lb_model *m, struct lb_err *err)
+{
+	*s = (struct lb_dp_stats){.n_services = m->n_services};
+	for (size_t i = 0; i < m->n_services; i++)
+		s->n_backends += m->services[i].n_backends;
+	s->services = calloc(s->n_services + 1, sizeof(*s->services));
+	s->backends = calloc(s->n_backends + 1, sizeof(*s->backends));
+	if (s->services && s->backends)
+		return 0;
+	lb_stats_free(s);
+	return lb_err_sys(err, ENOMEM, "reading the counters");
+}
+
+void lb_stats_free(struct lb_dp_stats *s)
+{
+	free(s->services);
+	free(s->backends);
+	*s = (struct lb_dp_stats){};
+}
+
 static bool prefix_holds(const struct lb_endpoint *want, unsigned int bits,
 			 const struct lb_endpoint *is)
 {

@@ -175,6 +175,11 @@ void lb_status_model(struct lb_dp_status *s, const struct lb_model *m);
 int lb_status_interfaces(struct lb_dp_status *s, const struct lb_model *m, const char *mode,
 			 const char *name, struct lb_err *err);
 
+void lb_status_free(struct lb_dp_status *s);
+/* Counters of all that the model has, 0 each. */
+int lb_stats_make(struct lb_dp_stats *s, const struct lb_model *m, struct lb_err *err);
+void lb_stats_free(struct lb_dp_stats *s);
+
 /* Is it one of those that the filter wants? `service`: the id of f->service, 0: of any. */
 bool lb_conn_filter_holds(const struct lb_conn_filter *f, uint32_t service,
 			  const struct lb_conn *c);

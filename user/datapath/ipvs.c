@@ -288,37 +288,18 @@ static int model_status(struct lb_dp *dp, const struct lb_model *m, struct lb_dp
 	return lb_status_interfaces(s, m, "ipvs", dp->table.name, err);
 }
 
-static void ipvs_status_free(struct lb_dp_status *s)
-{
-	free(s->hooks);
-	*s = (struct lb_dp_status){};
-}
-
 static int ipvs_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err)
 {
 	struct lb_model m;
-	int ret = lb_nft_list(&dp->table, LB_NFT_MODEL, err);
+	int ret = lb_nft_status(&dp->table, LB_NFT_MODEL, lb_dp_ipvs.name, s, &m, err);
 
-	*s = (struct lb_dp_status){.datapath = lb_dp_ipvs.name,
-				   .build_current = true,
-				   .generation = lb_nft_generation()};
-	snprintf(s->instance, sizeof(s->instance), "%s", dp->table.instance);
-	if (!ret)
-		ret = lb_nft_model_read(&dp->table.state->elements, false, &m, err);
 	if (ret)
 		return ret;
 	ret = model_status(dp, &m, s, err);
 	lb_model_free(&m);
 	if (ret)
-		ipvs_status_free(s);
+		lb_status_free(s);
 	return ret;
-}
-
-static void ipvs_stats_free(struct lb_dp_stats *s)
-{
-	free(s->services);
-	free(s->backends);
-	*s = (struct lb_dp_stats){};
 }
 
 static void stats_add(struct lb_counters *to, const struct lb_ipvs_stats *s)
@@ -356,15 +337,11 @@ static int ipvs_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_s
 		      struct lb_err *err)
 {
 	struct lb_counters *each;
-	int ret = 0;
+	int ret = lb_stats_make(s, m, err);
 
-	*s = (struct lb_dp_stats){.n_services = m->n_services};
-	for (size_t i = 0; i < m->n_services; i++)
-		s->n_backends += m->services[i].n_backends;
-	s->services = calloc(s->n_services + 1, sizeof(*s->services));
-	s->backends = each = calloc(s->n_backends + 1, sizeof(*s->backends));
-	if (!s->services || !each)
-		ret = -ENOMEM;
+	if (ret)
+		return ret;
+	each = s->backends;
 	for (size_t i = 0; i < m->n_services && !ret; each += m->services[i++].n_backends)
 		for (int k = 0; k < 4 && !ret; k++)
 			ret = mark_stats(dp, &m->services[i],
@@ -372,7 +349,7 @@ static int ipvs_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_s
 					 &s->services[i], each);
 	if (!ret)
 		return 0;
-	ipvs_stats_free(s);
+	lb_stats_free(s);
 	return lb_err_sys(err, -ret, "reading the counters of IPVS");
 }
 
@@ -389,9 +366,9 @@ const struct lb_dp_ops lb_dp_ipvs = {
 	.apply = lb_ipvs_apply,
 	.audit = lb_ipvs_audit,
 	.status = ipvs_status,
-	.status_free = ipvs_status_free,
+	.status_free = lb_status_free,
 	.stats = ipvs_stats,
-	.stats_free = ipvs_stats_free,
+	.stats_free = lb_stats_free,
 	.conn_list = lb_ipvs_conn_list,
 	.conn_flush = lb_ipvs_conn_flush,
 	.list = ipvs_instances,

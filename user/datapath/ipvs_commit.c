@@ -156,13 +156,13 @@ static int everything(const struct lb_dp *dp, const struct lb_model *m, const ui
 {
 	char text[32];
 
-	lb_ipvs_head_elements(all, m);
+	lb_nft_head_elements(all, m, lb_ipvs_kind.magic);
 	for (size_t i = 0; i < m->n_services; i++)
 		lb_ipvs_service_elements(dp, all, &m->services[i],
 					 ids ? ids[i] : m->services[i].id);
 	lb_ipvs_backends_elements(all, m);
 	snprintf(text, sizeof(text), "marks %u", dp->number);
-	lb_ipvs_record_add(all, LB_IPVS_RECORD_NUMBER, text);
+	lb_nft_record_add(all, 0, LB_IPVS_RECORD_NUMBER, text);
 	lb_nft_elements_sort(all);
 	return all->no_memory ? lb_err_sys(err, ENOMEM, "making the elements") : 0;
 }
@@ -234,8 +234,8 @@ static void differences(struct apply *a)
 {
 	const struct lb_diff *d = a->diff;
 
-	lb_ipvs_head_elements(&a->from, d->actual);
-	lb_ipvs_head_elements(&a->to, d->desired);
+	lb_nft_head_elements(&a->from, d->actual, lb_ipvs_kind.magic);
+	lb_nft_head_elements(&a->to, d->desired, lb_ipvs_kind.magic);
 	lb_ipvs_backends_elements(&a->from, d->actual);
 	lb_ipvs_backends_elements(&a->to, d->desired);
 	for (size_t i = 0; i < d->n; i++) {
@@ -385,7 +385,7 @@ static int look(struct lb_dp *dp, const struct lb_model *m, bool all, struct lb_
 		ret = everything(dp, m, NULL, &wanted, err);
 	if (all && !ret) {
 		if (lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_UNDONE)) /* is told already */
-			lb_ipvs_record_add(&wanted, LB_IPVS_RECORD_UNDONE, "an apply is at work");
+			lb_nft_record_add(&wanted, 0, LB_IPVS_RECORD_UNDONE, "an apply is at work");
 		lb_nft_elements_sort(&wanted);
 		lb_nft_elements_audit(f, &wanted, &dp->table.state->elements);
 	}

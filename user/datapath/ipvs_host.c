@@ -182,21 +182,19 @@ static int sysctls_each(const struct lb_model *m, int (*fn)(void *arg, const cha
 		/* The same for affinity to a drained one. */
 		"net/ipv4/vs/expire_quiescent_template",
 	};
-	bool families[LB_FAMILIES] = {};
+	bool v4 = lb_model_has_family(m, LB_V4);
 	char path[PATH_LEN];
 	int ret = 0;
 
 	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]) && !ret; i++)
 		ret = fn(arg, always[i], 1);
-	for (size_t i = 0; i < 2 * m->n_services; i++)
-		families[i % 2] |= lb_service_has_family(&m->services[i / 2], i % 2);
 	/* IPv4 looks at the interface by which an answer comes in; ip_forward would change others,
 	 * and more than forwarding. IPv6 looks at the switch for all (until Linux 6.17). */
-	for (size_t i = 0; families[LB_V4] && i < m->n_interfaces && !ret; i++) {
+	for (size_t i = 0; v4 && i < m->n_interfaces && !ret; i++) {
 		snprintf(path, sizeof(path), "net/ipv4/conf/%s/forwarding", m->interfaces[i].name);
 		ret = fn(arg, path, 1);
 	}
-	if (families[LB_V6] && !ret)
+	if (!ret && lb_model_has_family(m, LB_V6))
 		ret = fn(arg, "net/ipv6/conf/all/forwarding", 1);
 	return ret;
 }

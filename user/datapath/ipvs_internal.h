@@ -63,13 +63,11 @@ enum lb_ipvs_record {
 	LB_IPVS_RECORD_NEW,              /* and it was the one that makes the instance */
 };
 const char *lb_ipvs_record(const struct lb_nft_state *s, uint32_t record); /* NULL: none */
-void lb_ipvs_record_add(struct lb_nft_elements *all, uint32_t record, const char *text);
 /* The number of an instance whose records these are; without a record the one of its name. */
 uint32_t lb_ipvs_number_read(const struct lb_nft_elements *all, const char *instance);
 uint32_t lb_ipvs_number_of_name(const char *instance);
 
 void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp); /* table, sets, maps, rules */
-void lb_ipvs_head_elements(struct lb_nft_elements *all, const struct lb_model *m);
 /* A service's records, and what leads to its mark. */
 void lb_ipvs_service_elements(const struct lb_dp *dp, struct lb_nft_elements *all,
 			      const struct lb_service_conf *s, uint32_t id);

@@ -168,11 +168,6 @@ void lb_ipvs_frame_audit(struct lb_findings *f, const struct lb_nft_table *t)
 
 /* ---------------------------------------------------------------- elements */
 
-void lb_ipvs_record_add(struct lb_nft_elements *all, uint32_t record, const char *text)
-{
-	lb_nft_record_add(all, 0, record, text);
-}
-
 static const char *record_in(const struct lb_nft_elements *all, uint32_t record)
 {
 	const struct lb_nft_element *e;
@@ -186,13 +181,6 @@ static const char *record_in(const struct lb_nft_elements *all, uint32_t record)
 const char *lb_ipvs_record(const struct lb_nft_state *s, uint32_t record)
 {
 	return record_in(&s->elements, record);
-}
-
-void lb_ipvs_head_elements(struct lb_nft_elements *all, const struct lb_model *m)
-{
-	lb_nft_head_records(all, m, lb_ipvs_kind.magic);
-	for (size_t i = 0; i < m->n_interfaces; i++)
-		lb_nft_element_add(all, LB_NFT_SET_INTERFACES, m->interfaces[i].name, "");
 }
 
 static void listen_add(struct lb_nft_elements *all, const struct lb_listen *l,
@@ -242,7 +230,7 @@ void lb_ipvs_service_elements(const struct lb_dp *dp, struct lb_nft_elements *al
 		if (!lb_service_has_family(s, family)) /* it passes */
 			continue;
 		for (size_t i = 0; i < s->n_listens; i++)
-			if (s->listens[i].any == LB_ANY_BOTH || s->listens[i].at.family == family)
+			if (lb_listen_in(&s->listens[i], family))
 				listen_add(all, &s->listens[i], family, mark);
 	}
 }

@@ -176,29 +176,17 @@ static int model_status(struct lb_dp *dp, const struct lb_model *m, struct lb_dp
 	return lb_status_interfaces(s, m, "nftables", dp->table.name, err);
 }
 
-static void nft_status_free(struct lb_dp_status *s)
-{
-	free(s->hooks);
-	*s = (struct lb_dp_status){};
-}
-
 static int nft_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err)
 {
 	struct lb_model m;
-	int ret = lb_nft_list(&dp->table, LB_NFT_ALL, err);
+	int ret = lb_nft_status(&dp->table, LB_NFT_ALL, lb_dp_nft.name, s, &m, err);
 
-	*s = (struct lb_dp_status){.datapath = lb_dp_nft.name,
-				   .build_current = true,
-				   .generation = lb_nft_generation()};
-	snprintf(s->instance, sizeof(s->instance), "%s", dp->table.instance);
-	if (!ret)
-		ret = lb_nft_model_read(&dp->table.state->elements, false, &m, err);
 	if (ret)
 		return ret;
 	ret = model_status(dp, &m, s, err);
 	lb_model_free(&m);
 	if (ret)
-		nft_status_free(s);
+		lb_status_free(s);
 	return ret;
 }
 
@@ -223,20 +211,12 @@ static void counters_add(const struct lb_nft_elements *all, const struct lb_list
 	}
 }
 
-static void nft_stats_free(struct lb_dp_stats *s)
-{
-	free(s->services);
-	free(s->backends);
-	*s = (struct lb_dp_stats){};
-}
-
 static void service_stats(const struct lb_nft_elements *all, const struct lb_service_conf *s,
 			  struct lb_counters *sum, struct lb_counters *each)
 {
 	for (size_t b = 0; b < s->n_backends; b++) {
 		for (size_t l = 0; l < s->n_listens; l++)
-			if (s->listens[l].any == LB_ANY_BOTH ||
-			    s->listens[l].at.family == s->backends[b].at.family)
+			if (lb_listen_in(&s->listens[l], s->backends[b].at.family))
 				counters_add(all, &s->listens[l], &s->backends[b].at, &each[b]);
 		sum->connections += each[b].connections;
 		for (int d = 0; d < 2; d++) {
@@ -252,17 +232,12 @@ static int nft_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_st
 	struct lb_counters *each;
 	int ret = lb_nft_list(&dp->table, LB_NFT_ALL, err);
 
-	*s = (struct lb_dp_stats){.n_services = m->n_services};
+	*s = (struct lb_dp_stats){};
+	if (!ret)
+		ret = lb_stats_make(s, m, err);
 	if (ret)
 		return ret;
-	for (size_t i = 0; i < m->n_services; i++)
-		s->n_backends += m->services[i].n_backends;
-	s->services = calloc(s->n_services + 1, sizeof(*s->services));
-	s->backends = each = calloc(s->n_backends + 1, sizeof(*s->backends));
-	if (!s->services || !each) {
-		nft_stats_free(s);
-		return lb_err_sys(err, ENOMEM, "reading the counters");
-	}
+	each = s->backends;
 	for (size_t i = 0; i < m->n_services; each += m->services[i++].n_backends)
 		service_stats(&dp->table.state->elements, &m->services[i], &s->services[i], each);
 	return 0;
@@ -284,9 +259,9 @@ const struct lb_dp_ops lb_dp_nft = {
 	.apply = lb_nft_apply,
 	.audit = lb_nft_audit,
 	.status = nft_status,
-	.status_free = nft_status_free,
+	.status_free = lb_status_free,
 	.stats = nft_stats,
-	.stats_free = nft_stats_free,
+	.stats_free = lb_stats_free,
 	.conn_list = lb_nft_conn_list,
 	.conn_flush = lb_nft_conn_flush,
 	.list = nft_instances,

@@ -105,8 +105,8 @@ static int differences(struct apply *a, struct lb_err *err)
 	const struct lb_diff *d = a->diff;
 	int ret = 0;
 
-	lb_nft_head_elements(&a->from, d->actual);
-	lb_nft_head_elements(&a->to, d->desired);
+	lb_nft_head_elements(&a->from, d->actual, lb_nft_kind.magic);
+	lb_nft_head_elements(&a->to, d->desired, lb_nft_kind.magic);
 	for (size_t i = 0; i < d->n && !ret; i++)
 		if (d->changes[i].kind == LB_CHANGE_SERVICE)
 			ret = service_differs(a, &d->changes[i], err);
@@ -119,7 +119,7 @@ int lb_nft_everything(const struct lb_model *m, struct lb_nft_elements *all, str
 	uint32_t next = ids_in_use(m);
 	int ret = 0;
 
-	lb_nft_head_elements(all, m);
+	lb_nft_head_elements(all, m, lb_nft_kind.magic);
 	for (size_t i = 0; i < m->n_services && !ret; i++) {
 		const struct lb_service_conf *s = &m->services[i];
 

@@ -245,7 +245,7 @@ int lb_nft_conn_forget_plain(const struct lb_model *m, struct lb_err *err)
 		for (size_t k = 0; k < 2 * s->n_listens; k++) {
 			const struct lb_listen *l = &s->listens[k / 2];
 
-			if (l->proto != LB_UDP || (l->any != LB_ANY_BOTH && l->at.family != k % 2))
+			if (l->proto != LB_UDP || !lb_listen_in(l, k % 2))
 				continue;
 			if (lb_pairs_add_listen(&w.pairs, l, k % 2))
 				return lb_err_sys(err, ENOMEM, "reading conntrack");

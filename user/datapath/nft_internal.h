@@ -58,10 +58,9 @@ bool lb_nft_classes_equal(const struct lb_nft_classes *a, const struct lb_nft_cl
 const char *lb_nft_class_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_class *c);
 bool lb_nft_class_parse(struct lb_nft_class *c, const char *set); /* of <class> alone */
 
-/* All elements of a service, its records in `model` under `id` (from 1); of the rest. */
+/* All elements of a service, its records in `model` under `id` (from 1). */
 int lb_nft_service_elements(struct lb_nft_elements *all, const struct lb_service_conf *s,
 			    uint32_t id);
-void lb_nft_head_elements(struct lb_nft_elements *all, const struct lb_model *m);
 /* Of all services, sorted, each once. */
 int lb_nft_classes_of(const struct lb_model *m, struct lb_nft_classes *c);
 

@@ -65,8 +65,7 @@ static const char *header(bool gone)
 	return gone ? "gone" : "service";
 }
 
-uint32_t lb_nft_head_records(struct lb_nft_elements *all, const struct lb_model *m,
-			     const char *magic)
+void lb_nft_head_elements(struct lb_nft_elements *all, const struct lb_model *m, const char *magic)
 {
 	const struct lb_limits *l = &m->limits;
 	char text[RECORD_MAX];
@@ -85,8 +84,8 @@ uint32_t lb_nft_head_records(struct lb_nft_elements *all, const struct lb_model 
 		encode(name, m->interfaces[i].name, LB_IFNAME_MAX);
 		snprintf(text, sizeof(text), "interface %u %s", m->interfaces[i].hook, name);
 		lb_nft_record_add(all, 0, n++, text);
+		lb_nft_element_add(all, LB_NFT_SET_INTERFACES, m->interfaces[i].name, "");
 	}
-	return n;
 }
 
 void lb_nft_service_records(struct lb_nft_elements *all, const struct lb_service_conf *s,

@@ -205,11 +205,6 @@ static struct lb_nft_class class_of(const struct ring *r, const struct lb_listen
 	return class;
 }
 
-static bool listens_in(const struct lb_listen *l, enum lb_family family)
-{
-	return l->any == LB_ANY_BOTH || l->at.family == family;
-}
-
 /* A listen of one family: the element that names its class, and its copy of the ring. */
 static void listen_add(struct lb_nft_elements *all, const struct ring *r, const struct lb_listen *l)
 {
@@ -248,7 +243,7 @@ int lb_nft_service_elements(struct lb_nft_elements *all, const struct lb_service
 		for (size_t i = 0; i < s->n_listens && ret > 0; i++) {
 			const struct lb_listen *l = &s->listens[i];
 
-			if (!listens_in(l, family))
+			if (!lb_listen_in(l, family))
 				continue;
 			listen_add(all, &r, l);
 			counters_add(all, s, l, family);
@@ -269,7 +264,7 @@ static int service_classes(struct lb_nft_classes *c, size_t *room, const struct 
 		for (size_t i = 0; i < s->n_listens && ret > 0; i++) {
 			struct lb_nft_class *list = c->list;
 
-			if (!listens_in(&s->listens[i], family))
+			if (!lb_listen_in(&s->listens[i], family))
 				continue;
 			if (c->n == *room)
 				list = realloc(list, (*room += 64) * sizeof(*list));
@@ -300,13 +295,6 @@ int lb_nft_classes_of(const struct lb_model *m, struct lb_nft_classes *c)
 			c->list[kept++] = c->list[i];
 	c->n = kept;
 	return ret;
-}
-
-void lb_nft_head_elements(struct lb_nft_elements *all, const struct lb_model *m)
-{
-	lb_nft_head_records(all, m, lb_nft_kind.magic);
-	for (size_t i = 0; i < m->n_interfaces; i++)
-		lb_nft_element_add(all, LB_NFT_SET_INTERFACES, m->interfaces[i].name, "");
 }
 
 /* ---------------------------------------------------------------- the kind of table */

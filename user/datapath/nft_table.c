@@ -61,6 +61,17 @@ int lb_nft_run(struct lb_nft_table *t, const char *commands, const char *doing, 
 	return nft_run_cmd_from_buffer(t->nft, commands) ? nft_failed(t->nft, doing, err) : 0;
 }
 
+int lb_nft_status(struct lb_nft_table *t, enum lb_nft_part part, const char *datapath,
+		  struct lb_dp_status *s, struct lb_model *m, struct lb_err *err)
+{
+	int ret = lb_nft_list(t, part, err);
+
+	*s = (struct lb_dp_status){
+		.datapath = datapath, .build_current = true, .generation = lb_nft_generation()};
+	snprintf(s->instance, sizeof(s->instance), "%s", t->instance);
+	return ret ? ret : lb_nft_model_read(&t->state->elements, false, m, err);
+}
+
 /* ---------------------------------------------------------------- messages to a state */
 
 struct reading {

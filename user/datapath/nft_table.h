@@ -57,9 +57,8 @@ void lb_nft_text_elements(struct lb_text *t, const char *table, const struct lb_
 /* ---------------------------------------------------------------- nft_model.c */
 
 void lb_nft_record_add(struct lb_nft_elements *all, uint32_t id, uint32_t n, const char *text);
-/* Returns how many there are: the next ones of the head, id 0, begin with that number. */
-uint32_t lb_nft_head_records(struct lb_nft_elements *all, const struct lb_model *m,
-			     const char *magic);
+/* Of all but the services: records, and the set `interfaces`. */
+void lb_nft_head_elements(struct lb_nft_elements *all, const struct lb_model *m, const char *magic);
 /* `gone`: of removed backends, whose connections are still to be forgotten. */
 void lb_nft_service_records(struct lb_nft_elements *all, const struct lb_service_conf *s,
 			    uint32_t id, bool gone);
@@ -143,6 +142,10 @@ bool lb_nft_has_chain(uint8_t family, const char *table, const char *chain);
 /* Calls fn with the instance of each table of that kind. */
 int lb_nft_tables(const struct lb_nft_kind *kind, void (*fn)(void *arg, const char *instance),
 		  void *arg, struct lb_err *err);
+
+/* What a status says first, and the model that is there. */
+int lb_nft_status(struct lb_nft_table *t, enum lb_nft_part part, const char *datapath,
+		  struct lb_dp_status *s, struct lb_model *m, struct lb_err *err);
 
 /* ---------------------------------------------------------------- nft_frame.c */
 

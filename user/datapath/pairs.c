@@ -21,7 +21,7 @@ int lb_pairs_add(struct lb_pairs *p, const struct lb_service_conf *s, const stru
 {
 	struct lb_pair *list = p->list;
 
-	if (l->any != LB_ANY_BOTH && l->at.family != b->at.family)
+	if (!lb_listen_in(l, b->at.family))
 		return 0;
 	if (p->n == p->room) {
 		p->room = p->room ? p->room * 2 : 64;
