@@ -58,6 +58,10 @@ sed "s/$VIP4:8081/203.0.113.1:8081/" "$CONFIG" >"$LAB_DIR/far.yaml"
 expect 1 lab_meshlb apply -f "$LAB_DIR/far.yaml"
 expect_text "$ERR" 'yaml:[0-9]+: listen: "203.0.113.1:8081/tcp": .*ip addr add 203.0.113.1/32 dev lo'
 expect 1 lab_meshlb check -f "$LAB_DIR/far.yaml"
+expect 3 lab_meshlb apply -f "$LAB_DIR/far.yaml" --best-effort --dry-run
+expect_text "$ERR" 'left out: .*yaml:[0-9]+: listen: "203.0.113.1:8081/tcp": '
+expect_text "$ERR" 'left out: .*yaml:[0-9]+: service: "turns": it has no listen left'
+equal 'services that would be' "$(grep -c '^+ service' <<<"$OUT")" 7
 sed "s/$VIP4:8081/$VIP4:9000/" "$CONFIG" >"$LAB_DIR/taken.yaml"
 expect 1 lab_meshlb apply -f "$LAB_DIR/taken.yaml"
 expect_text "$ERR" "service \"turns\": listen: \"$VIP4:9000/tcp\": a virtual service of IPVS that meshlb has not made"

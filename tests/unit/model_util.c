@@ -11,7 +11,8 @@ static bool service_equal(const struct lb_service_conf *a, const struct lb_servi
 {
 	if (strcmp(a->name, b->name) != 0 || a->scheduler != b->scheduler ||
 	    a->source != b->source || a->maglev_size != b->maglev_size ||
-	    a->n_listens != b->n_listens || a->n_backends != b->n_backends)
+	    a->forwarding != b->forwarding || a->n_listens != b->n_listens ||
+	    a->n_backends != b->n_backends)
 		return false;
 	for (size_t i = 0; i < a->n_listens; i++)
 		if (lb_listen_cmp(&a->listens[i], &b->listens[i]))

@@ -41,6 +41,7 @@ static const char example[] = "datapath: auto              # auto | ebpf\n"
 			      "\"192.0.2.1:53/udp\"]\n"
 			      "    scheduler: maglev\n"
 			      "    maglev-size: 251\n"
+			      "    forwarding: masq\n"
 			      "    backends:\n"
 			      "      - { address: \"10.0.1.3:80\", weight: 2 }\n"
 			      "      - { address: \"[fd00::3]:80\" }\n"
@@ -74,20 +75,22 @@ static void test_example(void **state)
 	assert_string_equal(s->name, "dns");
 	assert_int_equal(s->scheduler, LB_SCHED_WRR);
 	assert_int_equal(s->maglev_size, 65537);
+	assert_int_equal(s->forwarding, LB_FORWARDING_NAT);
 	assert_int_equal(s->source, LB_SOURCE_FILE);
-	assert_int_equal(s->line, 15);
+	assert_int_equal(s->line, 16);
 	assert_int_equal(s->n_listens, 1);
 	assert_string_equal(lb_listen_str(buf, &s->listens[0]), "*:53/udp");
 	assert_int_equal(s->n_backends, 2);
 	assert_string_equal(lb_endpoint_str(buf, &s->backends[0].at), "10.0.1.3:53");
 	assert_int_equal(s->backends[0].weight, 1);
 	assert_int_equal(s->backends[0].override, LB_NO_OVERRIDE);
-	assert_int_equal(s->backends[0].line, 17);
+	assert_int_equal(s->backends[0].line, 18);
 
 	s = &m.services[1];
 	assert_string_equal(s->name, "vote");
 	assert_int_equal(s->scheduler, LB_SCHED_MAGLEV);
 	assert_int_equal(s->maglev_size, 251);
+	assert_int_equal(s->forwarding, LB_FORWARDING_MASQ);
 	assert_int_equal(s->n_listens, 3);
 	assert_string_equal(lb_listen_str(buf, &s->listens[0]), "*:8080/tcp");
 	assert_string_equal(lb_listen_str(buf, &s->listens[1]), "192.0.2.1:53/udp");
@@ -95,7 +98,7 @@ static void test_example(void **state)
 	assert_int_equal(s->listens[2].line, 9);
 	assert_int_equal(s->n_backends, 2);
 	assert_int_equal(s->backends[0].weight, 2);
-	assert_int_equal(s->backends[0].line, 13);
+	assert_int_equal(s->backends[0].line, 14);
 	assert_string_equal(lb_endpoint_str(buf, &s->backends[1].at), "[fd00::3]:80");
 	assert_int_equal(s->backends[1].weight, 1);
 	lb_model_free(&m);
@@ -336,7 +339,7 @@ static void test_load_file(void **state)
 
 	assert_int_equal(write(fd, "x", 1), 1);
 	assert_int_equal(lb_config_load(&m, path, &err), -EINVAL);
-	snprintf(message, sizeof(message), "%s:18: ", path);
+	snprintf(message, sizeof(message), "%s:19: ", path);
 	assert_memory_equal(err.text, message, strlen(message));
 
 	/* One byte too large; sparse. */

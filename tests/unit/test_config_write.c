@@ -37,6 +37,7 @@ static void random_service(struct lb_model *m, uint32_t number)
 	s->source = LB_SOURCE_FILE;
 	s->scheduler = (uint8_t)test_random(LB_SCHEDULERS);
 	s->maglev_size = primes[test_random(4)];
+	s->forwarding = (uint8_t)test_random(LB_FORWARDINGS);
 	for (uint32_t i = 0; i < backends; i++) {
 		struct lb_backend_conf *b = lb_service_add_backend(s);
 

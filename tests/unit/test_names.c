@@ -29,6 +29,7 @@ static void test_names(void **state)
 {
 	(void)state;
 	check_names(lb_scheduler_name, LB_SCHEDULERS);
+	check_names(lb_forwarding_name, LB_FORWARDINGS);
 	check_names(lb_proto_name, LB_PROTOS);
 	check_names(lb_hook_kind_name, LB_KINDS);
 	check_names(lb_datapath_kind_name, LB_DATAPATHS);
@@ -51,6 +52,8 @@ static void test_from_name(void **state)
 		assert_int_equal(lb_hook_kind_from_name(lb_hook_kind_name(i)), i);
 	for (int i = 0; i < LB_DATAPATHS; i++)
 		assert_int_equal(lb_datapath_kind_from_name(lb_datapath_kind_name(i)), i);
+	for (int i = 0; i < LB_FORWARDINGS; i++)
+		assert_int_equal(lb_forwarding_from_name(lb_forwarding_name(i)), i);
 	assert_int_equal(lb_scheduler_from_name("lc"), -1);
 	assert_int_equal(lb_scheduler_from_name("RR"), -1);
 	assert_int_equal(lb_scheduler_from_name(""), -1);

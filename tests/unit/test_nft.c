@@ -81,7 +81,7 @@ static void test_elements(void **state)
 	(void)state;
 	parse(&m, "interfaces: [eth0]\nservices:\n"
 		  "  - name: a\n    listen: ['192.0.2.1:80', '*:81/udp']\n    scheduler: wrr\n"
-		  "    backends:\n"
+		  "    forwarding: masq\n    backends:\n"
 		  "      - { address: '10.0.0.1:8080', weight: 4 }\n"
 		  "      - { address: '10.0.0.2:8080', weight: 2 }\n"
 		  "      - { address: '[fd00::1]:8080', weight: 0 }\n");
@@ -95,6 +95,10 @@ static void test_elements(void **state)
 	has(&all, "udp6_any_none", "81", ""); /* drained: dropped */
 	has(&all, "conn4", "192.0.2.1 . tcp . 80 . 10.0.0.1 . 8080", "");
 	has(&all, "out6_any", "udp . 81 . fd00::1 . 8080", "");
+	has(&all, "masq4", "192.0.2.1 . tcp . 80", "");
+	has(&all, "masq4_any", "udp . 81", "");
+	has(&all, "masq6_any", "udp . 81", "");
+	assert_int_equal(count(&all, "masq6"), 0);
 	assert_int_equal(count(&all, "in4"), 2);
 	assert_int_equal(count(&all, "in6"), 0);
 	lb_nft_elements_free(&all);
@@ -139,7 +143,7 @@ static void test_model(void **state)
 		  "    listen: ['*:80', '0.0.0.0:81', '[::]:82/udp', '[2001:db8::1]:83']\n"
 		  "    backends: [ { address: '10.0.0.1:1', weight: 7 }, '[fd00::1]:2' ]\n"
 		  "  - name: b\n    listen: ['192.0.2.1:84']\n    scheduler: maglev\n"
-		  "    maglev-size: 1021\n    backends: ['10.0.0.1:1']\n");
+		  "    maglev-size: 1021\n    forwarding: masq\n    backends: ['10.0.0.1:1']\n");
 	m.services[0].backends[0].override = 0;
 	m.services[0].backends[0].override_since = 1234567890;
 	m.services[1].source = LB_SOURCE_SWARM;

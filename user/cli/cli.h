@@ -28,7 +28,7 @@ struct lb_cli {
 	const char *file; /* LB_CONFIG_PATH unless given */
 	bool file_given;
 	const char *instance;
-	bool help, version, json, dry_run, force, reset_overrides, watch;
+	bool help, version, json, dry_run, force, best_effort, reset_overrides, watch;
 	uint32_t confirm_timeout;               /* seconds, 0: none */
 	uint32_t interval;                      /* of --watch, milliseconds */
 	const char *service, *backend, *client; /* filters, or NULL */
@@ -51,6 +51,7 @@ enum lb_option_bit {
 	LB_OPT_FILTERS = 16,
 	LB_OPT_WATCH = 32,
 	LB_OPT_FILE = 64,
+	LB_OPT_BEST_EFFORT = 128,
 };
 
 struct lb_command {

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "cli.h"
+#include "datapath/fit.h"
 #include "json.h"
 #include "preflight.h"
 #include "rollback.h"
@@ -22,6 +23,7 @@ struct apply {
 	struct lb_diff diff;      /* to be applied */
 	struct lb_diff moved;     /* to be shown where n_others: what differs from there */
 	struct lb_texts findings; /* below the model: what is, or in a dry run would be, repaired */
+	struct lb_texts skipped;  /* what the datapath cannot do, with --best-effort */
 	bool armed;               /* a process will go back */
 	bool partly;              /* the change is made, but another could not be removed */
 };
@@ -153,7 +155,8 @@ static int open_instance(struct apply *a, const struct lb_dp_ops *chosen, struct
 static int choose(const struct apply *a, const struct lb_dp_ops **ops, struct lb_err *err)
 {
 	char why[512];
-	int ret = lb_datapath_choose(a->desired.datapath, ops, why, sizeof(why), err);
+	int ret = lb_fit_choose(&a->desired, lb_file_name(a->cli), a->cli->best_effort, ops, why,
+				sizeof(why), err);
 
 	if (!ret && *why)
 		lb_info("datapath %s: %s", (*ops)->name, why);
@@ -171,6 +174,22 @@ static const struct lb_model *served(const struct apply *a)
 			break;
 	}
 	return &a->s.model;
+}
+
+static void skip(void *skipped, const char *text)
+{
+	lb_warn("left out: %s", text);
+	lb_texts_add(skipped, "%s", text);
+}
+
+/* What the datapath cannot do is refused, or left out. */
+static int fit(struct apply *a, struct lb_err *err)
+{
+	const char *file = lb_file_name(a->cli);
+
+	if (a->cli->best_effort)
+		return lb_fit_cut(&a->desired, &a->s.model, a->s.ops, file, skip, &a->skipped, err);
+	return lb_fit_check(&a->desired, &a->s.model, a->s.ops, file, err);
 }
 
 static int compare(struct apply *a, struct lb_err *err)
@@ -260,6 +279,7 @@ static void print_json(const struct apply *a)
 	json_object_set_new(o, "repaired", json_integer(a->cli->dry_run ? 0 : a->findings.n));
 	json_object_set_new(o, "changes", lb_json_diff(shown(a)));
 	json_object_set_new(o, "findings", lb_json_texts(&a->findings));
+	json_object_set_new(o, "skipped", lb_json_texts(&a->skipped));
 	if (a->armed)
 		json_object_set_new(o, "confirm_within", json_integer(a->cli->confirm_timeout));
 	lb_json_print(o);
@@ -324,6 +344,8 @@ static int run(struct apply *a, struct lb_err *err)
 	if (!ret && !cli->dry_run)
 		ret = refuse_while_pending(cli->instance, err);
 	if (!ret)
+		ret = fit(a, err);
+	if (!ret)
 		ret = compare(a, err);
 	if (!ret)
 		ret = warn(a, err);
@@ -364,5 +386,6 @@ int lb_cmd_apply(struct lb_cli *cli)
 		lb_rollback_cancel(cli->instance, &pending, &ignored);
 	lb_model_free(&a.desired);
 	lb_texts_free(&a.findings);
+	lb_texts_free(&a.skipped);
 	return code;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "cli.h"
+#include "datapath/fit.h"
 #include "json.h"
 #include "preflight.h"
 
@@ -31,9 +32,35 @@ static int check_hooks(const struct lb_model *m, const struct lb_cli *cli, struc
 	return ret;
 }
 
+static void add_warning(void *warnings, const char *text)
+{
+	lb_texts_add(warnings, "left out: %s", text);
+}
+
+/* The datapath that the config names, or for `auto` the first that can do all of it. */
+static int check_fit(struct check_result *r, const struct lb_cli *cli, const struct lb_dp_ops **ops,
+		     struct lb_err *err)
+{
+	bool any = r->model.datapath == LB_DATAPATH_AUTO;
+	const char *file = lb_file_name(cli);
+	int ret = -EOPNOTSUPP;
+
+	*ops = lb_datapath_named(r->model.datapath);
+	for (size_t i = 0; ret && lb_datapaths[i]; i++) {
+		if (!any && lb_datapaths[i] != *ops)
+			continue;
+		ret = lb_fit_check(&r->model, NULL, lb_datapaths[i], file, err);
+		*ops = ret ? *ops : lb_datapaths[i];
+	}
+	if (ret && cli->best_effort)
+		ret = lb_fit_cut(&r->model, NULL, *ops, file, add_warning, &r->warnings, err);
+	return ret;
+}
+
 static int examine(struct check_result *r, const struct lb_cli *cli, struct lb_err *err)
 {
 	const char *file = lb_file_name(cli);
+	const struct lb_dp_ops *ops;
 	int ret = lb_config_load(&r->model, cli->file, err);
 
 	if (!ret)
@@ -41,10 +68,11 @@ static int examine(struct check_result *r, const struct lb_cli *cli, struct lb_e
 	if (!ret)
 		ret = lb_preflight_memory(&r->model, false, file, err);
 	if (!ret)
+		ret = check_fit(r, cli, &ops, err);
+	if (!ret)
 		ret = check_hooks(&r->model, cli, err);
 	if (!ret)
-		ret = lb_preflight(&r->model, NULL, lb_datapath_named(r->model.datapath), file,
-				   cli->force, &r->warnings, err);
+		ret = lb_preflight(&r->model, NULL, ops, file, cli->force, &r->warnings, err);
 	if (ret)
 		return ret;
 	r->memory = lb_ebpf_memory(&r->model.limits, &r->connections4, &r->connections6, &r->other);

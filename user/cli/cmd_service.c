@@ -38,9 +38,10 @@ static int list_json(const struct lb_sample *sample, const struct lb_cli *cli)
 		const struct lb_service_conf *s = &m->services[i];
 
 		json_array_append_new(list,
-				      json_pack("{s:s, s:o, s:s, s:s, s:I, s:I, s:o}", "name",
+				      json_pack("{s:s, s:o, s:s, s:s, s:s, s:I, s:I, s:o}", "name",
 						s->name, "listen", lb_json_listens(s), "scheduler",
-						lb_scheduler_name(s->scheduler), "source",
+						lb_scheduler_name(s->scheduler), "forwarding",
+						lb_forwarding_name(s->forwarding), "source",
 						lb_source_name(s->source), "backends",
 						(json_int_t)s->n_backends, "backends_active",
 						(json_int_t)count_active(s), "counters",
@@ -121,7 +122,8 @@ static void show_text(const struct lb_service_conf *s, const struct lb_counters 
 			 ">PACKETS IN", ">BYTES IN", ">PACKETS OUT", ">BYTES OUT");
 	char listens[1024], text[LB_ENDPOINT_STRLEN], age[LB_TEXT_MAX];
 
-	printf("service %s: scheduler %s, source %s\n", s->name, lb_scheduler_name(s->scheduler),
+	printf("service %s: scheduler %s, forwarding %s, source %s\n", s->name,
+	       lb_scheduler_name(s->scheduler), lb_forwarding_name(s->forwarding),
 	       lb_source_name(s->source));
 	if (s->scheduler == LB_SCHED_MAGLEV)
 		printf("maglev table: %u slots\n", s->maglev_size);
@@ -166,6 +168,7 @@ static void show_json(const struct lb_service_conf *s, const struct lb_counters 
 	json_object_set_new(o, "source", json_string(lb_source_name(s->source)));
 	json_object_set_new(o, "scheduler", json_string(lb_scheduler_name(s->scheduler)));
 	json_object_set_new(o, "maglev_size", json_integer(s->maglev_size));
+	json_object_set_new(o, "forwarding", json_string(lb_forwarding_name(s->forwarding)));
 	json_object_set_new(o, "listen", lb_json_listens(s));
 	json_object_set_new(o, "counters", lb_json_counters(all));
 	json_object_set_new(o, "backends", backends);

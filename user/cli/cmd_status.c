@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "cli.h"
+#include "datapath/fit.h"
 #include "json.h"
 #include "overrides.h"
 #include "rollback.h"
@@ -239,7 +240,7 @@ int lb_cmd_status(struct lb_cli *cli)
 	if (!ret)
 		ret = st.s.ops->status(st.s.dp, &st.dp, &err);
 	if (!ret && st.s.model.datapath == LB_DATAPATH_AUTO && st.s.ops != lb_datapaths[0])
-		lb_datapath_choose(LB_DATAPATH_AUTO, &chosen, st.why, sizeof(st.why), &err);
+		lb_fit_choose(&st.s.model, "", true, &chosen, st.why, sizeof(st.why), &err);
 	if (ret) {
 		lb_error("%s", err.text);
 	} else {

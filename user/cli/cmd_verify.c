@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "datapath/fit.h"
 #include "json.h"
 #include "overrides.h"
 #include "table.h"
@@ -15,7 +16,7 @@ struct verify {
 	struct lb_session s;
 	struct lb_model desired;
 	struct lb_diff diff;
-	struct lb_texts findings;
+	struct lb_texts findings, skipped;
 };
 
 static void add_finding(void *findings, const char *text)
@@ -36,6 +37,11 @@ static int examine(struct verify *v, struct lb_err *err)
 	lb_diff_free(&v->diff);
 	lb_texts_free(&v->findings);
 	ret = lb_session_read(&v->s, err);
+	if (ret)
+		return ret;
+	if (has_config(v->cli) && v->cli->best_effort)
+		ret = lb_fit_cut(&v->desired, &v->s.model, v->s.ops, lb_file_name(v->cli),
+				 add_finding, &v->skipped, err);
 	if (ret)
 		return ret;
 	if (has_config(v->cli)) {
@@ -92,6 +98,7 @@ static void print_json(const struct verify *v)
 			    has_config(v->cli) ? json_string(lb_file_name(v->cli)) : json_null());
 	json_object_set_new(o, "changes", lb_json_diff(&v->diff));
 	json_object_set_new(o, "findings", lb_json_texts(&v->findings));
+	json_object_set_new(o, "skipped", lb_json_texts(&v->skipped));
 	json_object_set_new(o, "overrides", lb_json_overrides(&v->s.model));
 	lb_json_print(o);
 }
@@ -104,6 +111,8 @@ static void print_text(const struct verify *v)
 	for (size_t i = 0; i < v->findings.n; i++)
 		printf("%s%s%s\n", lb_colour(stdout, LB_RED), v->findings.list[i],
 		       lb_colour(stdout, LB_PLAIN));
+	for (size_t i = 0; i < v->skipped.n; i++)
+		printf("left out: %s\n", v->skipped.list[i]);
 	if (!v->diff.n && !v->findings.n)
 		printf("OK: %s%s\n",
 		       has_config(v->cli) ? "the kernel is as in "
@@ -133,6 +142,7 @@ int lb_cmd_verify(struct lb_cli *cli)
 	code = ret ? LB_EXIT_FAILED : v.diff.n || v.findings.n ? LB_EXIT_DIFFERENT : LB_EXIT_DONE;
 	lb_diff_free(&v.diff);
 	lb_texts_free(&v.findings);
+	lb_texts_free(&v.skipped);
 	lb_session_close(&v.s);
 	lb_model_free(&v.desired);
 	return code;

@@ -62,10 +62,10 @@ json_t *lb_json_service(const struct lb_service_conf *s)
 
 	for (size_t i = 0; i < s->n_backends; i++)
 		json_array_append_new(backends, lb_json_backend(&s->backends[i]));
-	return json_pack("{s:s, s:o, s:s, s:s, s:I, s:o}", "name", s->name, "listen",
+	return json_pack("{s:s, s:o, s:s, s:s, s:I, s:s, s:o}", "name", s->name, "listen",
 			 lb_json_listens(s), "source", lb_source_name(s->source), "scheduler",
 			 lb_scheduler_name(s->scheduler), "maglev_size", (json_int_t)s->maglev_size,
-			 "backends", backends);
+			 "forwarding", lb_forwarding_name(s->forwarding), "backends", backends);
 }
 
 json_t *lb_json_interface(const struct lb_interface_conf *i)

@@ -11,13 +11,14 @@
 #include "text.h"
 
 const struct lb_command lb_commands[] = {
-	{"check", NULL, "", 0, 0, LB_OPT_FILE | LB_OPT_FORCE, lb_cmd_check, "check a config file",
+	{"check", NULL, "", 0, 0, LB_OPT_FILE | LB_OPT_FORCE | LB_OPT_BEST_EFFORT, lb_cmd_check,
+	 "check a config file",
 	 "Reads the config and says what is wrong with it, what of this host would be in its way,\n"
 	 "and the memory that its limits take. Changes nothing; needs neither root nor an "
 	 "instance.\n"},
 	{"apply", NULL, "", 0, 0,
 	 LB_OPT_FILE | LB_OPT_DRY_RUN | LB_OPT_CONFIRM_TIMEOUT | LB_OPT_RESET_OVERRIDES |
-		 LB_OPT_FORCE,
+		 LB_OPT_FORCE | LB_OPT_BEST_EFFORT,
 	 lb_cmd_apply, "make the kernel match a config file",
 	 "Applies the difference between the config and what is running, whole or not at all, and\n"
 	 "prints it. Also repairs whatever `meshlb verify` would find.\n"},
@@ -25,7 +26,7 @@ const struct lb_command lb_commands[] = {
 	 NULL},
 	{"export", NULL, "", 0, 0, 0, lb_cmd_export, "print the running state as a config file",
 	 "`meshlb export | meshlb apply -f -` changes nothing.\n"},
-	{"verify", NULL, "", 0, 0, LB_OPT_FILE, lb_cmd_verify,
+	{"verify", NULL, "", 0, 0, LB_OPT_FILE | LB_OPT_BEST_EFFORT, lb_cmd_verify,
 	 "compare config, maps and hooks; 3 if different",
 	 "Compares the config file (where it exists) with the running state, and the running "
 	 "state\n"
@@ -81,6 +82,8 @@ const struct lb_option lb_options[] = {
 	 "end all drains and weights set by hand"},
 	{"force", 0, NULL, LB_OPT_FORCE,
 	 "go on although others hold a port, a hook or the instance"},
+	{"best-effort", 0, NULL, LB_OPT_BEST_EFFORT,
+	 "leave out what the datapath cannot do, and say what"},
 	{"service", 0, "NAME", LB_OPT_FILTERS, "only those of this service"},
 	{"backend", 0, "ADDR[:PORT]", LB_OPT_FILTERS, "only those to this backend"},
 	{"client", 0, "ADDR[/BITS|:PORT]", LB_OPT_FILTERS, "only those from here"},
@@ -120,6 +123,8 @@ static int option_set(struct lb_cli *cli, size_t index, const char *value)
 		cli->reset_overrides = true;
 	} else if (!strcmp(name, "force")) {
 		cli->force = true;
+	} else if (!strcmp(name, "best-effort")) {
+		cli->best_effort = true;
 	} else if (!strcmp(name, "service")) {
 		cli->service = value;
 	} else if (!strcmp(name, "backend")) {

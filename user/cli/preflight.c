@@ -130,35 +130,6 @@ static int check_ports(const struct added *a, const char *file, struct lb_err *e
 	return ret;
 }
 
-/* ------------------------------------------------------------------ addresses */
-
-static int check_addresses(const struct added *a, const char *datapath, const char *file,
-			   struct lb_err *err)
-{
-	char text[LB_ENDPOINT_STRLEN], address[LB_ENDPOINT_STRLEN];
-	struct lb_nl nl;
-	int ret = lb_nl_open(&nl, NETLINK_ROUTE);
-
-	if (ret)
-		return lb_err_sys(err, -ret, "asking for routes (netlink)");
-	for (size_t i = 0; !ret && i < a->n_listens; i++) {
-		const struct lb_listen *l = a->listens[i];
-		struct lb_route route;
-
-		if (l->any ||
-		    (!lb_route_get(&nl, &route, &l->at.addr, l->at.family) && route.local))
-			continue;
-		lb_addr_str(address, &l->at.addr, l->at.family);
-		ret = lb_err_set(err, EADDRNOTAVAIL,
-				 "%s:%d: listen: \"%s\": datapath %s serves addresses of this host "
-				 "alone: `ip addr add %s/%d dev lo`, or datapath ebpf or nft",
-				 file, l->line, lb_listen_str(text, l), datapath, address,
-				 l->at.family == LB_V4 ? 32 : 128);
-	}
-	lb_nl_close(&nl);
-	return ret;
-}
-
 /* ------------------------------------------------------------------ routes */
 
 #define LB_ROUTE_WARNINGS 10 /* of a kind: more lines than this hide what they say */
@@ -376,8 +347,6 @@ int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const str
 		ret = lb_err_set(err, ENOMEM, "no memory");
 	if (!ret && !force)
 		ret = check_ports(&a, file, err);
-	if (!ret && ops->own_addresses)
-		ret = check_addresses(&a, ops->name, file, err);
 	if (!ret)
 		ret = check_routes(&a, m, file, warnings, err);
 	if (!ret && ops->has_programs)

@@ -145,6 +145,12 @@ static int read_service_scheduler(struct lb_yaml *y, void *into)
 	return read_scheduler(y, &((struct lb_service_conf *)into)->scheduler);
 }
 
+static int read_forwarding(struct lb_yaml *y, void *into)
+{
+	return lb_yaml_choice(y, "forwarding", lb_forwarding_name, lb_forwarding_from_name,
+			      LB_FORWARDINGS, &((struct lb_service_conf *)into)->forwarding);
+}
+
 static int read_service_maglev_size(struct lb_yaml *y, void *into)
 {
 	return read_maglev_size(y, &((struct lb_service_conf *)into)->maglev_size);
@@ -157,6 +163,7 @@ static int read_service(struct lb_yaml *y, void *into)
 		{"listen", read_listens, NULL}, /* needed, but below by the service's name */
 		{"scheduler", read_service_scheduler, NULL},
 		{"maglev-size", read_service_maglev_size, NULL},
+		{"forwarding", read_forwarding, NULL},
 		{"backends", read_backends, NULL},
 	};
 	struct lb_model *m = into;

@@ -61,6 +61,8 @@ static void write_service(const struct lb_model *m, const struct lb_service_conf
 		fprintf(out, "    scheduler: %s\n", lb_scheduler_name(s->scheduler));
 	if (s->maglev_size != m->default_maglev_size)
 		fprintf(out, "    maglev-size: %u\n", s->maglev_size);
+	if (s->forwarding != LB_FORWARDING_NAT)
+		fprintf(out, "    forwarding: %s\n", lb_forwarding_name(s->forwarding));
 	fprintf(out, "    backends:%s\n", s->n_backends ? "" : " []");
 	for (size_t i = 0; i < s->n_backends; i++)
 		fprintf(out, "      - { address: \"%s\", weight: %u }\n",

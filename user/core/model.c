@@ -154,6 +154,22 @@ void lb_model_remove_service(struct lb_model *m, size_t index)
 	m->n_services--;
 }
 
+void lb_model_remove_interface(struct lb_model *m, size_t index)
+{
+	struct lb_interface_conf *i = &m->interfaces[index];
+
+	memmove(i, i + 1, (m->n_interfaces - index - 1) * sizeof(*i));
+	m->n_interfaces--;
+}
+
+void lb_service_remove_listen(struct lb_service_conf *s, size_t index)
+{
+	struct lb_listen *l = &s->listens[index];
+
+	memmove(l, l + 1, (s->n_listens - index - 1) * sizeof(*l));
+	s->n_listens--;
+}
+
 /* ---------------------------------------------------------------------------- order */
 
 int lb_endpoint_cmp(const struct lb_endpoint *a, const struct lb_endpoint *b)

@@ -59,10 +59,18 @@ struct lb_backend_conf {
 	int line;
 };
 
+/* What a service does with the addresses of a packet. */
+enum lb_forwarding {
+	LB_FORWARDING_NAT,  /* the destination becomes the backend; the client's address stays */
+	LB_FORWARDING_MASQ, /* and the source this host: answers come back whatever the routes */
+	LB_FORWARDINGS
+};
+
 struct lb_service_conf {
 	char name[LB_NAME_MAX];
-	uint8_t scheduler; /* enum lb_scheduler */
-	uint8_t source;    /* enum lb_source */
+	uint8_t scheduler;  /* enum lb_scheduler */
+	uint8_t forwarding; /* enum lb_forwarding */
+	uint8_t source;     /* enum lb_source */
 	uint32_t maglev_size;
 	struct lb_listen *listens;
 	size_t n_listens;
@@ -126,6 +134,8 @@ struct lb_service_conf *lb_model_add_service(struct lb_model *m);
 struct lb_listen *lb_service_add_listen(struct lb_service_conf *s);
 struct lb_backend_conf *lb_service_add_backend(struct lb_service_conf *s);
 void lb_model_remove_service(struct lb_model *m, size_t index);
+void lb_model_remove_interface(struct lb_model *m, size_t index);
+void lb_service_remove_listen(struct lb_service_conf *s, size_t index);
 
 /* Sorts services by name, listens and backends by endpoint: two equal models are then equal
  * element by element, whatever the order of the lines they came from. */
@@ -172,6 +182,7 @@ void lb_name_mend(char *name);
 
 /* Names of the enums; lb_*_from_name() returns the value or -1. */
 const char *lb_scheduler_name(unsigned int scheduler);
+const char *lb_forwarding_name(unsigned int forwarding);
 const char *lb_proto_name(unsigned int proto);
 const char *lb_hook_kind_name(unsigned int kind);
 const char *lb_datapath_kind_name(unsigned int kind);
@@ -181,6 +192,7 @@ const char *lb_reason_name(unsigned int reason);
 const char *lb_reason_help(unsigned int reason);
 bool lb_reason_is_drop(unsigned int reason);
 int lb_scheduler_from_name(const char *name);
+int lb_forwarding_from_name(const char *name);
 int lb_hook_kind_from_name(const char *name);
 int lb_datapath_kind_from_name(const char *name);
 

@@ -28,6 +28,11 @@
 	X(LB_SCHED_MAGLEV, "maglev")
 NAME_TABLE(scheduler_names, SCHEDULER_LIST, LB_SCHEDULERS);
 
+#define FORWARDING_LIST(X)                                                                         \
+	X(LB_FORWARDING_NAT, "nat")                                                                \
+	X(LB_FORWARDING_MASQ, "masq")
+NAME_TABLE(forwarding_names, FORWARDING_LIST, LB_FORWARDINGS);
+
 #define PROTO_LIST(X)                                                                              \
 	X(LB_TCP, "tcp")                                                                           \
 	X(LB_UDP, "udp")
@@ -95,6 +100,11 @@ const char *lb_scheduler_name(unsigned int scheduler)
 	return NAME_OF(scheduler_names, scheduler);
 }
 
+const char *lb_forwarding_name(unsigned int forwarding)
+{
+	return NAME_OF(forwarding_names, forwarding);
+}
+
 const char *lb_proto_name(unsigned int proto)
 {
 	return NAME_OF(proto_names, proto);
@@ -146,6 +156,11 @@ static int from_name(const char *const *table, int n, const char *name)
 int lb_scheduler_from_name(const char *name)
 {
 	return from_name(scheduler_names, LB_SCHEDULERS, name);
+}
+
+int lb_forwarding_from_name(const char *name)
+{
+	return from_name(forwarding_names, LB_FORWARDINGS, name);
 }
 
 int lb_hook_kind_from_name(const char *name)

@@ -198,7 +198,8 @@ static bool backend_equal(const struct lb_backend_conf *a, const struct lb_backe
 static bool service_equal(const struct lb_service_conf *a, const struct lb_service_conf *b)
 {
 	if (a->scheduler != b->scheduler || a->maglev_size != b->maglev_size ||
-	    a->n_listens != b->n_listens || a->n_backends != b->n_backends)
+	    a->forwarding != b->forwarding || a->n_listens != b->n_listens ||
+	    a->n_backends != b->n_backends)
 		return false;
 	for (size_t i = 0; i < a->n_listens; i++)
 		if (lb_listen_cmp(&a->listens[i], &b->listens[i]))
@@ -403,8 +404,10 @@ static void print_added(FILE *out, const struct lb_service_conf *s)
 
 	for (size_t i = 0; i < s->n_listens; i++)
 		fprintf(out, "%s%s", comma(&first), lb_listen_str(text, &s->listens[i]));
-	fprintf(out, "%s%s, %zu backend%s\n", comma(&first), lb_scheduler_name(s->scheduler),
-		s->n_backends, s->n_backends == 1 ? "" : "s");
+	fprintf(out, "%s%s, ", comma(&first), lb_scheduler_name(s->scheduler));
+	if (s->forwarding != LB_FORWARDING_NAT)
+		fprintf(out, "%s, ", lb_forwarding_name(s->forwarding));
+	fprintf(out, "%zu backend%s\n", s->n_backends, s->n_backends == 1 ? "" : "s");
 	print_backends(out, NULL, s);
 }
 
@@ -416,6 +419,8 @@ static void print_changed(FILE *out, const struct lb_service_conf *a,
 	print_renamed(out, &first, "scheduler", lb_scheduler_name(a->scheduler),
 		      lb_scheduler_name(b->scheduler));
 	print_resized(out, &first, a->maglev_size, b->maglev_size);
+	print_renamed(out, &first, "forwarding", lb_forwarding_name(a->forwarding),
+		      lb_forwarding_name(b->forwarding));
 	fputc('\n', out);
 	lists_pair(a->listens, a->n_listens, b->listens, b->n_listens, sizeof(*b->listens),
 		   listen_order, print_listen, out);

@@ -32,27 +32,6 @@ const struct lb_dp_ops *lb_datapath_named(unsigned int kind)
 	return lb_datapaths[0];
 }
 
-int lb_datapath_choose(unsigned int kind, const struct lb_dp_ops **ops, char *why, size_t size,
-		       struct lb_err *err)
-{
-	const char *name = lb_datapath_kind_name(kind);
-	size_t len = 0;
-	int ret = -ENOSYS;
-
-	*why = '\0';
-	for (size_t i = 0; lb_datapaths[i]; i++) {
-		*ops = lb_datapaths[i];
-		if (kind != LB_DATAPATH_AUTO && strcmp(name, (*ops)->name) != 0)
-			continue;
-		ret = (*ops)->probe(err);
-		if (!ret || kind != LB_DATAPATH_AUTO)
-			return ret;
-		len += snprintf(why + len, size - len, "%s%s", len ? "; " : "", err->text);
-		len = len < size ? len : size - 1;
-	}
-	return lb_err_set(err, -ret, "no datapath works here: %s", why);
-}
-
 void lb_findings_add(struct lb_findings *f, const char *fmt, va_list args)
 {
 	char text[512];

@@ -94,9 +94,15 @@ typedef void (*lb_capability_fn)(void *arg, const char *name, int errnum, const 
 
 struct lb_dp_ops {
 	const char *name;
-	bool has_programs;  /* on interfaces' hooks, and maps made for the model's limits */
-	bool sets_sysctls;  /* those that forwarding needs, by itself */
-	bool own_addresses; /* serves no others than this host's */
+	bool has_programs;    /* on interfaces' hooks, and maps made for the model's limits */
+	bool sets_sysctls;    /* those that forwarding needs, by itself */
+	bool own_addresses;   /* serves no others than this host's */
+	uint32_t forwardings; /* bits, 1 << enum lb_forwarding */
+
+	/* Why it cannot take one, in words that follow its name; NULL: it can. The functions may be
+	 * NULL: any. */
+	const char *(*interface_why_not)(const struct lb_interface_conf *i);
+	const char *(*service_why_not)(const struct lb_service_conf *s);
 
 	/* Can this host run it? Fills err with why not. */
 	int (*probe)(struct lb_err *err);
@@ -161,13 +167,6 @@ int lb_instance_check(const char *name, struct lb_err *err);
 
 /* The one of enum lb_datapath_kind; of `auto` the one that it would rather have. */
 const struct lb_dp_ops *lb_datapath_named(unsigned int kind);
-
-/*
- * The datapath that a config's `datapath` means on this host: for `auto` the first that works, and
- * `why` (of size) says what speaks against those before it, or is empty. Else err says why not.
- */
-int lb_datapath_choose(unsigned int kind, const struct lb_dp_ops **ops, char *why, size_t size,
-		       struct lb_err *err);
 
 /* Of a status what follows from the model: services and backends; `interfaces`, of which `mode` and
  * `name` say what serves there. */

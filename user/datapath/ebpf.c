@@ -216,6 +216,7 @@ static int ebpf_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 const struct lb_dp_ops lb_dp_ebpf = {
 	.name = "ebpf",
 	.has_programs = true,
+	.forwardings = 1 << LB_FORWARDING_NAT,
 	.probe = ebpf_probe,
 	.capabilities = ebpf_capabilities,
 	.open = ebpf_open,

@@ -336,9 +336,7 @@ static int change(struct apply *a, struct lb_err *err)
 	ret = a->ids ? ids_make(d, a->ids) : -ENOMEM;
 	if (ret)
 		return lb_err_sys(err, -ret, "numbering the services");
-	ret = lb_nft_names_check(d->desired, lb_dp_ipvs.name, err);
-	if (!ret)
-		ret = listens_check(a, err);
+	ret = listens_check(a, err);
 	if (!ret)
 		ret = lb_ipvs_register(a->dp, d->desired, err);
 	if (ret)

@@ -86,6 +86,19 @@ static int weights_of(const struct lb_service_conf *s, enum lb_family family, ui
 	return *weights ? lb_ipvs_weights(s, family, *weights) : -ENOMEM;
 }
 
+const char *lb_ipvs_service_why_not(const struct lb_service_conf *s)
+{
+	int ret = 0;
+
+	for (int family = 0; family < LB_FAMILIES && s->n_backends > SH_BUCKETS && !ret; family++) {
+		uint32_t *weights;
+
+		ret = weights_of(s, family, &weights);
+		free(weights);
+	}
+	return ret == -E2BIG ? "has room for 256 backends of scheduler sh: use maglev" : NULL;
+}
+
 static bool same_service(const struct lb_ipvs_service *a, const struct lb_ipvs_service *b)
 {
 	return !strcmp(a->scheduler, b->scheduler) && a->flags == b->flags &&
@@ -189,10 +202,8 @@ int lb_ipvs_sync(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t id,
 		ret = dests_put(dp, s, v.mark, family, &is);
 	lb_ipvs_dests_free(&is);
 	if (ret == -E2BIG)
-		return lb_err_set(err, E2BIG,
-				  "service \"%s\": scheduler sh of datapath ipvs has room for %d "
-				  "backends: use maglev",
-				  s->name, SH_BUCKETS);
+		return lb_err_set(err, E2BIG, "service \"%s\": datapath ipvs %s", s->name,
+				  lb_ipvs_service_why_not(s));
 	return ret ? failed(err, ret, "making its destinations", s, &v) : 0;
 }
 

@@ -21,6 +21,7 @@ static const char *const maps[2][LB_FAMILIES] = {
 };
 /* Of all backends, from where answers come. */
 static const char *const backends[LB_FAMILIES] = {[LB_V4] = "backends4", [LB_V6] = "backends6"};
+#define MASQ "masq" /* the marks of services that are masqueraded */
 
 static uint8_t address_field(int family)
 {
@@ -42,7 +43,8 @@ static bool sets_format(const char *set, struct lb_nft_format *f)
 		f->data[0] = k < 4 ? LB_NFT_FIELD_NUMBER : LB_NFT_FIELD_END;
 		return true;
 	}
-	return false;
+	f->key[0] = LB_NFT_FIELD_NUMBER;
+	return !strcmp(set, MASQ);
 }
 
 const struct lb_nft_kind lb_ipvs_kind = {
@@ -58,7 +60,9 @@ const struct lb_nft_kind lb_ipvs_kind = {
 static const struct lb_nft_chain chains[] = {
 	{"prerouting", "filter", NF_INET_PRE_ROUTING, -150, NF_ACCEPT},
 	{"forward", "filter", NF_INET_FORWARD, -5, NF_ACCEPT}, /* before iptables' */
+	{"postrouting", "nat", NF_INET_POST_ROUTING, 95, NF_ACCEPT},
 };
+#define CHAINS (sizeof(chains) / sizeof(chains[0]))
 
 static void mark_rule(struct lb_text *t, const char *table, enum lb_family family, bool any)
 {
@@ -97,11 +101,13 @@ void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp)
 	for (int family = 0; family < LB_FAMILIES; family++)
 		lb_text_add(t, "add set inet %s %s { type %s . inet_proto . inet_service; }\n",
 			    table, backends[family], family == LB_V4 ? "ipv4_addr" : "ipv6_addr");
-	for (int k = 0; k < 2; k++)
+	lb_text_add(t, "add set inet %s " MASQ " { type mark; }\n", table);
+	for (size_t k = 0; k < CHAINS; k++)
 		lb_text_add(t,
-			    "add chain inet %s %s { type filter hook %s priority %d; "
-			    "policy accept; }\n",
-			    table, chains[k].name, chains[k].name, chains[k].priority);
+			    "add chain inet %s %s { type %s hook %s priority %d; policy accept; "
+			    "}\n",
+			    table, chains[k].name, chains[k].type, chains[k].name,
+			    chains[k].priority);
 	lb_text_add(t,
 		    "add rule inet %s prerouting iifname != @" LB_NFT_SET_INTERFACES
 		    " return comment \"interfaces\"\n",
@@ -116,6 +122,10 @@ void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp)
 	mark_rule(t, table, LB_V6, true);
 	answer_rule(t, table, LB_V4, lb_ipvs_mark(dp, LB_IPVS_ANSWER));
 	answer_rule(t, table, LB_V6, lb_ipvs_mark(dp, LB_IPVS_ANSWER));
+	lb_text_add(t,
+		    "add rule inet %s postrouting meta mark @" MASQ " masquerade comment \"" MASQ
+		    "\"\n",
+		    table);
 }
 
 struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rules[3][LB_IPVS_RULE_LEN])
@@ -158,10 +168,12 @@ void lb_ipvs_frame_audit(struct lb_findings *f, const struct lb_nft_table *t)
 			lb_found(f, "set \"%s\" is missing", backends[k]);
 	if (!lb_nft_state_has_set(s, LB_NFT_SET_INTERFACES))
 		lb_found(f, "set \"" LB_NFT_SET_INTERFACES "\" is missing");
+	if (!lb_nft_state_has_set(s, MASQ))
+		lb_found(f, "set \"" MASQ "\" is missing");
 	for (size_t i = 0; i < s->n_sets; i++)
 		if (!set_is_ours(s->sets[i]))
 			lb_found(f, "set \"%s\" is nobody's", s->sets[i]);
-	lb_nft_chains_audit(f, s, chains, 2);
+	lb_nft_chains_audit(f, s, chains, CHAINS);
 	if (f->n == before && !lb_nft_rules_are_noted(t))
 		lb_found(f, "rules: they are not as the last apply has made them");
 }
@@ -226,6 +238,8 @@ void lb_ipvs_service_elements(const struct lb_dp *dp, struct lb_nft_elements *al
 
 	snprintf(mark, sizeof(mark), "%u", lb_ipvs_mark(dp, id));
 	lb_nft_service_records(all, s, id, false);
+	if (s->forwarding == LB_FORWARDING_MASQ)
+		lb_nft_element_add(all, MASQ, mark, "");
 	for (int family = 0; family < LB_FAMILIES; family++) {
 		if (!lb_service_has_family(s, family)) /* it passes */
 			continue;

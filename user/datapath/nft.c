@@ -250,6 +250,9 @@ static int nft_instances(lb_finding_fn fn, void *arg, struct lb_err *err)
 
 const struct lb_dp_ops lb_dp_nft = {
 	.name = "nft",
+	.forwardings = 1 << LB_FORWARDING_NAT | 1 << LB_FORWARDING_MASQ,
+	.interface_why_not = lb_nft_interface_why_not,
+	.service_why_not = lb_nft_service_why_not,
 	.probe = nft_probe,
 	.capabilities = nft_capabilities,
 	.open = nft_dp_open,

@@ -25,6 +25,8 @@ static void each_set(const struct lb_nft_classes *classes, void (*fn)(void *arg,
 	fn(arg, LB_NFT_SET_INTERFACES);
 	for (int k = 0; k < LB_NFT_COUNTS * 4; k++)
 		fn(arg, lb_nft_count_set(name, k >> 2, k & 1, k >> 1 & 1));
+	for (int k = 0; k < 4; k++)
+		fn(arg, lb_nft_masq_set(name, k & 1, k >> 1));
 	for (size_t i = 0; i < classes->n; i++) {
 		fn(arg, lb_nft_class_name(name, &classes->list[i]));
 		snprintf(ring, sizeof(ring), "%s" LB_NFT_RING, name);
@@ -74,6 +76,10 @@ static const struct lb_nft_chain chains[] = {
 	{"prerouting", "nat", NF_INET_PRE_ROUTING, -105, NF_ACCEPT},
 	{"forward", "filter", NF_INET_FORWARD, -5, NF_ACCEPT},
 	{"postrouting", "nat", NF_INET_POST_ROUTING, 95, NF_ACCEPT},
+	{"masq4", "", -1, 0, 0},
+	{"masq6", "", -1, 0, 0},
+	{"masq4_any", "", -1, 0, 0},
+	{"masq6_any", "", -1, 0, 0},
 };
 
 /* Does a rule still look into the sets by whose name it goes, and do what it should? */
@@ -89,6 +95,10 @@ static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class
 	if (c && c->index != LB_NFT_NONE)
 		snprintf(does, sizeof(does), "%s %u; lookup %s" LB_NFT_RING "; nat; ",
 			 c->index < LB_NFT_SH ? "numgen" : "hash", c->size, name);
+	else if (!strncmp(name, "masq", 4))
+		snprintf(does, sizeof(does), "masq; ");
+	else if (!strncmp(name, "conn", 4))
+		snprintf(does, sizeof(does), verdict, NFT_GOTO);
 	else
 		snprintf(does, sizeof(does), verdict, c ? NF_DROP : NFT_RETURN);
 	return strstr(r->expr, set) && strstr(r->expr, does);

@@ -59,11 +59,8 @@ static uint32_t ids_in_use(const struct lb_model *m)
 static int refuse(const struct lb_service_conf *s, int ret, struct lb_err *err)
 {
 	if (ret == -E2BIG)
-		return lb_err_set(
-			err, E2BIG,
-			"service \"%s\": datapath nft has room for 1024 weighted backends "
-			"a service",
-			s->name);
+		return lb_err_set(err, E2BIG, "service \"%s\": datapath nft %s", s->name,
+				  lb_nft_service_why_not(s));
 	return lb_err_sys(err, -ret, "service \"%s\": making its rings", s->name);
 }
 
@@ -207,11 +204,11 @@ static void apply_free(struct apply *a)
 static int change(struct apply *a, struct lb_err *err)
 {
 	const struct lb_diff *d = a->diff;
-	int ret = lb_nft_names_check(d->desired, lb_dp_nft.name, err);
+	int ret;
 
-	if (!ret && a->whole)
+	if (a->whole)
 		ret = lb_nft_everything(d->desired, &a->to, err);
-	else if (!ret)
+	else
 		ret = differences(a, err);
 	if (!ret && !a->whole && lb_nft_classes_of(d->actual, &a->classes_from))
 		ret = lb_err_sys(err, ENOMEM, "comparing rings");

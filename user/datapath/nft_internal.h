@@ -31,6 +31,9 @@ const char *lb_nft_count_set(char buf[32], enum lb_nft_count what, enum lb_famil
 /* The key of a listen and a backend in it. */
 const char *lb_nft_count_key(char buf[192], const struct lb_listen *l, const struct lb_endpoint *b);
 
+/* The set of the listens whose connections are masqueraded, and of the chain that looks into it. */
+const char *lb_nft_masq_set(char buf[32], enum lb_family family, bool any);
+
 /*
  * Listens with equal rules: protocol, family, exact or `*`, how a ring is indexed, and its size.
  * Its listens are the set <class>, its slots the map <class>_ring.
@@ -61,6 +64,8 @@ bool lb_nft_class_parse(struct lb_nft_class *c, const char *set); /* of <class> 
 /* All elements of a service, its records in `model` under `id` (from 1). */
 int lb_nft_service_elements(struct lb_nft_elements *all, const struct lb_service_conf *s,
 			    uint32_t id);
+/* Has it more backends than its rings have room for? */
+const char *lb_nft_service_why_not(const struct lb_service_conf *s);
 /* Of all services, sorted, each once. */
 int lb_nft_classes_of(const struct lb_model *m, struct lb_nft_classes *c);
 

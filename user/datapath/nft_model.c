@@ -3,7 +3,7 @@
  * nft_model.c - the model as records, comments of the elements of the set `model`: what the rules
  * alone do not tell (names, weights, overrides, limits). Key: service's id (0: the head) . record.
  *
- *     0 . 0  meshlb nft 1            1 . 0  service 0 1 65537
+ *     0 . 0  meshlb nft 1            1 . 0  service 0 1 65537 0
  *     0 . 1  limits 1000000 ...      1 . 1  name vote
  *     0 . 2  interface 0 eth0        1 . 2  listen *:8080/tcp
  *                                    1 . 3  backend 10.0.1.2:80 1 - 0
@@ -94,8 +94,8 @@ void lb_nft_service_records(struct lb_nft_elements *all, const struct lb_service
 	char text[RECORD_MAX], buf[3 * NAME_PIECE + 1], at[LB_ENDPOINT_STRLEN];
 	uint32_t n = 0;
 
-	snprintf(text, sizeof(text), "%s %u %u %u", header(gone), s->scheduler, s->source,
-		 s->maglev_size);
+	snprintf(text, sizeof(text), "%s %u %u %u %u", header(gone), s->scheduler, s->source,
+		 s->maglev_size, s->forwarding);
 	lb_nft_record_add(all, id, n++, text);
 	for (size_t i = 0; i < strlen(s->name); i += NAME_PIECE) {
 		encode(buf, s->name + i, NAME_PIECE);
@@ -211,11 +211,12 @@ static int service_read(struct lb_model *m, uint32_t id, const char *text, bool 
 {
 	struct lb_service_conf *s = m->n_services ? &m->services[m->n_services - 1] : NULL;
 	struct lb_listen listen, *l;
-	const char *why;
+	const char *why, *rest;
 	uint32_t v[3];
 	size_t len;
 
-	if (numbers_read(text, header(gone), v, 3)) {
+	rest = numbers_read(text, header(gone), v, 3);
+	if (rest) {
 		s = lb_model_add_service(m);
 		if (!s)
 			return -ENOMEM;
@@ -223,6 +224,8 @@ static int service_read(struct lb_model *m, uint32_t id, const char *text, bool 
 		s->scheduler = v[0] < LB_SCHEDULERS ? v[0] : LB_SCHED_RR;
 		s->source = v[1] && v[1] < LB_SOURCES ? v[1] : LB_SOURCE_FILE;
 		s->maglev_size = v[2];
+		if (numbers_read(rest, "", v, 1) && v[0] < LB_FORWARDINGS)
+			s->forwarding = v[0];
 		return 0;
 	}
 	if (!s || s->id != id)
@@ -278,14 +281,7 @@ int lb_nft_model_read(const struct lb_nft_elements *all, bool gone, struct lb_mo
 }
 
 /* nft's strings know no escapes, and a `*` at their end is a wildcard. */
-int lb_nft_names_check(const struct lb_model *m, const char *datapath, struct lb_err *err)
+const char *lb_nft_interface_why_not(const struct lb_interface_conf *i)
 {
-	for (size_t i = 0; i < m->n_interfaces; i++)
-		if (strpbrk(m->interfaces[i].name, "\"\\*"))
-			return lb_err_set(
-				err, EINVAL,
-				"interface \"%s\": datapath %s cannot take a name with \", "
-				"\\ or *",
-				m->interfaces[i].name, datapath);
-	return 0;
+	return strpbrk(i->name, "\"\\*") ? "takes no name with \", \\ or *" : NULL;
 }

@@ -87,15 +87,31 @@ const char *lb_nft_count_set(char buf[32], enum lb_nft_count what, enum lb_famil
 	return buf;
 }
 
-const char *lb_nft_count_key(char buf[192], const struct lb_listen *l, const struct lb_endpoint *b)
+const char *lb_nft_masq_set(char buf[32], enum lb_family family, bool any)
 {
-	char address[LB_ENDPOINT_STRLEN], backend[LB_ENDPOINT_STRLEN];
+	snprintf(buf, 32, "masq%d%s", family == LB_V4 ? 4 : 6, any ? "_any" : "");
+	return buf;
+}
+
+/* A listen, as the sets of counters and of masquerading begin. */
+static size_t listen_key(char *buf, size_t size, const struct lb_listen *l)
+{
+	char address[LB_ENDPOINT_STRLEN];
 	size_t len = 0;
 
 	if (!l->any)
-		len = snprintf(buf, 192, "%s . ", lb_addr_str(address, &l->at.addr, l->at.family));
-	snprintf(buf + len, 192 - len, "%s . %u . %s . %u", lb_proto_name(l->proto), l->at.port,
-		 lb_addr_str(backend, &b->addr, b->family), b->port);
+		len = snprintf(buf, size, "%s . ", lb_addr_str(address, &l->at.addr, l->at.family));
+	return len +
+	       snprintf(buf + len, size - len, "%s . %u", lb_proto_name(l->proto), l->at.port);
+}
+
+const char *lb_nft_count_key(char buf[192], const struct lb_listen *l, const struct lb_endpoint *b)
+{
+	char backend[LB_ENDPOINT_STRLEN];
+	size_t len = listen_key(buf, 192, l);
+
+	snprintf(buf + len, 192 - len, " . %s . %u", lb_addr_str(backend, &b->addr, b->family),
+		 b->port);
 	return buf;
 }
 
@@ -112,6 +128,14 @@ static void counters_add(struct lb_nft_elements *all, const struct lb_service_co
 			lb_nft_element_add(all, lb_nft_count_set(set, what, family, l->any), key,
 					   "");
 	}
+}
+
+static void masq_add(struct lb_nft_elements *all, const struct lb_listen *l, enum lb_family family)
+{
+	char set[32], key[96];
+
+	listen_key(key, sizeof(key), l);
+	lb_nft_element_add(all, lb_nft_masq_set(set, family, l->any), key, "");
 }
 
 /* ---------------------------------------------------------------- rings */
@@ -247,10 +271,28 @@ int lb_nft_service_elements(struct lb_nft_elements *all, const struct lb_service
 				continue;
 			listen_add(all, &r, l);
 			counters_add(all, s, l, family);
+			if (s->forwarding == LB_FORWARDING_MASQ)
+				masq_add(all, l, family);
 		}
 		ring_free(&r);
 	}
 	return ret < 0 ? ret : 0;
+}
+
+const char *lb_nft_service_why_not(const struct lb_service_conf *s)
+{
+	int ret = 0;
+
+	if (s->n_backends <= RING_MAX)
+		return NULL;
+	for (int family = 0; family < LB_FAMILIES && ret >= 0; family++) {
+		struct ring r = {};
+
+		ret = ring_make(&r, s, family);
+		ring_free(&r);
+	}
+	return ret == -E2BIG ? "has room for 1024 weighted backends a service: use rr or maglev"
+			     : NULL;
 }
 
 static int service_classes(struct lb_nft_classes *c, size_t *room, const struct lb_service_conf *s)
@@ -308,22 +350,26 @@ static void listen_format(uint8_t *fields, const struct lb_nft_class *c, bool ri
 		*fields++ = LB_NFT_FIELD_NUMBER;
 }
 
-static bool count_format(const char *set, struct lb_nft_format *f)
+/* Of counters, and of what is masqueraded. */
+static bool conn_format(const char *set, struct lb_nft_format *f)
 {
 	char name[32];
 
-	for (int k = 0; k < LB_NFT_COUNTS * 4; k++) {
+	for (int k = 0; k < (LB_NFT_COUNTS + 1) * 4; k++) {
 		enum lb_family family = k & 1;
 		uint8_t address = family == LB_V4 ? LB_NFT_FIELD_V4 : LB_NFT_FIELD_V6,
 			*fields = f->key;
-		bool any = k >> 1 & 1;
+		bool any = k >> 1 & 1, count = k >> 2 < LB_NFT_COUNTS;
 
-		if (strcmp(set, lb_nft_count_set(name, k >> 2, family, any)) != 0)
+		if (strcmp(set, count ? lb_nft_count_set(name, k >> 2, family, any)
+				      : lb_nft_masq_set(name, family, any)) != 0)
 			continue;
 		if (!any)
 			*fields++ = address;
 		*fields++ = LB_NFT_FIELD_PROTO;
 		*fields++ = LB_NFT_FIELD_PORT;
+		if (!count)
+			return true;
 		*fields++ = address;
 		*fields++ = LB_NFT_FIELD_PORT;
 		return true;
@@ -337,7 +383,7 @@ static bool sets_format(const char *set, struct lb_nft_format *f)
 	struct lb_nft_class c;
 	size_t len, end = strlen(LB_NFT_RING);
 
-	if (count_format(set, f))
+	if (conn_format(set, f))
 		return true;
 	snprintf(class, sizeof(class), "%s", set);
 	len = strlen(class);

@@ -98,9 +98,14 @@ static void count_rule(struct lb_text *t, const char *table, enum lb_nft_count w
 		       enum lb_family family, bool any)
 {
 	const char *ip = family == LB_V4 ? "ip" : "ip6", *backend = "daddr", *port = "dport";
-	char name[32], original[32] = "";
+	char name[32], masq[32], verdict[64], original[32] = "";
 
 	lb_nft_count_set(name, what, family, any);
+	if (what == LB_NFT_CONN)
+		snprintf(verdict, sizeof(verdict), "goto %s", lb_nft_masq_set(masq, family, any));
+	else
+		snprintf(verdict, sizeof(verdict),
+			 "meta mark set mark or " LB_NFT_PASS_MARK " return");
 	if (!any)
 		snprintf(original, sizeof(original), "ct original %s daddr . ", ip);
 	if (what == LB_NFT_OUT) {
@@ -109,11 +114,33 @@ static void count_rule(struct lb_text *t, const char *table, enum lb_nft_count w
 	}
 	lb_text_add(t,
 		    "add rule inet %s %s ct status dnat meta l4proto { tcp, udp } ct direction %s "
-		    "%smeta l4proto . ct original proto-dst . %s %s . th %s @%s %sreturn "
+		    "%smeta l4proto . ct original proto-dst . %s %s . th %s @%s %s "
 		    "comment \"%s\"\n",
 		    table, what == LB_NFT_CONN ? "postrouting" : "forward",
 		    what == LB_NFT_OUT ? "reply" : "original", original, ip, backend, port, name,
-		    what == LB_NFT_CONN ? "" : "meta mark set mark or " LB_NFT_PASS_MARK " ", name);
+		    verdict, name);
+}
+
+/* A chain of its own for each kind of listen, to which the rule leads that counts a connection: so
+ * the one that goes first, the exact address, says what becomes of it. */
+static void masq_text(struct lb_text *t, const char *table, enum lb_family family, bool any)
+{
+	const char *ip = family == LB_V4 ? "ip" : "ip6";
+	char name[32], type[32] = "", daddr[32] = "";
+
+	lb_nft_masq_set(name, family, any);
+	if (!any) {
+		snprintf(type, sizeof(type), "%s . ", family == LB_V4 ? "ipv4_addr" : "ipv6_addr");
+		snprintf(daddr, sizeof(daddr), "ct original %s daddr . ", ip);
+	}
+	lb_text_add(t, "add set inet %s %s { type %sinet_proto . inet_service; }\n", table, name,
+		    type);
+	lb_text_add(t, "add chain inet %s %s\n", table, name);
+	lb_text_add(t,
+		    "add rule inet %s %s meta l4proto { tcp, udp } %smeta l4proto . "
+		    "ct original proto-dst @%s masquerade "
+		    "comment \"%s\"\n",
+		    table, name, daddr, name, name);
 }
 
 /* In the order of the rules: who counts by address is not counted by port as well. */
@@ -139,6 +166,8 @@ void lb_nft_text_table(struct lb_text *t, const char *table)
 		    table);
 	for (size_t i = 0; i < COUNT_RULES; i++)
 		count_set_text(t, table, counts[i].what, counts[i].family, counts[i].any);
+	for (int k = 0; k < 4; k++)
+		masq_text(t, table, k & 1, k >> 1);
 	for (size_t i = 0; i < COUNT_RULES; i++)
 		count_rule(t, table, counts[i].what, counts[i].family, counts[i].any);
 }
@@ -219,6 +248,9 @@ const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_cla
 	size_t exact = 0, first = strcmp(chain, "forward") ? FORWARD_RULES : 0;
 	size_t end = first ? COUNT_RULES : FORWARD_RULES;
 
+	for (int k = 0; k < 4; k++)
+		if (!strcmp(chain, lb_nft_masq_set(buf, k & 1, k >> 1)))
+			return n ? NULL : buf;
 	if (strcmp(chain, "prerouting") != 0) {
 		const struct count *k = &counts[first + n];
 

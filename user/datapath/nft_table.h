@@ -66,8 +66,8 @@ void lb_nft_service_records(struct lb_nft_elements *all, const struct lb_service
 int lb_nft_model_read(const struct lb_nft_elements *all, bool gone, struct lb_model *m,
 		      struct lb_err *err);
 
-/* Can nftables write down the names of interfaces? */
-int lb_nft_names_check(const struct lb_model *m, const char *datapath, struct lb_err *err);
+/* Can nftables write down its name? Else why not. */
+const char *lb_nft_interface_why_not(const struct lb_interface_conf *i);
 
 /* ---------------------------------------------------------------- nft_table.c - what is there */
 

@@ -1,0 +1,95 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# best_effort.sh - what a datapath cannot do is refused by name, or left out with --best-effort;
+# `auto` takes one that can do it. (What ipvs cannot do: ipvs.sh.)
+# hooks: tc
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+lab_topology direct 2
+lab_nginx r1 r2
+many() { # FIRST-LINE: more weighted backends than nft's rings have slots
+	local i
+	printf '  - name: many\n    listen: ["%s:8082"]\n    scheduler: wrr\n    backends:\n' $VIP4
+	for ((i = 0; i < 1025; i++)); do
+		printf '      - { address: "10.0.1.2:%d", weight: %d }\n' $((1000 + i)) $((1 + i % 2))
+	done
+}
+{
+	echo 'datapath: ebpf'
+	{
+		lab_service vote '*:8080' 80 | sed 's/^    backends:/    forwarding: masq\n&/'
+		lab_service plain '*:8081' 80
+	} | lab_config
+} >"$CONFIG"
+line=$(grep -n 'name: vote' "$CONFIG" | cut -d: -f1)
+masq="$CONFIG:$line: forwarding: \"masq\": service \"vote\": datapath ebpf knows nat alone"
+
+step 'ebpf does not masquerade: refused by name, nothing is there'
+expect 1 apply
+expect_text "$ERR" "error: $masq"
+expect 1 lab_meshlb check -f "$CONFIG"
+expect_text "$ERR" "error: $masq"
+expect 1 lab_meshlb status
+expect_text "$ERR" 'there is none'
+[[ ! -e $PINS ]] || fail "left behind: $PINS"
+
+step 'with --best-effort it is nat, and said'
+expect 0 lab_meshlb check -f "$CONFIG" --best-effort
+expect_text "$ERR" "warning: left out: $masq"
+expect 3 apply --dry-run --best-effort
+expect 0 apply --best-effort
+expect_text "$ERR" "warning: left out: $masq"
+equal 'forwarding' "$(lab_meshlb -j service show vote | jq -r .forwarding)" nat
+expect_alternation 4 4
+equal 'the client that nginx sees' "$(seen_client 4)" $CLIENT4
+expect 3 verify
+expect_text "$OUT" '~ service vote: forwarding nat -> masq'
+expect 0 lab_meshlb verify -f "$CONFIG" --best-effort
+expect_text "$OUT" "left out: $masq"
+expect 0 apply --best-effort -j
+equal 'left out, in JSON' "$(jq -r '.skipped | length' <<<"$OUT")" 1
+equal 'changes' "$(jq -r '.changes | length' <<<"$OUT")" 0
+expect 1 apply
+expect_text "$ERR" "error: $masq"
+expect_alternation 4 4
+
+step 'auto takes a datapath that can do it, and says why not the others'
+sed -i 's/^datapath: ebpf/datapath: auto/' "$CONFIG"
+expect 0 lab_meshlb check -f "$CONFIG"
+expect 0 apply
+expect_text "$OUT" '~ datapath ebpf -> (nft|ipvs)'
+expect_text "$ERR" "datapath (nft|ipvs): $masq"
+expect_alternation 4 4
+expect_text "$(seen_client 4)" '^10\.0\.[12]\.1$'
+expect_text "$(lab_meshlb status)" 'datapath auto: forwarding: "masq": service "vote": datapath ebpf'
+expect 0 verify
+
+step 'a service too large for nft: refused, left out alone, or by auto on ebpf'
+sed -i 's/^datapath: auto/datapath: nft/; /forwarding: masq/d' "$CONFIG"
+expect 0 apply
+cp "$CONFIG" "$LAB_DIR/small.yaml"
+many >>"$CONFIG"
+sed -i 's/backends: 256/backends: 4096/' "$CONFIG" "$LAB_DIR/small.yaml"
+expect 1 apply
+expect_text "$ERR" 'service: "many": datapath nft has room for 1024 weighted backends a service'
+expect 3 lab_meshlb verify -f "$LAB_DIR/small.yaml"
+expect 0 apply --best-effort
+expect_text "$ERR" 'left out: .*: service: "many": datapath nft has room'
+equal services "$(lab_meshlb -j service ls | jq -r '[.services[].name] | join(" ")')" 'plain vote'
+expect 0 lab_meshlb verify -f "$CONFIG" --best-effort
+sed -i 's/^datapath: nft/datapath: auto/' "$CONFIG"
+expect 0 apply
+expect_text "$OUT" '~ datapath nft -> ebpf'
+equal services "$(lab_meshlb -j service ls | jq -r '[.services[].name] | join(" ")')" 'many plain vote'
+
+step 'what none can do is refused; with --best-effort the first that works does the rest'
+sed -i 's/^    backends:/    forwarding: masq\n&/' "$CONFIG"
+before=$(lab_meshlb export)
+if ! lab_in node1 modprobe ip_vs 2>/dev/null; then
+	expect 1 apply
+	expect_text "$ERR" 'no datapath works here: .*masq.*; .*; .*datapath nft has room'
+	equal 'what runs' "$(lab_meshlb export)" "$before"
+	expect 0 apply --best-effort
+	equal 'datapath' "$(lab_meshlb -j status | jq -r .datapath)" ebpf
+fi

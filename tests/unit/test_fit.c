@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* test_fit.c - what a datapath cannot do is refused by name, or taken out of the model. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <errno.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "core/config.h"
+#include "datapath/fit.h"
+
+/* clang-format off */
+static const char config[] =
+	"interfaces: [eth0, odd0]\n"                                               /* line 1 */
+	"services:\n"
+	"  - { name: far, listen: ['203.0.113.1:1'], backends: [10.0.0.1:1] }\n"      /* 3 */
+	"  - { name: half, listen: ['203.0.113.1:2', '*:2'], backends: [10.0.0.1:1] }\n"
+	"  - { name: large, listen: '*:3', backends: [10.0.0.1:1, 10.0.0.2:1] }\n"    /* 5 */
+	"  - { name: masked, listen: '*:4', forwarding: masq }\n"
+	"  - { name: plain, listen: '*:5' }\n";                                       /* 7 */
+/* clang-format on */
+
+static const char *no_odd(const struct lb_interface_conf *i)
+{
+	return !strcmp(i->name, "odd0") ? "takes no odd names" : NULL;
+}
+
+static const char *no_two(const struct lb_service_conf *s)
+{
+	return s->n_backends > 1 ? "has room for one backend" : NULL;
+}
+
+static const struct lb_dp_ops able = {
+	.name = "able",
+	.forwardings = 1 << LB_FORWARDING_NAT | 1 << LB_FORWARDING_MASQ,
+};
+static const struct lb_dp_ops poor = {
+	.name = "poor",
+	.own_addresses = true,
+	.forwardings = 1 << LB_FORWARDING_NAT,
+	.interface_why_not = no_odd,
+	.service_why_not = no_two,
+};
+
+static void parse(struct lb_model *m)
+{
+	struct lb_err err = {};
+
+	if (lb_config_parse(m, config, strlen(config), "t", &err))
+		fail_msg("%s", err.text);
+}
+
+static char told[4096];
+
+static void tell(void *arg, const char *text)
+{
+	size_t len = strlen(told);
+
+	(void)arg;
+	snprintf(told + len, sizeof(told) - len, "%s\n", text);
+}
+
+static void test_able(void **state)
+{
+	struct lb_model m;
+	struct lb_err err;
+
+	(void)state;
+	parse(&m);
+	assert_int_equal(lb_fit_check(&m, NULL, &able, "t", &err), 0);
+	told[0] = '\0';
+	assert_int_equal(lb_fit_cut(&m, NULL, &able, "t", tell, NULL, &err), 0);
+	assert_string_equal(told, "");
+	assert_int_equal(m.n_services, 5);
+	lb_model_free(&m);
+}
+
+static void test_refused(void **state)
+{
+	struct lb_model m;
+	struct lb_err err;
+
+	(void)state;
+	parse(&m);
+	assert_int_equal(lb_fit_check(&m, NULL, &poor, "t", &err), -EOPNOTSUPP);
+	assert_string_equal(err.text, "t:1: interface: \"odd0\": datapath poor takes no odd names");
+	lb_model_remove_interface(&m, 1);
+	assert_int_equal(lb_fit_check(&m, NULL, &poor, "t", &err), -EADDRNOTAVAIL);
+	assert_non_null(strstr(err.text, "t:3: listen: \"203.0.113.1:1/tcp\": datapath poor "));
+	lb_model_free(&m);
+}
+
+static void test_cut(void **state)
+{
+	struct lb_model m;
+	struct lb_err err;
+	char *line, *end;
+
+	static const char *const lines[] = {
+		"t:1: interface: \"odd0\": ",    "t:3: listen: \"203.0.113.1:1/tcp\": ",
+		"t:3: service: \"far\": it has", "t:4: listen: \"203.0.113.1:2/tcp\": ",
+		"t:5: service: \"large\": ",     "t:6: forwarding: \"masq\": service \"masked\": ",
+	};
+
+	(void)state;
+	parse(&m);
+	told[0] = '\0';
+	assert_int_equal(lb_fit_cut(&m, NULL, &poor, "t", tell, NULL, &err), 0);
+	line = told;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++, line = end + 1) {
+		assert_int_equal(strncmp(line, lines[i], strlen(lines[i])), 0);
+		end = strchr(line, '\n');
+		assert_non_null(end);
+	}
+	assert_string_equal(line, "");
+	assert_int_equal(m.n_interfaces, 1);
+	assert_int_equal(m.n_services, 3);
+	assert_string_equal(m.services[0].name, "half");
+	assert_int_equal(m.services[0].n_listens, 1);
+	assert_int_equal(m.services[1].forwarding, LB_FORWARDING_NAT);
+	assert_int_equal(lb_fit_check(&m, NULL, &poor, "t", &err), 0);
+	lb_model_free(&m);
+}
+
+/* An address that went away: the listen stands already, and stays. */
+static void test_standing(void **state)
+{
+	struct lb_model m, standing;
+	struct lb_err err;
+
+	(void)state;
+	parse(&m);
+	parse(&standing);
+	told[0] = '\0';
+	assert_int_equal(lb_fit_cut(&m, &standing, &poor, "t", tell, NULL, &err), 0);
+	assert_null(strstr(told, "listen: "));
+	assert_int_equal(m.n_services, 4);
+	lb_model_free(&m);
+	lb_model_free(&standing);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_able),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_standing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
