@@ -7,21 +7,17 @@
 
 #include "cli.h"
 #include "datapath/fit.h"
+#include "instance.h"
 #include "json.h"
 #include "preflight.h"
 #include "rollback.h"
 
 struct apply {
 	const struct lb_cli *cli;
-	struct lb_session s; /* s.dp NULL: a dry run without an instance */
-	/* The instance on other datapaths, which it leaves; of more than one, which a killed apply
-	 * has left, the first is shown. */
-	struct lb_session others[LB_DATAPATHS];
-	size_t n_others;
-	bool fresh; /* there was no instance, on this datapath */
+	struct lb_instance on; /* on.s.dp NULL: a dry run without an instance */
 	struct lb_model desired;
 	struct lb_diff diff;      /* to be applied */
-	struct lb_diff moved;     /* to be shown where n_others: what differs from there */
+	struct lb_diff moved;     /* to be shown where on.n_others: what differs from there */
 	struct lb_texts findings; /* below the model: what is, or in a dry run would be, repaired */
 	struct lb_texts skipped;  /* what the datapath cannot do, with --best-effort */
 	bool armed;               /* a process will go back */
@@ -70,88 +66,6 @@ static int refuse_while_pending(const char *instance, struct lb_err *err)
 	return 0;
 }
 
-/* Of what is made anew, limits and defaults are as the config wants: no difference to tell of. */
-static void take_over_settings(struct apply *a)
-{
-	a->s.model.datapath = a->desired.datapath;
-	a->s.model.limits = a->desired.limits;
-	a->s.model.default_scheduler = a->desired.default_scheduler;
-	a->s.model.default_maglev_size = a->desired.default_maglev_size;
-}
-
-/*
- * Made before the rest is known to be good: so another apply that wanted to make it too waits for
- * this one. Closing it unapplied removes it again.
- */
-static int create_instance(struct apply *a, struct lb_err *err)
-{
-	const struct lb_dp_options opt = {
-		.instance = a->cli->instance, .write = true, .force = a->cli->force};
-	const char *file = lb_file_name(a->cli);
-	bool maps = a->s.ops->has_programs;
-	int ret = maps ? lb_preflight_memory(&a->desired, false, file, err) : 0;
-
-	if (!ret)
-		ret = a->s.ops->create(&a->s.dp, &opt, &a->desired, err);
-	if (ret == -ENOMEM && maps)
-		lb_preflight_memory(&a->desired, true, file, err);
-	if (!ret)
-		ret = lb_session_read(&a->s, err);
-	/* Unless another apply has been faster. */
-	a->fresh = !ret && !a->s.model.n_services && !a->s.model.n_interfaces;
-	if (a->fresh)
-		take_over_settings(a);
-	return ret;
-}
-
-static int open_on(struct apply *a, const struct lb_dp_ops *ops, struct lb_err *err)
-{
-	const struct lb_cli *cli = a->cli;
-	enum lb_access access = cli->dry_run ? LB_READ : LB_WRITE;
-	int ret = lb_session_open_on(&a->s, ops, cli->instance, access, cli->force, err);
-
-	if (ret != -ENOENT)
-		return ret;
-	if (!cli->dry_run)
-		return create_instance(a, err);
-	lb_model_init(&a->s.model);
-	take_over_settings(a);
-	return ops->has_programs ? lb_preflight_memory(&a->desired, false, lb_file_name(cli), err)
-				 : 0;
-}
-
-/* Where this kernel has no nftables, or no bpffs is mounted, there is nothing of ours. But an
- * instance that may not be opened would stay in front. */
-static int open_other(struct apply *a, const struct lb_dp_ops *ops, struct lb_err *err)
-{
-	struct lb_session *other = &a->others[a->n_others];
-	const struct lb_cli *cli = a->cli;
-	enum lb_access access = cli->dry_run ? LB_READ : LB_WRITE;
-	int ret = lb_session_open_on(other, ops, cli->instance, access, cli->force, err);
-
-	if (!ret)
-		a->n_others++;
-	if (!ops->has_programs)
-		return ret == -ESTALE ? ret : 0;
-	return ret == -ENOENT || ret == -ENODEV ? 0 : ret;
-}
-
-/* In the order of all, so that no two that wait for locks wait for each other. */
-static int open_instance(struct apply *a, const struct lb_dp_ops *chosen, struct lb_err *err)
-{
-	int ret = 0;
-
-	for (size_t i = 0; lb_datapaths_met[i] && !ret; i++)
-		ret = lb_datapaths_met[i] == chosen ? open_on(a, chosen, err)
-						    : open_other(a, lb_datapaths_met[i], err);
-	if (!ret && a->n_others && a->cli->confirm_timeout)
-		return lb_err_set(err, EOPNOTSUPP,
-				  "instance \"%s\": it changes from datapath %s to %s, and "
-				  "--confirm-timeout cannot go back from that: apply it without",
-				  a->cli->instance, a->others->ops->name, a->s.ops->name);
-	return ret;
-}
-
 static int choose(const struct apply *a, const struct lb_dp_ops **ops, struct lb_err *err)
 {
 	char why[512];
@@ -161,19 +75,6 @@ static int choose(const struct apply *a, const struct lb_dp_ops **ops, struct lb
 	if (!ret && *why)
 		lb_info("datapath %s: %s", (*ops)->name, why);
 	return ret;
-}
-
-/* The model in force: of the first datapath that a packet meets, also where an apply was killed
- * between two. */
-static const struct lb_model *served(const struct apply *a)
-{
-	for (size_t i = 0; lb_datapaths_met[i] && a->n_others; i++) {
-		if (lb_datapaths_met[i] == a->others->ops)
-			return &a->others->model;
-		if (lb_datapaths_met[i] == a->s.ops && a->s.dp && !a->fresh)
-			break;
-	}
-	return &a->s.model;
 }
 
 static void skip(void *skipped, const char *text)
@@ -188,8 +89,9 @@ static int fit(struct apply *a, struct lb_err *err)
 	const char *file = lb_file_name(a->cli);
 
 	if (a->cli->best_effort)
-		return lb_fit_cut(&a->desired, &a->s.model, a->s.ops, file, skip, &a->skipped, err);
-	return lb_fit_check(&a->desired, &a->s.model, a->s.ops, file, err);
+		return lb_fit_cut(&a->desired, &a->on.s.model, a->on.s.ops, file, skip, &a->skipped,
+				  err);
+	return lb_fit_check(&a->desired, &a->on.s.model, a->on.s.ops, file, err);
 }
 
 static int compare(struct apply *a, struct lb_err *err)
@@ -197,17 +99,19 @@ static int compare(struct apply *a, struct lb_err *err)
 	int ret = 0;
 
 	if (!a->cli->reset_overrides)
-		lb_overrides_carry(&a->desired, served(a));
-	if (a->n_others)
-		ret = lb_diff_make(&a->moved, &a->others->model, &a->desired, LB_SOURCE_FILE, err);
+		lb_overrides_carry(&a->desired, &lb_instance_served(&a->on)->model);
+	if (a->on.n_others)
+		ret = lb_diff_make(&a->moved, &a->on.others->model, &a->desired, LB_SOURCE_FILE,
+				   err);
 	/* Limits are what maps were made for: on another datapath they may be others. */
 	if (ret && ret != -EPERM)
 		return ret;
-	ret = lb_diff_make(&a->diff, &a->s.model, &a->desired, LB_SOURCE_FILE, err);
+	ret = lb_diff_make(&a->diff, &a->on.s.model, &a->desired, LB_SOURCE_FILE, err);
 	if (ret)
 		return ret;
-	if (a->cli->dry_run && a->s.dp) /* else apply() looks */
-		ret = a->s.ops->audit(a->s.dp, &a->s.model, add_finding, &a->findings, err);
+	if (a->cli->dry_run && a->on.s.dp) /* else apply() looks */
+		ret = a->on.s.ops->audit(a->on.s.dp, &a->on.s.model, add_finding, &a->findings,
+					 err);
 	return ret < 0 ? ret : 0;
 }
 
@@ -217,38 +121,47 @@ static int warn(const struct apply *a, struct lb_err *err)
 	const char *file = lb_file_name(a->cli);
 	int ret = 0;
 
-	if (a->s.ops->has_programs)
-		ret = lb_preflight_hooks(&a->desired, &a->s, a->cli->force, file, err);
+	if (a->on.s.ops->has_programs)
+		ret = lb_preflight_hooks(&a->desired, &a->on.s, a->cli->force, file, err);
 	if (!ret)
-		ret = lb_preflight(&a->desired, &a->diff, a->s.ops, file, a->cli->force, &warnings,
-				   err);
+		ret = lb_preflight(&a->desired, &a->diff, a->on.s.ops, file, a->cli->force,
+				   &warnings, err);
 	for (size_t i = 0; i < warnings.n; i++)
 		lb_warn("%s", warnings.list[i]);
 	lb_texts_free(&warnings);
 	return ret;
 }
 
+/* Where the instance is before the change; NULL: nowhere. */
+static const struct lb_session *standing(const struct apply *a)
+{
+	const struct lb_session *s = lb_instance_served(&a->on);
+
+	return s == &a->on.s && a->on.fresh ? NULL : s;
+}
+
 static int commit(struct apply *a, struct lb_err *err)
 {
+	const struct lb_session *stands = standing(a);
 	const struct lb_cli *cli = a->cli;
 	const struct lb_rollback rollback = {
 		.instance = cli->instance,
-		.old = a->fresh ? NULL : &a->s.model,
+		.old = stands ? &stands->model : NULL,
+		.ops = stands ? stands->ops : NULL,
 		.forced = cli->force ? &a->desired : NULL,
 		.reset = cli->reset_overrides,
 		.seconds = cli->confirm_timeout,
 	};
 	int ret = 0;
 
-	if (cli->confirm_timeout && (a->diff.n || a->fresh)) {
+	if (cli->confirm_timeout && (a->diff.n || a->on.fresh || a->on.n_others)) {
 		ret = lb_rollback_arm(&rollback, err);
 		a->armed = !ret;
 	}
 	if (!ret)
-		ret = a->s.ops->apply(a->s.dp, &a->diff, add_finding, &a->findings, err);
-	for (size_t i = 0; i < a->n_others && !ret; i++) {
-		ret = a->others[i].ops->down(a->others[i].dp, true, err);
-		a->others[i].dp = NULL;
+		ret = a->on.s.ops->apply(a->on.s.dp, &a->diff, add_finding, &a->findings, err);
+	if (!ret && a->on.n_others) {
+		ret = lb_instance_leave(&a->on, err);
 		a->partly = ret;
 	}
 	if (!ret && !a->armed) /* what became of an earlier one is of no interest any more */
@@ -259,7 +172,7 @@ static int commit(struct apply *a, struct lb_err *err)
 /* As a user sees it: against what stands, on whichever datapath. */
 static const struct lb_diff *shown(const struct apply *a)
 {
-	return a->n_others ? &a->moved : &a->diff;
+	return a->on.n_others ? &a->moved : &a->diff;
 }
 
 static void print_json(const struct apply *a)
@@ -269,9 +182,9 @@ static void print_json(const struct apply *a)
 
 	lb_diff_count(shown(a), &added, &changed, &removed);
 	json_object_set_new(o, "instance", json_string(a->cli->instance));
-	json_object_set_new(o, "datapath", json_string(a->s.ops->name));
+	json_object_set_new(o, "datapath", json_string(a->on.s.ops->name));
 	json_object_set_new(o, "datapath_before",
-			    a->n_others ? json_string(a->others->ops->name) : json_null());
+			    a->on.n_others ? json_string(a->on.others->ops->name) : json_null());
 	json_object_set_new(o, "dry_run", json_boolean(a->cli->dry_run));
 	json_object_set_new(o, "added", json_integer(added));
 	json_object_set_new(o, "changed", json_integer(changed));
@@ -289,12 +202,12 @@ static void print_text(const struct apply *a)
 {
 	bool dry = a->cli->dry_run;
 
-	if (a->n_others)
-		printf("~ datapath %s -> %s\n", a->others->ops->name, a->s.ops->name);
+	if (a->on.n_others)
+		printf("~ datapath %s -> %s\n", a->on.others->ops->name, a->on.s.ops->name);
 	lb_diff_print(shown(a), stdout);
 	for (size_t i = 0; i < a->findings.n; i++)
 		printf("%s: %s\n", dry ? "to repair" : "repaired", a->findings.list[i]);
-	if (!a->diff.n && !a->findings.n && !a->n_others)
+	if (!a->diff.n && !a->findings.n && !a->on.n_others)
 		printf("no difference\n");
 	if (a->cli->confirm_timeout && !a->armed && !dry)
 		printf("nothing waits for `meshlb confirm`: %s\n",
@@ -334,13 +247,20 @@ static void print(const struct apply *a)
 static int run(struct apply *a, struct lb_err *err)
 {
 	const struct lb_cli *cli = a->cli;
+	const struct lb_instance_options opt = {
+		.name = cli->instance,
+		.access = cli->dry_run ? LB_READ : LB_WRITE,
+		.force = cli->force,
+		.desired = &a->desired,
+		.file = lb_file_name(cli),
+	};
 	const struct lb_dp_ops *ops;
 	int ret = load(a, err);
 
 	if (!ret)
 		ret = choose(a, &ops, err);
 	if (!ret)
-		ret = open_instance(a, ops, err);
+		ret = lb_instance_open(&a->on, ops, &opt, err);
 	if (!ret && !cli->dry_run)
 		ret = refuse_while_pending(cli->instance, err);
 	if (!ret)
@@ -364,24 +284,21 @@ int lb_cmd_apply(struct lb_cli *cli)
 
 	/* Who reads our output may do so late or never: nobody must wait for the lock meanwhile,
 	 * least of all what goes back where nobody confirms. */
-	lb_session_release(&a.s);
-	for (size_t i = 0; !cli->dry_run && i < a.n_others; i++)
-		lb_session_release(&a.others[i]);
+	lb_instance_release(&a.on);
 	if (ret) {
 		lb_error("%s", err.text);
 		code = a.partly ? LB_EXIT_PARTLY : LB_EXIT_FAILED;
 	} else {
-		cli->changed = !cli->dry_run && (a.diff.n || a.findings.n || a.fresh || a.n_others);
+		cli->changed =
+			!cli->dry_run && (a.diff.n || a.findings.n || a.on.fresh || a.on.n_others);
 		print(&a);
 		code = tell_confirm(&a);
-		if (cli->dry_run && (a.diff.n || a.findings.n || a.n_others))
+		if (cli->dry_run && (a.diff.n || a.findings.n || a.on.n_others))
 			code = LB_EXIT_DIFFERENT;
 	}
 	lb_diff_free(&a.diff);
 	lb_diff_free(&a.moved);
-	for (size_t i = 0; i < a.n_others; i++)
-		lb_session_close(&a.others[i]);
-	lb_session_close(&a.s);
+	lb_instance_close(&a.on);
 	if (ret && a.armed)
 		lb_rollback_cancel(cli->instance, &pending, &ignored);
 	lb_model_free(&a.desired);

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "instance.h"
 #include "net/link.h"
 #include "rollback.h"
 
@@ -59,41 +60,54 @@ static void drop_gone_interfaces(struct lb_model *m, const char *instance)
 	lb_links_free(&links);
 }
 
-static int restore(struct lb_session *s, const struct lb_rollback *r, struct lb_err *err)
+static int change(struct lb_instance *i, const struct lb_model *desired, struct lb_err *err)
+{
+	struct lb_diff diff;
+	int ret = lb_diff_make(&diff, &i->s.model, desired, LB_SOURCE_FILE, err);
+
+	if (!ret)
+		ret = i->s.ops->apply(i->s.dp, &diff, NULL, NULL, err);
+	lb_diff_free(&diff);
+	return ret ? ret : lb_instance_leave(i, err);
+}
+
+static int restore(const struct lb_rollback *r, struct lb_err *err)
 {
 	struct lb_model desired;
-	struct lb_diff diff = {};
+	const struct lb_instance_options opt = {
+		.name = r->instance, .access = LB_WRITE, .desired = &desired, .file = "rollback"};
+	struct lb_instance i;
 	int ret;
 
 	if (lb_model_copy(&desired, r->old))
 		return lb_err_set(err, ENOMEM, "no memory");
-	merge_overrides(&desired, &s->model, r->reset);
 	drop_gone_interfaces(&desired, r->instance);
-	ret = lb_diff_make(&diff, &s->model, &desired, LB_SOURCE_FILE, err);
-	if (!ret)
-		ret = s->ops->apply(s->dp, &diff, NULL, NULL, err);
-	lb_diff_free(&diff);
+	ret = lb_instance_open(&i, r->ops, &opt, err);
+	if (!ret) {
+		merge_overrides(&desired, &lb_instance_served(&i)->model, r->reset);
+		ret = change(&i, &desired, err);
+	}
+	lb_instance_close(&i);
 	lb_model_free(&desired);
+	return ret;
+}
+
+static int take_down(const struct lb_rollback *r, struct lb_err *err)
+{
+	struct lb_session s;
+	int ret = lb_session_open(&s, r->instance, LB_WRITE, false, err);
+
+	if (ret)
+		return ret == -ENOENT ? 0 : ret;
+	ret = s.ops->down(s.dp, false, err);
+	s.dp = NULL;
+	lb_session_close(&s);
 	return ret;
 }
 
 static int go_back(const struct lb_rollback *r, struct lb_err *err)
 {
-	struct lb_session s;
-	int ret = lb_session_open(&s, r->instance, LB_WRITE, false, err);
-
-	if (ret == -ENOENT && !r->old)
-		return 0;
-	if (ret)
-		return ret;
-	if (r->old) {
-		ret = restore(&s, r, err);
-	} else {
-		ret = s.ops->down(s.dp, false, err);
-		s.dp = NULL;
-	}
-	lb_session_close(&s);
-	return ret;
+	return r->old ? restore(r, err) : take_down(r, err);
 }
 
 static void sleep_until(const struct timespec *at)

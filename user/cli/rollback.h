@@ -9,7 +9,8 @@
 
 struct lb_rollback {
 	const char *instance;
-	const struct lb_model *old; /* to go back to; NULL: there was, and will be, no instance */
+	const struct lb_model *old;  /* to go back to; NULL: there was, and will be, no instance */
+	const struct lb_dp_ops *ops; /* and on which datapath */
 	const struct lb_model
 		*forced; /* what `apply --force` is going to attach to; NULL: no force */
 	bool reset;      /* it resets overrides: going back brings them back */

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* instance.c - an instance with all datapaths in view: opened, made, moved. */
+#include <errno.h>
+
+#include "instance.h"
+#include "preflight.h"
+
+/* Of what is made anew, limits and defaults are as the config wants: no difference to tell of. */
+static void take_over_settings(struct lb_model *m, const struct lb_model *desired)
+{
+	m->datapath = desired->datapath;
+	m->limits = desired->limits;
+	m->default_scheduler = desired->default_scheduler;
+	m->default_maglev_size = desired->default_maglev_size;
+}
+
+/*
+ * Made before the rest is known to be good: so another apply that wanted to make it too waits for
+ * this one. Closing it unapplied removes it again.
+ */
+static int create(struct lb_instance *i, const struct lb_instance_options *opt, struct lb_err *err)
+{
+	const struct lb_dp_options options = {
+		.instance = opt->name, .write = true, .force = opt->force};
+	bool maps = i->s.ops->has_programs;
+	int ret = maps ? lb_preflight_memory(opt->desired, false, opt->file, err) : 0;
+
+	if (!ret)
+		ret = i->s.ops->create(&i->s.dp, &options, opt->desired, err);
+	if (ret == -ENOMEM && maps)
+		lb_preflight_memory(opt->desired, true, opt->file, err);
+	if (!ret)
+		ret = lb_session_read(&i->s, err);
+	/* Unless another apply has been faster. */
+	i->fresh = !ret && !i->s.model.n_services && !i->s.model.n_interfaces;
+	if (i->fresh)
+		take_over_settings(&i->s.model, opt->desired);
+	return ret;
+}
+
+static int open_on(struct lb_instance *i, const struct lb_dp_ops *ops,
+		   const struct lb_instance_options *opt, struct lb_err *err)
+{
+	int ret = lb_session_open_on(&i->s, ops, opt->name, opt->access, opt->force, err);
+
+	if (ret != -ENOENT)
+		return ret;
+	if (opt->access == LB_WRITE)
+		return create(i, opt, err);
+	lb_model_init(&i->s.model);
+	take_over_settings(&i->s.model, opt->desired);
+	return ops->has_programs ? lb_preflight_memory(opt->desired, false, opt->file, err) : 0;
+}
+
+/* Where this kernel has no nftables, or no bpffs is mounted, there is nothing of ours. But an
+ * instance that may not be opened would stay in front. */
+static int open_other(struct lb_instance *i, const struct lb_dp_ops *ops,
+		      const struct lb_instance_options *opt, struct lb_err *err)
+{
+	struct lb_session *other = &i->others[i->n_others];
+	int ret = lb_session_open_on(other, ops, opt->name, opt->access, opt->force, err);
+
+	if (!ret)
+		i->n_others++;
+	if (!ops->has_programs)
+		return ret == -ESTALE ? ret : 0;
+	return ret == -ENOENT || ret == -ENODEV ? 0 : ret;
+}
+
+/* In the order of all, so that no two that wait for locks wait for each other. */
+int lb_instance_open(struct lb_instance *i, const struct lb_dp_ops *ops,
+		     const struct lb_instance_options *opt, struct lb_err *err)
+{
+	int ret = 0;
+
+	*i = (struct lb_instance){.s.ops = ops};
+	for (size_t k = 0; lb_datapaths_met[k] && !ret; k++)
+		ret = lb_datapaths_met[k] == ops ? open_on(i, ops, opt, err)
+						 : open_other(i, lb_datapaths_met[k], opt, err);
+	return ret;
+}
+
+/* Also where an apply was killed between two. */
+const struct lb_session *lb_instance_served(const struct lb_instance *i)
+{
+	for (size_t k = 0; lb_datapaths_met[k] && i->n_others; k++) {
+		if (lb_datapaths_met[k] == i->others->ops)
+			return i->others;
+		if (lb_datapaths_met[k] == i->s.ops && i->s.dp && !i->fresh)
+			break;
+	}
+	return &i->s;
+}
+
+int lb_instance_leave(struct lb_instance *i, struct lb_err *err)
+{
+	int ret = 0;
+
+	for (size_t k = 0; k < i->n_others && !ret; k++) {
+		ret = i->others[k].ops->down(i->others[k].dp, true, err);
+		i->others[k].dp = NULL;
+	}
+	return ret;
+}
+
+void lb_instance_release(struct lb_instance *i)
+{
+	lb_session_release(&i->s);
+	for (size_t k = 0; k < i->n_others; k++)
+		lb_session_release(&i->others[k]);
+}
+
+void lb_instance_close(struct lb_instance *i)
+{
+	for (size_t k = 0; k < i->n_others; k++)
+		lb_session_close(&i->others[k]);
+	lb_session_close(&i->s);
+}
