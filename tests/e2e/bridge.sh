@@ -7,3 +7,15 @@
 . "$(dirname "$0")/lib.sh"
 
 vote_in bridge
+
+if [[ $HOOK == auto ]]; then
+	step 'br0 refuses XDP: auto is tc there, and that is said, once'
+	lab_meshlb down >/dev/null
+	expect 0 apply
+	expect_text "$ERR" 'interface "br0": its driver has no native XDP: its hook, auto, is tc'
+	expect 0 apply
+	equal 'what the second apply says' "$ERR" ''
+	expect_alternation 4 4
+	expect 0 lab_meshlb probe
+	expect_text "$OUT" '^interface +br0: native XDP +(no +its driver has none: hook auto is tc|\? )'
+fi

@@ -25,18 +25,9 @@ restored() { # the sysctls that datapath ipvs changes, as they were
 lab_topology direct 2
 lab_nginx r1 r2
 declare -A REPLICAS=([$(lab_id r1)]=r1 [$(lab_id r2)]=r2)
-weighted() { # NAME LISTEN PORT SCHEDULER
-	lab_service "$@" | sed -E 's|(10.0.1.2:[0-9]+)" }|\1", weight: 3 }|'
-}
 write_config() {
 	{
-		lab_service vote '*:8080' 80
-		weighted turns "$VIP4:8081" 81 wrr
-		weighted chance "$VIP4:8082" 81 random
-		lab_service client "$VIP4:8083,[$VIP6]:8083" 82 sh
-		lab_service flow "$VIP4:8084" 83 maglev
-		lab_service bound "$VIP4:8085,[$VIP6]:8085" 80
-		lab_service star '*:8085' 81
+		scheduler_services
 		lab_service udp '*:5300/udp' 5300
 	} | lab_config
 }
@@ -84,22 +75,12 @@ rm /etc/modprobe.d/meshlb-test.conf
 step 'schedulers, and the sysctls'
 expect 0 apply
 expect_text "$ERR" 'service "chance": IPVS has no scheduler random: wrr takes its place'
+expect_text "$ERR" 'service "flow": maglev-size 65537: IPVS.s mh has a table of 4093'
 expect_text "$ERR" 'sysctl net/ipv4/vs/conntrack: 1, was 0'
 equal "r1's forwarding" "$(lab_in node1 sysctl -n net.ipv4.conf.r1.forwarding)" 1
 equal 'forwarding, IPv6' "$(lab_in node1 sysctl -n net.ipv6.conf.all.forwarding)" 1
 expect 0 verify
 theirs_stay
-who() { # PORT TIMES: how often r1 and r2 answer
-	local -A n=([r1]=0 [r2]=0)
-	local -a urls
-	local id
-	mapfile -t urls < <(yes "http://$VIP4:$1/" | head -n "$2")
-	while read -r id; do # a connection for each
-		n[${REPLICAS[$id]}]+=1
-	done < <(lab_in node2 curl -sS -m 20 -H 'Connection: close' "${urls[@]}" |
-		sed -n 's/.*container id \([0-9a-f]*\).*/\1/p')
-	echo "${#n[r1]} ${#n[r2]}" # one digit longer each time, and one to begin with
-}
 expect_alternation 4 4
 expect_alternation 6 4
 equal 'wrr 3:1, of 8' "$(who 8081 8)" '7 3'
@@ -273,23 +254,15 @@ equal 'virtual services' "$(ipvs_in -Sn | sort)" "$theirs"
 expect 0 apply
 
 step 'from datapath to datapath'
-change_to() { # DATAPATH
-	sed -i "s/^datapath: .*/datapath: $1/" "$CONFIG"
-	expect 3 apply --dry-run
-	expect 0 apply
-	expect_text "$OUT" "^~ datapath [a-z]+ -> $1$"
-	equal datapath "$(lab_meshlb -j status | jq -r .datapath)" "$1"
-	expect 0 verify
-	for _ in 1 2; do
-		[[ $(ask 4) && $(ask 6) ]] || fail "on $1 nobody answers"
-	done
+changes_to() {
+	change_to "$1"
 	theirs_stay
 }
 begin_traffic 8080
-change_to nft
-change_to ipvs
-change_to ebpf
-change_to ipvs
+changes_to nft
+changes_to ipvs
+changes_to ebpf
+changes_to ipvs
 # A request under way may be reset by each change; none may find nobody.
 for one in "${TRAFFIC[@]}"; do
 	kill "${one%%:*}"
@@ -390,3 +363,17 @@ if [[ ${skip_module:-0} == 0 ]]; then
 else
 	fail "the module ip_vs would not go: $(lsmod | grep ip_vs)"
 fi
+
+step 'auto without nftables, too: ebpf serves, and without bpf() nothing does, and says why'
+expect 0 lab_meshlb down
+printf 'install nf_tables /bin/false\nblacklist nf_tables\n' >>/etc/modprobe.d/meshlb-test.conf
+nf_modules() { lsmod | awk '/^(nft_|nf_tables)/ { print $1 }'; }
+nf_gone() { nf_modules | xargs -r modprobe -r && [[ -z $(nf_modules) ]]; }
+lab_until 20 nf_gone || fail "nf_tables would not go: $(nf_modules)"
+expect 1 no_bpf apply -f "$LAB_DIR/auto.yaml"
+expect_text "$ERR" 'no datapath works here: datapath "ebpf": .*; datapath "ipvs": .*; datapath "nft": '
+expect 0 lab_meshlb apply -f "$LAB_DIR/auto.yaml"
+equal datapath "$(lab_meshlb -j status | jq -r .datapath)" ebpf
+expect_alternation 4 2
+expect 0 lab_meshlb probe
+expect_text "$OUT" '^nft +datapath +no '

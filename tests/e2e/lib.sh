@@ -177,3 +177,44 @@ served_by() { # PORT...
 	done
 	echo "${all[*]}"
 }
+
+# The vote service on 8080, one for each other scheduler on 8081 to 8084 (10.0.1.2 has weight 3),
+# and on 8085 one on the addresses, `bound`, beside one on any, `star`.
+scheduler_services() {
+	lab_service vote '*:8080' 80
+	weighted turns "$VIP4:8081" 81 wrr
+	weighted chance "$VIP4:8082" 81 random
+	lab_service client "$VIP4:8083,[$VIP6]:8083" 82 sh
+	lab_service flow "$VIP4:8084" 83 maglev
+	lab_service bound "$VIP4:8085,[$VIP6]:8085" 80
+	lab_service star '*:8085' 81
+}
+
+weighted() { # NAME LISTEN PORT SCHEDULER
+	lab_service "$@" | sed -E 's|(10.0.1.2:[0-9]+)" }|\1", weight: 3 }|'
+}
+
+# How often r1 and r2 answer, of connections one after another; $REPLICAS[id] is the name.
+who() { # PORT TIMES
+	local -A n=([r1]=0 [r2]=0)
+	local -a urls
+	local id
+	mapfile -t urls < <(yes "http://$VIP4:$1/" | head -n "$2")
+	while read -r id; do
+		n[${REPLICAS[$id]}]+=1
+	done < <(lab_in node2 curl -sS -m 20 -H 'Connection: close' "${urls[@]}" |
+		sed -n 's/.*container id \([0-9a-f]*\).*/\1/p')
+	echo "${#n[r1]} ${#n[r2]}" # one digit longer each time, and one to begin with
+}
+
+change_to() { # DATAPATH: of $CONFIG; by an apply, after which it serves
+	sed -i "s/^datapath: .*/datapath: $1/" "$CONFIG"
+	expect 3 apply --dry-run
+	expect 0 apply
+	expect_text "$OUT" "^~ datapath [a-z]+ -> $1$"
+	equal datapath "$(lab_meshlb -j status | jq -r .datapath)" "$1"
+	expect 0 verify
+	for _ in 1 2; do
+		[[ $(ask 4) && $(ask 6) ]] || fail "on $1 nobody answers"
+	done
+}

@@ -52,7 +52,11 @@ static void add_datapaths(struct probe *p)
 
 static const char *hook_auto(const struct lb_link *link, bool native)
 {
-	return native && strcmp(link->kind, "veth") != 0 ? "auto: XDP" : "auto: tc";
+	if (!native)
+		return "its driver has none: hook auto is tc";
+	return strcmp(link->kind, "veth")
+		       ? "hook auto is XDP"
+		       : "hook auto is tc: XDP on veth sees unfinished checksums";
 }
 
 static void add_interfaces(struct probe *p)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/list.h"
 #include "net/link.h"
 #include "net/route.h"
 #include "net/sock.h"
@@ -156,18 +157,17 @@ static void warn_interface(struct route_check *c, const struct lb_backend_conf *
 {
 	const struct lb_link *link = lb_links_at(&c->links, ifindex);
 	char text[LB_ENDPOINT_STRLEN];
-	uint32_t *named;
+	uint32_t *new;
 
 	if (!link || is_used(c->m, link->name))
 		return;
 	for (size_t i = 0; i < c->n_named; i++)
 		if (c->named[i] == ifindex)
 			return;
-	named = realloc(c->named, (c->n_named + 1) * sizeof(*named));
-	if (!named)
+	new = lb_list_add((void **)&c->named, &c->n_named, sizeof(*new));
+	if (!new)
 		return;
-	c->named = named;
-	c->named[c->n_named++] = ifindex;
+	*new = ifindex;
 	lb_texts_add(c->warnings,
 		     "%s:%d: backend: \"%s\": its replies come in by \"%s\", which is not among "
 		     "`interfaces`: add { name: %s }",

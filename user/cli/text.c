@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/list.h"
 #include "text.h"
 
 static uint32_t unit_seconds(char unit)
@@ -224,16 +225,20 @@ int lb_match_parse(struct lb_endpoint *at, uint8_t *bits, const char *text, cons
 
 void lb_texts_add(struct lb_texts *t, const char *fmt, ...)
 {
-	char **list = realloc(t->list, (t->n + 1) * sizeof(*list));
+	char *text, **new;
 	va_list args;
+	int len;
 
-	if (!list)
-		return; /* a warning less */
-	t->list = list;
 	va_start(args, fmt);
-	if (vasprintf(&list[t->n], fmt, args) >= 0)
-		t->n++;
+	len = vasprintf(&text, fmt, args);
 	va_end(args);
+	if (len < 0)
+		return; /* a warning less */
+	new = lb_list_add((void **)&t->list, &t->n, sizeof(*new));
+	if (new)
+		*new = text;
+	else
+		free(text);
 }
 
 void lb_texts_free(struct lb_texts *t)

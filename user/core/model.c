@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* model.c - the model's lists, their order, and the text form of addresses and listens. */
 
+#include "list.h"
 #include "model.h"
 
 #include <arpa/inet.h>
@@ -14,40 +15,6 @@
 #define LIMIT_RING_SLOTS  16777216u
 
 static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff}; /* RFC 4291, 2.5.5.2 */
-
-/* ---------------------------------------------------------------------------- lists */
-
-/* A list keeps no capacity beside its length: it is the next power of two, so a list grows exactly
- * when its length is one. Returns the zeroed element `*n`, after counting it. */
-static void *list_add(void **list, size_t *n, size_t size)
-{
-	char *grown = *list;
-
-	if ((*n & (*n - 1)) == 0) {
-		grown = reallocarray(*list, *n ? *n * 2 : 1, size);
-		if (!grown)
-			return NULL;
-		*list = grown;
-	}
-	return memset(grown + (*n)++ * size, 0, size);
-}
-
-/* A copy with the capacity that list_add() expects. */
-static int list_copy(void **to, const void *from, size_t n, size_t size)
-{
-	size_t room = 1;
-
-	*to = NULL;
-	if (!n)
-		return 0;
-	while (room < n)
-		room *= 2;
-	*to = reallocarray(NULL, room, size);
-	if (!*to)
-		return -ENOMEM;
-	memcpy(*to, from, n * size);
-	return 0;
-}
 
 void lb_model_init(struct lb_model *m)
 {
@@ -85,9 +52,9 @@ static int service_copy(struct lb_service_conf *to, const struct lb_service_conf
 {
 	void *listens, *backends;
 
-	if (list_copy(&listens, from->listens, from->n_listens, sizeof(*from->listens)))
+	if (lb_list_copy(&listens, from->listens, from->n_listens, sizeof(*from->listens)))
 		return -ENOMEM;
-	if (list_copy(&backends, from->backends, from->n_backends, sizeof(*from->backends))) {
+	if (lb_list_copy(&backends, from->backends, from->n_backends, sizeof(*from->backends))) {
 		free(listens);
 		return -ENOMEM;
 	}
@@ -102,9 +69,10 @@ int lb_model_copy(struct lb_model *to, const struct lb_model *from)
 	void *interfaces, *services;
 
 	*to = (struct lb_model){0};
-	if (list_copy(&interfaces, from->interfaces, from->n_interfaces, sizeof(*from->interfaces)))
+	if (lb_list_copy(&interfaces, from->interfaces, from->n_interfaces,
+			 sizeof(*from->interfaces)))
 		return -ENOMEM;
-	if (list_copy(&services, from->services, from->n_services, sizeof(*from->services))) {
+	if (lb_list_copy(&services, from->services, from->n_services, sizeof(*from->services))) {
 		free(interfaces);
 		return -ENOMEM;
 	}
@@ -122,24 +90,24 @@ int lb_model_copy(struct lb_model *to, const struct lb_model *from)
 
 struct lb_interface_conf *lb_model_add_interface(struct lb_model *m)
 {
-	return list_add((void **)&m->interfaces, &m->n_interfaces, sizeof(*m->interfaces));
+	return lb_list_add((void **)&m->interfaces, &m->n_interfaces, sizeof(*m->interfaces));
 }
 
 struct lb_service_conf *lb_model_add_service(struct lb_model *m)
 {
-	return list_add((void **)&m->services, &m->n_services, sizeof(*m->services));
+	return lb_list_add((void **)&m->services, &m->n_services, sizeof(*m->services));
 }
 
 struct lb_listen *lb_service_add_listen(struct lb_service_conf *s)
 {
-	return list_add((void **)&s->listens, &s->n_listens, sizeof(*s->listens));
+	return lb_list_add((void **)&s->listens, &s->n_listens, sizeof(*s->listens));
 }
 
 struct lb_backend_conf *lb_service_add_backend(struct lb_service_conf *s)
 {
 	struct lb_backend_conf *b;
 
-	b = list_add((void **)&s->backends, &s->n_backends, sizeof(*s->backends));
+	b = lb_list_add((void **)&s->backends, &s->n_backends, sizeof(*s->backends));
 	if (b)
 		b->override = LB_NO_OVERRIDE; /* zero would be a drain */
 	return b;

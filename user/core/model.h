@@ -181,6 +181,7 @@ const char *lb_addr_why_not(const struct lb_addr *addr, enum lb_family family);
 void lb_name_mend(char *name);
 
 /* Names of the enums; lb_*_from_name() returns the value or -1. */
+uint32_t lb_name_hash(const char *name); /* the same on every host, and in every version */
 const char *lb_scheduler_name(unsigned int scheduler);
 const char *lb_forwarding_name(unsigned int forwarding);
 const char *lb_proto_name(unsigned int proto);

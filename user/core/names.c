@@ -93,6 +93,15 @@ void lb_name_mend(char *name)
 			*name = '?';
 }
 
+uint32_t lb_name_hash(const char *name)
+{
+	uint32_t hash = 0;
+
+	while (*name)
+		hash = hash * 31 + (unsigned char)*name++;
+	return hash;
+}
+
 #define NAME_OF(table, value) ((value) < ARRAY_SIZE(table) ? (table)[value] : "unknown")
 
 const char *lb_scheduler_name(unsigned int scheduler)

@@ -85,7 +85,7 @@ static int xdp_make(struct lb_dp *dp, struct lb_hook_want *want, const struct lb
 	ret = lb_xdp_ensure(dp, want->name, want->ifindex, want->actual == LB_KIND_XDP_GENERIC,
 			    ours, progs, err);
 	if (ret < 0 && ret != -EBUSY && want->wanted == LB_KIND_AUTO) {
-		lb_debug("%s: tc instead", err->text);
+		lb_info("%s: its hook, auto, is tc", err->text);
 		want->actual = LB_KIND_TC;
 		return 0;
 	}

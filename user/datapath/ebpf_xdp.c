@@ -112,9 +112,7 @@ static int xdp_attach(struct lb_dp *dp, const char *name, int ifindex, bool gene
 	char pin[LB_PIN_MAX];
 
 	if (fd < 0 && errno == EOPNOTSUPP && !generic)
-		return lb_err_set(err, EOPNOTSUPP,
-				  "interface \"%s\": its driver has no native XDP: use hook "
-				  "\"xdp-generic\", \"tc\" or \"auto\"",
+		return lb_err_set(err, EOPNOTSUPP, "interface \"%s\": its driver has no native XDP",
 				  name);
 	if (fd < 0)
 		return lb_err_sys(err, errno, "interface \"%s\": attaching XDP in %s mode", name,

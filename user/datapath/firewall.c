@@ -52,13 +52,9 @@ static bool is_in_use(const struct filter *t)
 
 static const char *chain_name(const struct lb_firewall *w, char buf[CHAIN_MAX + 1])
 {
-	uint32_t hash = 0;
-
 	if (snprintf(buf, CHAIN_MAX + 1, "%s%s", w->prefix, w->instance) <= CHAIN_MAX)
 		return buf;
-	for (const char *p = w->instance; *p; p++)
-		hash = hash * 31 + (unsigned char)*p;
-	snprintf(buf + CHAIN_MAX - 9, 10, "-%08x", hash);
+	snprintf(buf + CHAIN_MAX - 9, 10, "-%08x", lb_name_hash(w->instance));
 	return buf;
 }
 

@@ -176,26 +176,13 @@ static int ipvs_instances(lb_finding_fn fn, void *arg, struct lb_err *err)
 
 /* ---------------------------------------------------------------- probe */
 
-static const struct lb_nft_kind probe_kind = {.prefix = "meshlb-"}; /* no instance's */
-
-/* The rules that give the marks, in a table that is gone in the same transaction. */
-static int probe_rules(struct lb_err *err)
+/* The rules that give the marks. */
+static void probe_text(struct lb_text *t, const char *table)
 {
 	struct lb_dp dp = {};
-	struct lb_text t = {};
-	char instance[32];
-	int ret;
 
-	snprintf(instance, sizeof(instance), "probe-%d", getpid());
-	ret = lb_nft_table_init(&dp.table, &probe_kind, instance, err);
-	lb_ipvs_text_table(&t, &dp);
-	lb_text_add(&t, "delete table inet %s\n", dp.table.name);
-	if (!ret)
-		ret = t.no_memory ? lb_err_sys(err, ENOMEM, "datapath \"ipvs\"")
-				  : lb_nft_run(&dp.table, t.s, "datapath \"ipvs\"", err);
-	free(t.s);
-	lb_nft_table_fini(&dp.table);
-	return ret;
+	snprintf(dp.table.name, sizeof(dp.table.name), "%s", table);
+	lb_ipvs_text_table(t, &dp);
 }
 
 /* Of no instance's number. */
@@ -230,7 +217,7 @@ static int ipvs_probe(struct lb_err *err)
 		return ret;
 	ret = lb_ipvs_alone(probe_rr, &v, err);
 	lb_ipvs_close(&v);
-	return ret ? ret : probe_rules(err);
+	return ret ? ret : lb_nft_probe(lb_dp_ipvs.name, probe_text, err);
 }
 
 static const char *const probed[] = {"rr", "wrr", "sh", "mh"};
@@ -268,7 +255,7 @@ static void ipvs_capabilities(lb_capability_fn fn, void *arg)
 	}
 	if (!open)
 		lb_ipvs_close(&s.ipvs);
-	ret = probe_rules(&err);
+	ret = lb_nft_probe(lb_dp_ipvs.name, probe_text, &err);
 	fn(arg, "nftables with marks by maps, fib", -ret, ret ? err.text : "");
 }
 

@@ -139,15 +139,25 @@ static int listens_check(const struct apply *a, struct lb_err *err)
 	return ret;
 }
 
-static void say_random(const struct lb_diff *d)
+#define MH_SLOTS 4093 /* kernel: primes[IP_VS_MH_TAB_INDEX], by its default configuration */
+
+/* Where IPVS's scheduler is not quite what the config asks for. */
+static void say_scheduler(const struct lb_service_conf *s)
+{
+	if (s->scheduler == LB_SCHED_RANDOM)
+		lb_info("service \"%s\": IPVS has no scheduler random: wrr takes its place, with "
+			"the same shares",
+			s->name);
+	if (s->scheduler == LB_SCHED_MAGLEV && s->maglev_size != MH_SLOTS)
+		lb_info("service \"%s\": maglev-size %u: IPVS's mh has a table of %d", s->name,
+			s->maglev_size, MH_SLOTS);
+}
+
+static void say_schedulers(const struct lb_diff *d)
 {
 	for (size_t i = 0; i < d->n; i++)
-		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].to &&
-		    d->changes[i].to->scheduler == LB_SCHED_RANDOM)
-			lb_info("service \"%s\": IPVS has no scheduler random: wrr takes its "
-				"place, "
-				"with the same shares",
-				d->changes[i].to->name);
+		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].to)
+			say_scheduler(d->changes[i].to);
 }
 
 /* All that a model means, with the ids of its services (NULL: their own); sorted. */
@@ -359,7 +369,7 @@ static int change(struct apply *a, struct lb_err *err)
 		undo(a);
 		return ret;
 	}
-	say_random(d);
+	say_schedulers(d);
 	if (finish(a, &left)) /* the change is made, and what is left verify names */
 		lb_warn("%s", left.text);
 	return 0;

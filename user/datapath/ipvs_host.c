@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/list.h"
 #include "ipvs_internal.h"
 #include "net/sysctl.h"
 
@@ -57,16 +58,6 @@ static uint64_t netns_cookie(void)
 	return cookie;
 }
 
-static void *grow(void **list, size_t *n, size_t size)
-{
-	void *bigger = realloc(*list, (*n + 1) * size);
-
-	if (!bigger)
-		return NULL;
-	*list = bigger;
-	return memset((char *)bigger + size * (*n)++, 0, size);
-}
-
 static int line_read(struct host *h, const char *line)
 {
 	struct host_instance i = {}, *instance;
@@ -75,13 +66,13 @@ static int line_read(struct host *h, const char *line)
 
 	if (sscanf(line, "instance %64s %15s", i.name, number) == 2) {
 		i.number = strtoul(number, NULL, 10);
-		instance = grow((void **)&h->instances, &h->n_instances, sizeof(*instance));
+		instance = lb_list_add((void **)&h->instances, &h->n_instances, sizeof(*instance));
 		if (!instance)
 			return -ENOMEM;
 		*instance = i;
 	} else if (sscanf(line, "sysctl %95s %15s", s.path, number) == 2) {
 		s.before = (int)strtol(number, NULL, 10);
-		sysctl = grow((void **)&h->sysctls, &h->n_sysctls, sizeof(*sysctl));
+		sysctl = lb_list_add((void **)&h->sysctls, &h->n_sysctls, sizeof(*sysctl));
 		if (!sysctl)
 			return -ENOMEM;
 		*sysctl = s;
@@ -206,7 +197,7 @@ static int record(struct host *h, const char *path, int before)
 	for (size_t i = 0; i < h->n_sysctls; i++)
 		if (!strcmp(h->sysctls[i].path, path))
 			return 0;
-	s = grow((void **)&h->sysctls, &h->n_sysctls, sizeof(*s));
+	s = lb_list_add((void **)&h->sysctls, &h->n_sysctls, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
 	snprintf(s->path, sizeof(s->path), "%s", path);
@@ -330,7 +321,7 @@ static int register_in(struct host *h, struct lb_dp *dp, const struct lb_model *
 		return ret;
 	dp->registered = true;
 	if (!i) {
-		i = grow((void **)&h->instances, &h->n_instances, sizeof(*i));
+		i = lb_list_add((void **)&h->instances, &h->n_instances, sizeof(*i));
 		if (!i)
 			return lb_err_sys(err, ENOMEM, "noting the instance");
 		snprintf(i->name, sizeof(i->name), "%s", dp->table.instance);

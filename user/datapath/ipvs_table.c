@@ -253,11 +253,7 @@ void lb_ipvs_service_elements(const struct lb_dp *dp, struct lb_nft_elements *al
 
 uint32_t lb_ipvs_number_of_name(const char *instance)
 {
-	uint32_t hash = 0;
-
-	while (*instance)
-		hash = hash * 31 + (unsigned char)*instance++;
-	return hash % LB_IPVS_NUMBERS;
+	return lb_name_hash(instance) % LB_IPVS_NUMBERS;
 }
 
 uint32_t lb_ipvs_number_read(const struct lb_nft_elements *all, const char *instance)

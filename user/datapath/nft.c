@@ -117,32 +117,22 @@ static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 
 /* ---------------------------------------------------------------- probe */
 
-static const struct lb_nft_kind probe_kind = {.prefix = "meshlb-"}; /* no instance's */
-
-/* All that rules of ours may need, in a table that is gone in the same transaction. */
-static int nft_probe(struct lb_err *err)
+/* All rules that an instance may need. */
+static void probe_text(struct lb_text *t, const char *table)
 {
 	struct lb_nft_class c = {.family = LB_V6, .size = 2};
 	struct lb_nft_classes all = {.list = &c, .n = 1};
-	struct lb_nft_table table;
-	struct lb_text t = {};
-	char instance[32];
-	int ret;
 
-	snprintf(instance, sizeof(instance), "probe-%d", getpid());
-	ret = lb_nft_table_init(&table, &probe_kind, instance, err);
-	lb_nft_text_table(&t, table.name);
+	lb_nft_text_table(t, table);
 	for (c.index = LB_NFT_INC; c.index < LB_NFT_INDEXES; c.index++) {
-		lb_nft_text_sets(&t, table.name, &c);
-		lb_nft_text_rules(&t, table.name, &all);
+		lb_nft_text_sets(t, table, &c);
+		lb_nft_text_rules(t, table, &all);
 	}
-	lb_text_add(&t, "delete table inet %s\n", table.name);
-	if (!ret)
-		ret = t.no_memory ? lb_err_sys(err, ENOMEM, "datapath \"nft\"")
-				  : lb_nft_run(&table, t.s, "datapath \"nft\"", err);
-	free(t.s);
-	lb_nft_table_fini(&table);
-	return ret;
+}
+
+static int nft_probe(struct lb_err *err)
+{
+	return lb_nft_probe(lb_dp_nft.name, probe_text, err);
 }
 
 static void nft_capabilities(lb_capability_fn fn, void *arg)

@@ -19,7 +19,9 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "core/list.h"
 #include "net/nl.h"
 #include "nft_table.h"
 
@@ -61,6 +63,30 @@ int lb_nft_run(struct lb_nft_table *t, const char *commands, const char *doing, 
 	return nft_run_cmd_from_buffer(t->nft, commands) ? nft_failed(t->nft, doing, err) : 0;
 }
 
+static const struct lb_nft_kind probe_kind = {.prefix = "meshlb-"}; /* no instance's */
+
+int lb_nft_probe(const char *datapath, void (*fn)(struct lb_text *t, const char *table),
+		 struct lb_err *err)
+{
+	struct lb_nft_table table;
+	struct lb_text t = {};
+	char instance[32], doing[32];
+	int ret;
+
+	snprintf(doing, sizeof(doing), "datapath \"%s\"", datapath);
+	snprintf(instance, sizeof(instance), "probe-%d", getpid());
+	ret = lb_nft_table_init(&table, &probe_kind, instance, err);
+	if (ret)
+		return ret;
+	fn(&t, table.name);
+	lb_text_add(&t, "delete table inet %s\n", table.name);
+	ret = t.no_memory ? lb_err_sys(err, ENOMEM, "%s", doing)
+			  : lb_nft_run(&table, t.s, doing, err);
+	free(t.s);
+	lb_nft_table_fini(&table);
+	return ret;
+}
+
 int lb_nft_status(struct lb_nft_table *t, enum lb_nft_part part, const char *datapath,
 		  struct lb_dp_status *s, struct lb_model *m, struct lb_err *err)
 {
@@ -82,19 +108,6 @@ struct reading {
 	void *arg;
 };
 
-/* Room for one more; NULL without memory. */
-static void *grow(void **list, size_t *n, size_t size)
-{
-	void *bigger = realloc(*list, (*n + 1) * size);
-
-	if (!bigger) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	*list = bigger;
-	return memset((char *)bigger + size * (*n)++, 0, size);
-}
-
 static bool is_table(const struct reading *r, const char *table)
 {
 	return table && !strcmp(table, r->table);
@@ -112,7 +125,7 @@ static int set_read(const struct nlmsghdr *nlh, void *arg)
 	ret = MNL_CB_OK;
 	if (!is_table(r, nftnl_set_get_str(set, NFTNL_SET_TABLE)))
 		goto out;
-	name = grow((void **)&r->state->sets, &r->state->n_sets, sizeof(*name));
+	name = lb_list_add((void **)&r->state->sets, &r->state->n_sets, sizeof(*name));
 	if (name)
 		*name = strdup(nftnl_set_get_str(set, NFTNL_SET_NAME));
 	ret = name && *name ? MNL_CB_OK : MNL_CB_ERROR;
@@ -135,7 +148,7 @@ static int chain_read(const struct nlmsghdr *nlh, void *arg)
 	ret = MNL_CB_OK;
 	if (!is_table(r, nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE)))
 		goto out;
-	c = grow((void **)&r->state->chains, &r->state->n_chains, sizeof(*c));
+	c = lb_list_add((void **)&r->state->chains, &r->state->n_chains, sizeof(*c));
 	type = nftnl_chain_get_str(chain, NFTNL_CHAIN_TYPE);
 	if (!c) {
 		ret = MNL_CB_ERROR;
@@ -222,7 +235,7 @@ static int rule_read(const struct nlmsghdr *nlh, void *arg)
 	nftnl_expr_foreach(rule, expr_read, &expr);
 	hash_text(&r->state->rules_hash, nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN));
 	nftnl_expr_foreach(rule, expr_hash, &r->state->rules_hash);
-	out = grow((void **)&r->state->rules, &r->state->n_rules, sizeof(*out));
+	out = lb_list_add((void **)&r->state->rules, &r->state->n_rules, sizeof(*out));
 	if (out) {
 		out->chain = strdup(nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN));
 		out->comment = strdup(comment);

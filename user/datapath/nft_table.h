@@ -143,6 +143,10 @@ bool lb_nft_has_chain(uint8_t family, const char *table, const char *chain);
 int lb_nft_tables(const struct lb_nft_kind *kind, void (*fn)(void *arg, const char *instance),
 		  void *arg, struct lb_err *err);
 
+/* Can this host do it? Makes what fn writes in a table that is gone in the same transaction. */
+int lb_nft_probe(const char *datapath, void (*fn)(struct lb_text *t, const char *table),
+		 struct lb_err *err);
+
 /* What a status says first, and the model that is there. */
 int lb_nft_status(struct lb_nft_table *t, enum lb_nft_part part, const char *datapath,
 		  struct lb_dp_status *s, struct lb_model *m, struct lb_err *err);

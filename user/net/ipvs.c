@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/list.h"
 #include "ipvs.h"
 
 #define ATTRS_MAX 20 /* more than any of the kernel's lists has */
@@ -119,19 +120,6 @@ static uint16_t af_of(enum lb_family family)
 	return family == LB_V6 ? AF_INET6 : AF_INET;
 }
 
-/* Room for one more; NULL without memory. */
-static void *grow(void *list, size_t *n, size_t size)
-{
-	void *bigger = *n & (*n - 1) ? list : realloc(list, (*n ? *n * 2 : 1) * size);
-
-	if (!bigger) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	memset((char *)bigger + (*n)++ * size, 0, size);
-	return bigger;
-}
-
 static void address_read(const struct nlattr *attr, struct lb_endpoint *at)
 {
 	size_t len = at->family == LB_V4 ? 4 : 16;
@@ -214,15 +202,14 @@ static int service_one(const struct nlmsghdr *nlh, void *arg)
 static int service_list(const struct nlmsghdr *nlh, void *arg)
 {
 	struct lb_ipvs_services *all = arg;
-	struct lb_ipvs_service s, *list;
+	struct lb_ipvs_service s, *new;
 
 	if (service_parse(nlh, &s) != MNL_CB_OK)
 		return MNL_CB_ERROR;
-	list = grow(all->list, &all->n, sizeof(*list));
-	if (!list)
+	new = lb_list_add((void **)&all->list, &all->n, sizeof(*new));
+	if (!new)
 		return MNL_CB_ERROR;
-	all->list = list;
-	list[all->n - 1] = s;
+	*new = s;
 	return MNL_CB_OK;
 }
 
@@ -312,11 +299,9 @@ static int dest_list(const struct nlmsghdr *nlh, void *arg)
 		errno = EPROTO;
 		return MNL_CB_ERROR;
 	}
-	d = grow(r->all->list, &r->all->n, sizeof(*d));
+	d = lb_list_add((void **)&r->all->list, &r->all->n, sizeof(*d));
 	if (!d)
 		return MNL_CB_ERROR;
-	r->all->list = d;
-	d += r->all->n - 1;
 	d->at.family = a[IPVS_DEST_ATTR_ADDR_FAMILY]
 			       ? family_of(u16_of(a[IPVS_DEST_ATTR_ADDR_FAMILY]))
 			       : r->family;

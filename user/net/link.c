@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/list.h"
 #include "link.h"
 #include "nl.h"
 
@@ -38,13 +39,9 @@ static int link_add(const struct nlmsghdr *nlh, void *arg)
 	struct lb_links *l = arg;
 	struct lb_link *link;
 
-	link = realloc(l->list, (l->n + 1) * sizeof(*link));
-	if (!link) {
-		errno = ENOMEM;
+	link = lb_list_add((void **)&l->list, &l->n, sizeof(*link));
+	if (!link)
 		return MNL_CB_ERROR;
-	}
-	l->list = link;
-	link += l->n++;
 	*link = (struct lb_link){
 		.ifindex = ifi->ifi_index, .type = ifi->ifi_type, .flags = ifi->ifi_flags};
 	mnl_attr_for_each(attr, nlh, sizeof(*ifi))

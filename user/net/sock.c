@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/list.h"
 #include "sock.h"
 
 #define LB_TCP_CLOSE  7 /* enum in the kernel's net/tcp_states.h; of an unconnected UDP socket */
@@ -60,12 +61,11 @@ static bool is_any(const struct lb_endpoint *at)
 
 static int listener_add(struct lb_listeners *l, const struct lb_listener *one)
 {
-	struct lb_listener *list = realloc(l->list, (l->n + 1) * sizeof(*list));
+	struct lb_listener *new = lb_list_add((void **)&l->list, &l->n, sizeof(*new));
 
-	if (!list)
+	if (!new)
 		return -ENOMEM;
-	l->list = list;
-	l->list[l->n++] = *one;
+	*new = *one;
 	return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <linux/genetlink.h>
 #include <stdlib.h>
 
+#include "core/list.h"
 #include "genl.h"
 #include "xdp_features.h"
 
@@ -15,16 +16,11 @@
 static int device_add(const struct nlmsghdr *nlh, void *arg)
 {
 	struct lb_xdp_features *f = arg;
-	struct lb_xdp_device *dev = realloc(f->list, (f->n + 1) * sizeof(*dev));
+	struct lb_xdp_device *dev = lb_list_add((void **)&f->list, &f->n, sizeof(*dev));
 	const struct nlattr *attr;
 
-	if (!dev) {
-		errno = ENOMEM;
+	if (!dev)
 		return MNL_CB_ERROR;
-	}
-	f->list = dev;
-	dev += f->n++;
-	*dev = (struct lb_xdp_device){};
 	mnl_attr_for_each(attr, nlh, sizeof(struct genlmsghdr))
 	{
 		if (mnl_attr_get_type(attr) == NETDEV_A_DEV_IFINDEX)
