@@ -371,7 +371,7 @@ nf_modules() { lsmod | awk '/^(nft_|nf_tables)/ { print $1 }'; }
 nf_gone() { nf_modules | xargs -r modprobe -r && [[ -z $(nf_modules) ]]; }
 lab_until 20 nf_gone || fail "nf_tables would not go: $(nf_modules)"
 expect 1 no_bpf apply -f "$LAB_DIR/auto.yaml"
-expect_text "$ERR" 'no datapath works here: datapath "ebpf": .*; datapath "ipvs": .*; datapath "nft": '
+expect_text "$ERR" 'no datapath works here: datapath "ebpf": .*; datapath "ipvs": .*; datapath "nft": this kernel has no nftables, nor'
 expect 0 lab_meshlb apply -f "$LAB_DIR/auto.yaml"
 equal datapath "$(lab_meshlb -j status | jq -r .datapath)" ebpf
 expect_alternation 4 2

@@ -63,30 +63,6 @@ int lb_nft_run(struct lb_nft_table *t, const char *commands, const char *doing, 
 	return nft_run_cmd_from_buffer(t->nft, commands) ? nft_failed(t->nft, doing, err) : 0;
 }
 
-static const struct lb_nft_kind probe_kind = {.prefix = "meshlb-"}; /* no instance's */
-
-int lb_nft_probe(const char *datapath, void (*fn)(struct lb_text *t, const char *table),
-		 struct lb_err *err)
-{
-	struct lb_nft_table table;
-	struct lb_text t = {};
-	char instance[32], doing[32];
-	int ret;
-
-	snprintf(doing, sizeof(doing), "datapath \"%s\"", datapath);
-	snprintf(instance, sizeof(instance), "probe-%d", getpid());
-	ret = lb_nft_table_init(&table, &probe_kind, instance, err);
-	if (ret)
-		return ret;
-	fn(&t, table.name);
-	lb_text_add(&t, "delete table inet %s\n", table.name);
-	ret = t.no_memory ? lb_err_sys(err, ENOMEM, "%s", doing)
-			  : lb_nft_run(&table, t.s, doing, err);
-	free(t.s);
-	lb_nft_table_fini(&table);
-	return ret;
-}
-
 int lb_nft_status(struct lb_nft_table *t, enum lb_nft_part part, const char *datapath,
 		  struct lb_dp_status *s, struct lb_model *m, struct lb_err *err)
 {
@@ -503,4 +479,37 @@ bool lb_nft_has_chain(uint8_t family, const char *table, const char *chain)
 	for (int i = 0; i < DUMP_TRIES && ret == -EINTR; i++)
 		ret = dump_of(family, NFT_MSG_GETCHAIN, chain_search, &s);
 	return s.found;
+}
+
+/* ---------------------------------------------------------------- probe */
+
+static const struct lb_nft_kind probe_kind = {.prefix = "meshlb-"}; /* no instance's */
+
+int lb_nft_probe(const char *datapath, void (*fn)(struct lb_text *t, const char *table),
+		 struct lb_err *err)
+{
+	struct lb_nft_table table;
+	struct lb_text t = {};
+	char instance[32], doing[32];
+	int ret;
+
+	snprintf(doing, sizeof(doing), "datapath \"%s\"", datapath);
+	snprintf(instance, sizeof(instance), "probe-%d", getpid());
+	/* nfnetlink's answer about a part of it that it does not have. */
+	if (lb_nft_tables(&probe_kind, NULL, NULL, err) == -EINVAL)
+		return lb_err_set(
+			err, EOPNOTSUPP,
+			"%s: this kernel has no nftables, nor is there a module nf_tables that "
+			"can be loaded",
+			doing);
+	ret = lb_nft_table_init(&table, &probe_kind, instance, err);
+	if (ret)
+		return ret;
+	fn(&t, table.name);
+	lb_text_add(&t, "delete table inet %s\n", table.name);
+	ret = t.no_memory ? lb_err_sys(err, ENOMEM, "%s", doing)
+			  : lb_nft_run(&table, t.s, doing, err);
+	free(t.s);
+	lb_nft_table_fini(&table);
+	return ret;
 }
