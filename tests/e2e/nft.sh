@@ -201,6 +201,25 @@ for flavour in iptables-nft ip6tables-nft iptables-legacy ip6tables-legacy; do
 done
 nft_in 'delete table ip filter; delete table ip6 filter'
 
+step 'chains of nftables alone that drop are warned of, but for those that accept what is DNAT'
+warned() { grep -cE 'table "inet fw" of nftables: chain "passing" drops .* mark 0x40000000/0x40000000' <<<"$ERR" || true; }
+expect_warned() { # TIMES POLICY RULE...
+	local rule policy=$2
+	nft_in "add table inet fw; add chain inet fw passing { type filter hook forward priority 0; policy $policy; }"
+	nft_in 'add chain inet fw to_host { type filter hook input priority 0; policy drop; }' # not by here
+	for rule in "${@:3}"; do nft_in "add rule inet fw passing $rule"; done
+	expect 0 lab_meshlb down
+	expect 0 apply
+	equal "warnings of policy ${*:2}" "$(warned)" "$1"
+	[[ $1 == 0 ]] || ! lab_in node2 curl -s -m 1 -o /dev/null "$VIP4:8080" || fail 'it is not dropped'
+	[[ $1 != 0 ]] || [[ $(ask 4) ]] || fail 'nobody answers'
+	nft_in delete table inet fw
+}
+expect_warned 1 drop 'ip saddr 203.0.113.1 accept'
+expect_warned 1 accept 'tcp dport 22 accept' 'counter reject with icmpx admin-prohibited'
+expect_warned 0 accept 'ip saddr 203.0.113.1 drop'
+expect_warned 0 accept 'ct state established,related accept' 'ct status dnat accept' reject
+
 step 'to ebpf and back: connections of nft live on under ebpf, those of ebpf are reset under nft'
 changes_to() { # and nothing stays on the other
 	local there=ebpf

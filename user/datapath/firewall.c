@@ -315,3 +315,32 @@ void lb_firewall_flavours(void (*fn)(void *arg, const char *name, bool in_use), 
 	for (size_t i = 0; i < FILTERS; i++)
 		fn(arg, filters[i].name, is_in_use(&filters[i]));
 }
+
+/* ---------------------------------------------------------------- nftables alone */
+
+static const char *family_name(uint8_t nfproto)
+{
+	return nfproto == NFPROTO_INET ? "inet" : nfproto == NFPROTO_IPV6 ? "ip6" : "ip";
+}
+
+void lb_firewall_warn(const struct lb_firewall *w)
+{
+	static const uint32_t hooks_of[] = {NF_INET_FORWARD, NF_INET_LOCAL_IN};
+
+	for (int i = 0; i < (w->input ? 2 : 1); i++) {
+		struct lb_nft_drop *list;
+		size_t n;
+
+		if (lb_nft_drops(hooks_of[i], &list, &n))
+			n = 0;
+		for (size_t k = 0; k < n; k++)
+			if (!(w->dnat && list[k].passes_dnat))
+				lb_warn("table \"%s %s\" of nftables: chain \"%s\" drops what "
+					"none of its rules accepts: let through there what has "
+					"mark "
+					"%s",
+					family_name(list[k].family), list[k].table, list[k].chain,
+					w->mark);
+		free(list);
+	}
+}

@@ -15,7 +15,9 @@
 struct lb_firewall {
 	const char *prefix; /* of the chain's name, before the instance's */
 	const char *instance;
-	bool input; /* from INPUT, too */
+	bool input;    /* from INPUT, too */
+	bool dnat;     /* conntrack takes its packets for DNAT's */
+	char mark[32]; /* that they have there: VALUE/MASK */
 	const char
 		*rules[4]; /* as iptables-save writes them, without "-A CHAIN "; NULL ends them */
 };
@@ -26,6 +28,10 @@ void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w);
 int lb_firewall_put(const struct lb_firewall *w, struct lb_err *err);
 /* Takes it away everywhere. What fails is warned of. */
 void lb_firewall_remove(const struct lb_firewall *w);
+
+/* Warns of chains of nftables that may drop its packets, where a chain of ours would not help:
+ * their verdict is final. */
+void lb_firewall_warn(const struct lb_firewall *w);
 
 /* Calls fn for each flavour of iptables and family: is its table "filter" in use? */
 void lb_firewall_flavours(void (*fn)(void *arg, const char *name, bool in_use), void *arg);

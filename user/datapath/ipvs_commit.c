@@ -360,6 +360,8 @@ static int change(struct apply *a, struct lb_err *err)
 	if (ret)
 		return ret;
 	if (a->dp->fresh)
+		lb_firewall_warn(&a->firewall);
+	if (a->dp->fresh)
 		ret = lb_firewall_put(&a->firewall, err);
 	if (!ret)
 		ret = build(a, err);

@@ -131,20 +131,21 @@ void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp)
 struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rules[3][LB_IPVS_RULE_LEN])
 {
 	uint32_t answer = lb_ipvs_mark(dp, LB_IPVS_ANSWER);
+	struct lb_firewall w = {
+		.prefix = LB_FIREWALL_PREFIX "IPVS-",
+		.instance = dp->table.instance,
+		.input = true,
+		.rules = {rules[0], rules[1], rules[2]},
+	};
 
 	/* The kernel's spelling: what is there is compared with it. Clients' packets come to IPVS
 	 * by INPUT, and leave by OUTPUT. */
 	snprintf(rules[0], LB_IPVS_RULE_LEN,
 		 "-m mark --mark %#x -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", answer);
 	snprintf(rules[1], LB_IPVS_RULE_LEN, "-m mark --mark %#x -j RETURN", answer);
-	snprintf(rules[2], LB_IPVS_RULE_LEN, "-m mark --mark %#x/%#x -j ACCEPT",
-		 lb_ipvs_mark(dp, 0), ~(LB_IPVS_IDS - 1));
-	return (struct lb_firewall){
-		.prefix = LB_FIREWALL_PREFIX "IPVS-",
-		.instance = dp->table.instance,
-		.input = true,
-		.rules = {rules[0], rules[1], rules[2]},
-	};
+	snprintf(w.mark, sizeof(w.mark), "%#x/%#x", lb_ipvs_mark(dp, 0), ~(LB_IPVS_IDS - 1));
+	snprintf(rules[2], LB_IPVS_RULE_LEN, "-m mark --mark %s -j ACCEPT", w.mark);
+	return w;
 }
 
 static bool set_is_ours(const char *name)

@@ -283,6 +283,8 @@ struct lb_firewall lb_nft_firewall(const struct lb_dp *dp)
 	return (struct lb_firewall){
 		.prefix = LB_FIREWALL_PREFIX,
 		.instance = dp->table.instance,
+		.dnat = true,
+		.mark = LB_NFT_PASS_MARK "/" LB_NFT_PASS_MARK,
 		.rules = {"-m mark --mark " LB_NFT_PASS_MARK "/" LB_NFT_PASS_MARK
 			  " -m conntrack --ctstate DNAT -j ACCEPT"},
 	};
@@ -294,6 +296,8 @@ static int firewall(struct lb_dp *dp, lb_finding_fn fn, void *arg, struct lb_err
 	const struct lb_firewall w = lb_nft_firewall(dp);
 	struct lb_findings f = {.fn = dp->fresh ? NULL : fn, .arg = arg};
 
+	if (dp->fresh)
+		lb_firewall_warn(&w);
 	lb_firewall_audit(&f, &w);
 	return f.n ? lb_firewall_put(&w, err) : 0;
 }

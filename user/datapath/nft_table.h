@@ -69,7 +69,7 @@ int lb_nft_model_read(const struct lb_nft_elements *all, bool gone, struct lb_mo
 /* Can nftables write down its name? Else why not. */
 const char *lb_nft_interface_why_not(const struct lb_interface_conf *i);
 
-/* ---------------------------------------------------------------- nft_table.c - what is there */
+/* ---------------------------------------------------------------- nft_read.c - what is there */
 
 struct lb_nft_rule {
 	char *chain, *comment, *expr; /* expr: "lookup SET; numgen SIZE; nat; ..." */
@@ -91,6 +91,26 @@ struct lb_nft_state {
 	uint32_t flags;      /* NFT_TABLE_F_* */
 };
 
+/* Into *s, of a table `inet`: sets, chains, rules, not elements. What *s was is freed. 0 or -errno.
+ */
+int lb_nft_state_read(const char *table, struct lb_nft_state **s);
+void lb_nft_state_free(struct lb_nft_state *s);
+bool lb_nft_state_has_set(const struct lb_nft_state *s, const char *name);
+/* The number of nftables' state in this network namespace: another one after each change. */
+uint32_t lb_nft_generation(void);
+/* Of whichever table: `family` is NFPROTO_*. False also where that cannot be told. */
+bool lb_nft_has_chain(uint8_t family, const char *table, const char *chain);
+
+/* A chain of whoever that drops at a hook (NF_INET_*) what none of its rules accepts, by its policy
+ * or a last rule; those of iptables-nft's "filter" apart. *list is to be freed. */
+struct lb_nft_drop {
+	uint8_t family;            /* NFPROTO_* */
+	char table[64], chain[64]; /* cut if longer */
+	bool drops;
+	bool passes_dnat; /* by conntrack's state, as firewalld does */
+};
+int lb_nft_drops(uint32_t hook, struct lb_nft_drop **list, size_t *n);
+
 /* What the bytes of a set's elements are: the fields of its keys and of its data. */
 #define LB_NFT_FIELDS_MAX 6
 enum lb_nft_field {
@@ -105,6 +125,8 @@ enum lb_nft_field {
 struct lb_nft_format {
 	uint8_t key[LB_NFT_FIELDS_MAX], data[LB_NFT_FIELDS_MAX]; /* enum lb_nft_field */
 };
+
+/* ---------------------------------------------------------------- nft_table.c */
 
 /* A kind of tables: `inet <prefix><instance>`. */
 struct lb_nft_kind {
@@ -133,12 +155,6 @@ int lb_nft_list(struct lb_nft_table *t, enum lb_nft_part part, struct lb_err *er
 /* The frame, and the elements that were read before: of a writer, whom nobody disturbs. */
 int lb_nft_frame(struct lb_nft_table *t, struct lb_err *err);
 bool lb_nft_table_is_there(const struct lb_nft_table *t); /* also where that cannot be told */
-/* The number of nftables' state in this network namespace: another one after each change. */
-uint32_t lb_nft_generation(void);
-void lb_nft_state_free(struct lb_nft_state *s);
-bool lb_nft_state_has_set(const struct lb_nft_state *s, const char *name);
-/* Of whichever table: `family` is NFPROTO_*. False also where that cannot be told. */
-bool lb_nft_has_chain(uint8_t family, const char *table, const char *chain);
 /* Calls fn with the instance of each table of that kind. */
 int lb_nft_tables(const struct lb_nft_kind *kind, void (*fn)(void *arg, const char *instance),
 		  void *arg, struct lb_err *err);
