@@ -18,6 +18,7 @@ enum lb_exit {
 	LB_EXIT_USAGE = 2,
 	LB_EXIT_DIFFERENT = 3, /* verify, apply --dry-run */
 	LB_EXIT_PARTLY = 4,    /* only a part was done */
+	LB_EXIT_TIMEOUT = 5,   /* done, but what was waited for has not come */
 };
 
 struct lb_command;
@@ -28,8 +29,9 @@ struct lb_cli {
 	const char *file; /* LB_CONFIG_PATH unless given */
 	bool file_given;
 	const char *instance;
-	bool help, version, json, dry_run, force, best_effort, reset_overrides, watch;
+	bool help, version, json, dry_run, force, best_effort, reset_overrides, watch, wait;
 	uint32_t confirm_timeout;               /* seconds, 0: none */
+	uint32_t timeout;                       /* of --wait, seconds, 0: none */
 	uint32_t interval;                      /* of --watch, milliseconds */
 	const char *service, *backend, *client; /* filters, or NULL */
 	bool changed;                           /* the kernel, by the command */
@@ -52,6 +54,7 @@ enum lb_option_bit {
 	LB_OPT_WATCH = 32,
 	LB_OPT_FILE = 64,
 	LB_OPT_BEST_EFFORT = 128,
+	LB_OPT_WAIT = 256,
 };
 
 struct lb_command {

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "cli.h"
+#include "drain.h"
 #include "json.h"
 
 /* The same path as apply: a copy of what is, with one weight changed; the difference is applied. */
@@ -30,8 +31,9 @@ static int apply_override(struct lb_session *s, size_t service, size_t backend, 
 	return ret;
 }
 
+/* `d`: what was waited for; NULL: nothing. */
 static int print(const struct lb_cli *cli, const struct lb_service_conf *s,
-		 const struct lb_backend_conf *b, uint32_t weight)
+		 const struct lb_backend_conf *b, uint32_t weight, const struct lb_drain *d)
 {
 	char address[LB_ENDPOINT_STRLEN];
 	bool changed = b->override != weight;
@@ -46,8 +48,14 @@ static int print(const struct lb_cli *cli, const struct lb_service_conf *s,
 				    json_integer(weight == LB_NO_OVERRIDE ? b->weight : weight));
 		json_object_set_new(o, "override", json_boolean(weight != LB_NO_OVERRIDE));
 		json_object_set_new(o, "changed", json_boolean(changed));
+		if (d) {
+			json_object_set_new(o, "waited", json_integer(d->waited));
+			json_object_set_new(o, "connections_left", json_integer(d->left));
+		}
 		return lb_json_print(o);
 	}
+	if (d) /* was told before */
+		return LB_EXIT_DONE;
 	if (weight == LB_NO_OVERRIDE)
 		lb_info("service \"%s\", backend %s: weight %u, as configured%s", s->name, address,
 			b->weight, changed ? "" : " (it was)");
@@ -56,6 +64,28 @@ static int print(const struct lb_cli *cli, const struct lb_service_conf *s,
 			weight ? "takes connections" : "drained", weight,
 			changed ? "" : " (it was)");
 	return LB_EXIT_DONE;
+}
+
+/* The weight is set; the lock is given up before. */
+static int wait_and_print(struct lb_session *session, const struct lb_cli *cli,
+			  const struct lb_service_conf *s, const struct lb_backend_conf *b)
+{
+	struct lb_drain d = {.instance = cli->instance,
+			     .service = s->name,
+			     .backend = b->at,
+			     .timeout = cli->timeout};
+	struct lb_err err;
+	int ret;
+
+	lb_session_release(session);
+	if (!cli->json)
+		print(cli, s, b, 0, NULL);
+	ret = lb_drain_wait(&d, &err);
+	if (ret)
+		lb_error("%s", err.text);
+	if (!ret || ret == -ETIMEDOUT)
+		print(cli, s, b, 0, &d);
+	return ret == -ETIMEDOUT ? LB_EXIT_TIMEOUT : ret ? LB_EXIT_PARTLY : LB_EXIT_DONE;
 }
 
 static int set_override(struct lb_cli *cli, uint32_t weight)
@@ -79,8 +109,10 @@ static int set_override(struct lb_cli *cli, uint32_t weight)
 	if (ret)
 		lb_error("service \"%s\", backend \"%s\": %s", cli->argv[0], cli->argv[1],
 			 err.text);
+	else if (cli->wait)
+		code = wait_and_print(&session, cli, s, b);
 	else
-		code = print(cli, s, b, weight);
+		code = print(cli, s, b, weight, NULL);
 	cli->changed = !ret;
 out:
 	lb_session_close(&session);
@@ -89,6 +121,8 @@ out:
 
 int lb_cmd_backend_drain(struct lb_cli *cli)
 {
+	if (cli->timeout && !cli->wait)
+		return lb_usage_error(cli, "--timeout: it is of --wait, which is missing");
 	return set_override(cli, 0);
 }
 

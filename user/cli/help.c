@@ -50,7 +50,7 @@ void lb_help_all(FILE *out)
 	print_options(0, out);
 	fprintf(out, "\n`meshlb help COMMAND` tells more of one. Exit status: 0 done; 1 failed, "
 		     "nothing\n"
-		     "changed; 2 wrong usage; 3 different; 4 done in part.\n");
+		     "changed; 2 wrong usage; 3 different; 4 done in part; 5 not in time.\n");
 }
 
 void lb_help_command(const struct lb_command *c, FILE *out)

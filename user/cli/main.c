@@ -41,11 +41,11 @@ const struct lb_command lb_commands[] = {
 	{"service", "ls", "", 0, 0, 0, lb_cmd_service_ls, "list the services", NULL},
 	{"service", "show", "NAME", 1, 1, 0, lb_cmd_service_show,
 	 "show a service with its backends and counters", NULL},
-	{"backend", "drain", "SERVICE ADDR:PORT", 2, 2, 0, lb_cmd_backend_drain,
+	{"backend", "drain", "SERVICE ADDR:PORT", 2, 2, LB_OPT_WAIT, lb_cmd_backend_drain,
 	 "give a backend no new connections",
 	 "Its connections live on. Holds over applies and upgrades, until `meshlb backend undrain` "
 	 "or\n"
-	 "`meshlb apply --reset-overrides`.\n"},
+	 "`meshlb apply --reset-overrides`. With --wait it returns when no connection is left.\n"},
 	{"backend", "undrain", "SERVICE ADDR:PORT", 2, 2, 0, lb_cmd_backend_undrain,
 	 "give a backend its configured weight back",
 	 "Ends what `backend drain` or `backend weight` began.\n"},
@@ -84,6 +84,9 @@ const struct lb_option lb_options[] = {
 	 "go on although others hold a port, a hook or the instance"},
 	{"best-effort", 0, NULL, LB_OPT_BEST_EFFORT,
 	 "leave out what the datapath cannot do, and say what"},
+	{"wait", 0, NULL, LB_OPT_WAIT, "return when it has no connection any more"},
+	{"timeout", 0, "TIME", LB_OPT_WAIT,
+	 "of --wait: give up after TIME (60s, 5m), with status 5"},
 	{"service", 0, "NAME", LB_OPT_FILTERS, "only those of this service"},
 	{"backend", 0, "ADDR[:PORT]", LB_OPT_FILTERS, "only those to this backend"},
 	{"client", 0, "ADDR[/BITS|:PORT]", LB_OPT_FILTERS, "only those from here"},
@@ -125,6 +128,12 @@ static int option_set(struct lb_cli *cli, size_t index, const char *value)
 		cli->force = true;
 	} else if (!strcmp(name, "best-effort")) {
 		cli->best_effort = true;
+	} else if (!strcmp(name, "wait")) {
+		cli->wait = true;
+	} else if (!strcmp(name, "timeout")) {
+		if (lb_duration_parse(&cli->timeout, value))
+			return lb_usage_error(cli, "--%s: \"%s\": not a time like 60s, 5m or 1h30m",
+					      name, value);
 	} else if (!strcmp(name, "service")) {
 		cli->service = value;
 	} else if (!strcmp(name, "backend")) {

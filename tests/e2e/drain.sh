@@ -1,0 +1,70 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# drain.sh - `backend drain --wait` returns when the last connection has ended, and not before.
+# hooks: tc nft
+# guest: full
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+lab_topology direct 2
+lab_nginx r1 r2
+lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
+apply >/dev/null
+readonly R1=${LAB_V4[0]}:80
+declare -A held=() # by the replica's id
+hold() { # NAME...: two of them reach both replicas
+	local name
+	for name; do
+		held[$(hold_open "$name" 4)]=$name
+	done
+}
+drain_in_background() {
+	lab_meshlb backend drain vote "$R1" --wait >"$LAB_DIR/out" 2>"$LAB_DIR/err" &
+	waiter=$!
+	LAB_PIDS+=("$waiter")
+	lab_until $MOMENT grep -q '1 connection left' "$LAB_DIR/err"
+}
+
+step 'nobody is connected: it returns at once'
+expect 0 lab_meshlb backend drain vote "$R1" --wait
+expect_text "$ERR" "service \"vote\", backend $R1: drained"
+expect_text "$ERR" "backend $R1: 0 connections left after 0s"
+lab_meshlb backend undrain vote "$R1" >/dev/null
+
+step 'one is: it gives up in time, with status 5, and the backend stays drained'
+hold h1 h2
+mine=${held[$(lab_id r1)]}
+expect 5 lab_meshlb backend drain vote "$R1" --wait --timeout 2s
+expect_text "$ERR" "backend $R1: 1 connection left after 0s"
+expect_text "$ERR" "error: service \"vote\", backend $R1: after 2s it has 1 connection still; it stays drained"
+for _ in 1 2 3; do equal 'who answers' "$(ask 4)" "$(lab_id r2)"; done
+equal 'the connection to r1' "$(ask_held "$mine")" "$(lab_id r1)"
+expect 5 lab_meshlb -j backend drain vote "$R1" --wait --timeout 1s
+equal JSON "$(jq -c '[.changed, .waited, .connections_left]' <<<"$OUT")" '[false,1,1]'
+
+step 'it returns when that one has ended'
+drain_in_background
+equal 'the connection to r1' "$(ask_held "$mine")" "$(lab_id r1)"
+kill -0 $waiter || fail "it has returned: $(<"$LAB_DIR/err")"
+# The client's port is the one that `conn ls` tells.
+port=$(lab_meshlb -j conn ls --backend "$R1" | jq -r '.connections[] | select(.state == "established") | .client')
+lab_in node2 ss -K dst $VIP4 sport "= :${port##*:}" | grep -q "$VIP4" || fail "ss cannot end it: $port"
+wait $waiter || fail "exit code $?: $(<"$LAB_DIR/err")"
+expect_text "$(<"$LAB_DIR/err")" "backend $R1: 0 connections left"
+
+step 'undrained meanwhile: it says so; removed meanwhile: there is nothing to wait for'
+lab_meshlb backend undrain vote "$R1" >/dev/null
+hold h3 h4
+drain_in_background
+lab_meshlb backend undrain vote "$R1" >/dev/null
+status=0
+wait $waiter || status=$?
+equal 'exit code' $status 4
+expect_text "$(<"$LAB_DIR/err")" "backend $R1: it is not drained any more: its weight is 1"
+drain_in_background
+grep -v "$R1" "$CONFIG" >"$LAB_DIR/less.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/less.yaml"
+wait $waiter || fail "exit code $?: $(<"$LAB_DIR/err")"
+
+expect 2 lab_meshlb backend drain vote "$R1" --timeout 5s
+expect_text "$ERR" 'it is of --wait, which is missing'
