@@ -4,7 +4,7 @@
 servers see: those that are kept (scenarios/*.txt), then COUNT generated ones from SEED on; or just
 the FILEs. One that fails is made as small as it goes, and written to build/test-logs.
 
-In the environment: COUNT (100; 1000 with TEST_FULL=1; in the guest 10 and 100), SEED (of the clock),
+In the environment: COUNT (100; 1000 with TEST_FULL=1; in the guest 4 and 60), SEED (of the clock),
 DATAPATHS (ebpf,nft), HOOK (tc: where ebpf attaches), BUILD, LAB; VERBOSE=1 prints each scenario,
 FAILURES (3) is after how many it ends, BRIEF=1 ends with the first, as it is."""
 import collections
@@ -25,7 +25,7 @@ DOWN_EVERY = 10  # scenarios on one instance: making it anew takes ebpf's progra
 AGAIN = 4  # times that it is tried to make a failure come again: some depend on chance
 GUEST = os.environ.get("TEST_GUEST") == "1"  # an emulated processor
 SHRINK_SECONDS = 300 if GUEST else 60
-COUNTS = ((100, 1000), (10, 100))  # usually and TEST_FULL=1; and so in the guest
+COUNTS = ((100, 1000), (4, 60))  # usually and TEST_FULL=1; and so in the guest
 BRIEF = bool(os.environ.get("BRIEF"))
 FAILURES = int(os.environ.get("FAILURES") or (1 if BRIEF else 3))  # as many are shown
 
