@@ -6,12 +6,27 @@ import collections
 
 Difference = collections.namedtuple("Difference", "name datapaths kinds covers")
 
+# The first that covers a finding names it.
 DIFFERENCES = [
     Difference("turns-shared", ("nft",), ("turn",), lambda f: f.facts["shared"]),
     Difference("turns-restart", ("nft",), ("turn",), lambda f: f.facts["changed"]),
+    Difference("turns-begin-anew", ("ipvs",), ("turn",), lambda f: f.facts["altered"]),
+    Difference("hash-made-anew", ("ipvs",), ("stick",), lambda f: f.facts["altered"]),
     Difference("no-route-is-local", ("ebpf",), ("outcome",),
                lambda f: f.facts["at"].startswith("y") and f.facts["out"] in ("answered", "silent")),
-    Difference("nobody-takes-up", ("ebpf", "nft"), ("differ",),
+    Difference("own-addresses", ("ipvs",), ("differ",),
+               lambda f: f.step.op == "apply" and f.facts["others"]
+               and f.facts["outs"].get("ipvs") == 1
+               and {o for d, o in f.facts["outs"].items() if d != "ipvs"} == {0}),
+    Difference("nobody-left-is-told", ("ipvs",), ("outcome",),
+               lambda f: f.facts["out"] == "refused" and f.facts["due"] == {"silent"}),
+    Difference("middle-is-reset", ("ipvs",), ("outcome",),
+               lambda f: f.facts["out"] == "reset" and f.facts["proto"] == "tcp"
+               and f.facts["lost"] and f.facts["due"] == {"answered"}),
+    Difference("middle-is-reset", ("ipvs",), ("differ",),
+               lambda f: f.facts["outs"].get("ipvs") == "reset"
+               and {o for d, o in f.facts["outs"].items() if d != "ipvs"} == {"answered"}),
+    Difference("nobody-takes-up", ("ebpf",), ("differ",),
                lambda f: f.facts["outs"].get("ebpf") == "silent"
                and set(f.facts["outs"].values()) == {"reset", "silent"}),
     Difference("outlives-its-listen", ("nft",), ("outcome", "who"),
@@ -20,7 +35,20 @@ DIFFERENCES = [
                lambda f: f.facts["removed"]),
     Difference("counted-by-address", ("nft",), ("total", "counter", "packets", "bytes"),
                lambda f: f.facts["shadowed"]),
-    Difference("merged-packets", ("ebpf", "nft"), ("packets", "bytes"), lambda f: f.facts["merged"]),
+    Difference("counted-before", ("ipvs",), ("counter", "packets", "bytes"),
+               lambda f: f.facts["returned"]),
+    Difference("family-not-counted", ("ipvs",), ("total",), lambda f: f.facts["emptied"]),
+    Difference("merged-packets", ("ebpf", "nft", "ipvs"), ("packets", "bytes"),
+               lambda f: f.facts["merged"]),
     Difference("hash-differs", ("ebpf", "nft"), ("differ",),
-               lambda f: set(f.facts["outs"].values()) == {"answered", "reset"}),
+               lambda f: {f.facts["outs"].get("ebpf"), f.facts["outs"].get("nft")} ==
+               {"answered", "reset"} and f.facts["outs"].get("ipvs", "reset") == "reset"),
 ]
+
+
+def can_be_met(difference, datapaths):
+    """Whether these datapaths, when they are played, can show it: one of those that it names; what
+    differs between some, all of those and one to differ from."""
+    if "differ" in difference.kinds:
+        return set(difference.datapaths) <= set(datapaths) and len(datapaths) > 1
+    return bool(set(difference.datapaths) & set(datapaths))

@@ -25,8 +25,11 @@ def _clashes(listens, others):
 
 
 class Generator:
-    def __init__(self, seed):
+    def __init__(self, seed, own):
         self.random = random.Random(seed)
+        # Where a config with others' addresses is refused, a few of them are enough.
+        self.addresses = ["0.0.0.0", "[::]", "v4", "v6", "w4", "w6"] + \
+            (["x4", "x6"] if not own or self.chance(0.05) else [])
         self.lines, self.model = [], Model()
         self.open, self.free = {}, []  # names of connections; (target, source) to be used again
         self.number, self.port, self.mark = 0, FIRST_PORT, False
@@ -45,8 +48,7 @@ class Generator:
 
     def listen(self):
         kind = self.random.random()
-        address = "*" if kind < 0.5 else self.random.choice(
-            ["0.0.0.0", "[::]", "v4", "v6", "w4", "w6", "x4", "x6"])
+        address = "*" if kind < 0.5 else self.random.choice(self.addresses)
         return Listen(address, self.random.choice(SERVED), self.random.choice(("tcp", "tcp", "udp")))
 
     def service(self, name):
@@ -198,5 +200,6 @@ class Generator:
         return "\n".join(self.lines) + "\n"
 
 
-def generate(seed):
-    return Generator(seed).scenario()
+def generate(seed, own=False):
+    """OWN: for a datapath that listens on the host's own addresses alone."""
+    return Generator(seed, own).scenario()

@@ -16,12 +16,21 @@ SEGMENT = 1400  # what surely is one packet
 SIGMAS = 6  # of chance: once in 500 million
 
 
+Pick = collections.namedtuple("Pick", "backend number changes altered")
+
+
 class Tally:
     """What a member must have been counted for."""
 
     def __init__(self):
         self.connections, self.requests, self.segments, self.payload = 0, 0, 0, 0
         self.tcp = 0
+
+    def __add__(self, other):
+        both = Tally()
+        for name, value in vars(self).items():
+            setattr(both, name, value + getattr(other, name))
+        return both
 
 
 class Judge:
@@ -34,7 +43,7 @@ class Judge:
 
     def begin(self):
         self.model = Model()
-        self.turns = {}  # (service, family): (signature, first pick's number, changes, picks)
+        self.turns = {}  # (service, family): (signature, Picks)
         self.picks = []  # (service, family, what nft calls a class)
         self.sticks = {}
         self.tallies = collections.defaultdict(Tally)
@@ -50,7 +59,7 @@ class Judge:
         if seen["out"] not in expected.outs:
             self.found("outcome", f"{seen['out']}, where {_or(expected.outs)} was expected"
                        + (f": {seen['text']}" if seen.get("text") else ""),
-                       out=seen["out"], **self.about(step))
+                       out=seen["out"], due=expected.outs, **self.about(step))
         if seen.get("seen", "own") != "own":
             self.found("seen", f"the server saw {seen['seen']} as its client")
         if step.op in ("open", "udp", "say", "half", "many"):
@@ -68,6 +77,8 @@ class Judge:
         """Facts by which accepted differences go."""
         connection = self.model.concerns(step)
         return {"at": connection.at[0] if connection else step.at,
+                "proto": connection.proto if connection else step.proto,
+                "lost": bool(connection) and self.model.is_lost(connection),
                 "unlistened": bool(connection) and connection.unlistened}
 
     # ------------------------------------------------------- who has answered
@@ -109,26 +120,29 @@ class Judge:
                 if not source[1]:
                     return
                 key += (at, listen.proto, source[1])
-            before = self.sticks.setdefault(key, backend)
+            before, changes = self.sticks.setdefault(key, (backend, service.changes))
             if before != backend:
-                self.found("stick", f"{_name(backend)}, where the same client had {_name(before)}")
+                self.found("stick", f"{_name(backend)}, where the same client had {_name(before)}",
+                           altered=service.changes != changes)
+                self.sticks[key] = backend, service.changes
 
     def turn(self, service, family, shares, backend):
         """In any run of as many picks as the ring has slots each has its share at most."""
         signature = (service.scheduler, tuple(shares.items()))
         key = (service, family)
         if key not in self.turns or self.turns[key][0] != signature:
-            self.turns[key] = (signature, len(self.picks) - 1, self.model.changes, [])
-        _, first, changes, picks = self.turns[key]
-        picks.append(backend)
+            self.turns[key] = (signature, [])
+        picks = self.turns[key][1]
+        picks.append(Pick(backend, len(self.picks) - 1, self.model.changes, service.changes))
         run = picks[-sum(shares.values()):]
-        if run.count(backend) > shares[backend]:
+        if [p.backend for p in run].count(backend) > shares[backend]:
             mine = self.picks[-1]
-            others = [p for p in self.picks[first:] if p[1] == family and p != mine]
-            names = " ".join(map(_name, run))
+            others = [p for p in self.picks[run[0].number:] if p[1] == family and p != mine]
+            names = " ".join(_name(p.backend) for p in run)
             self.found("turn", f"{service.scheduler} gave {names}", shared=bool(others),
-                       changed=self.model.changes != changes)
-            self.turns[key] = (signature, len(self.picks) - 1, self.model.changes, [backend])
+                       changed=run[0].changes != run[-1].changes,
+                       altered=run[0].altered != run[-1].altered)
+            self.turns[key] = (signature, picks[-1:])
 
     def share(self, step, seen, at):
         service, _ = self.model.listening(at, step.proto)
@@ -153,12 +167,12 @@ class Judge:
         tally.payload += step.number if step.op == "say" else 0
 
     def note_lost(self):
-        """A service that hashes takes up what it does not know: whose packets those are, and how
-        many connections that makes, depends on who is still sending."""
+        """A service that hashes takes up what it does not know (but on ipvs): whose packets those
+        are, and how many connections that makes, depends on who is still sending."""
         for connection in self.model.connections.values():
             if connection.proto == "tcp" and connection.who and not self.model.lives(connection):
                 service, _ = self.model.listening(connection.at, "tcp")
-                if service and service.scheduler in HASHES:
+                if service and service.scheduler in HASHES and self.datapath != "ipvs":
                     self.uncertain.add(service)
 
     def counters(self, services):
@@ -174,40 +188,57 @@ class Judge:
             total = 0
             for backend, member in service.members.items():
                 self.counter(f"{name} {_name(backend)}", self.tallies[member],
-                             by_address.get(address_of(backend)))
+                             by_address.get(address_of(backend)), self.before(backend))
                 total += self.tallies[member].connections
             self.total(service, shown[name]["connections"], total)
+
+    def before(self, backend):
+        """What was counted for members at that address, of any service, that are gone."""
+        return sum((self.tallies[m] for b, m in self.model.gone if b == backend), Tally())
 
     def total(self, service, shown, current):
         """A service's connections are those of all members that it ever had."""
         due = current + sum(self.tallies[m].connections for m in service.former)
         if shown != due:
             self.found("total", f"{shown} connections, where {due} were made",
-                       **self.counted | {"removed": shown == current or service.unlistened})
+                       **self.counted | {"removed": shown == current or service.unlistened,
+                                         "emptied": service.emptied and current <= shown < due})
 
-    def counter(self, name, tally, shown):
+    def counter(self, name, tally, shown, before):
         if not shown:
             self.found("counter", f"{name} is not shown", **self.counted)
             return
-        if shown["connections"] != tally.connections:
-            self.found("counter", f"{name}: {shown['connections']} connections, where "
-                       f"{tally.connections} were made", **self.counted)
-        for way in ("in", "out"):
-            packets, size = shown["packets_" + way], shown["bytes_" + way]
-            # UDP is exact. With TCP it depends on time what is acknowledged by a packet of its own,
-            # and at the end of a connection who is still there to do so.
-            least = tally.segments + tally.tcp
-            most = tally.segments * 2 + tally.tcp * 6
-            if not tally.tcp:
-                least = most = tally.segments
-            if not least <= packets <= most:
-                self.found("packets", f"{name}: {packets} packets {way}, where {least} to {most} "
-                           "are due", **self.counted,
-                           merged=tally.segments > tally.requests and packets < least)
-            if not tally.payload + 28 * packets <= size <= tally.payload + 140 * packets:
-                self.found("bytes", f"{name}: {size} bytes in {packets} packets {way}, of which "
-                           f"{tally.payload} are what was said", **self.counted,
-                           merged=tally.segments > tally.requests and size >= tally.payload)
+        returned = not any(_miscounts(tally, shown, before))
+        for kind, text, merged in _miscounts(tally, shown):
+            self.found(kind, f"{name}: {text}", merged=merged, returned=returned, **self.counted)
+
+
+def _miscounts(tally, shown, before=None):
+    """What is not counted as it should be; BEFORE may be counted, too, or a part of it."""
+    before = before or Tally()
+    if not 0 <= shown["connections"] - tally.connections <= before.connections:
+        yield "counter", f"{shown['connections']} connections, where {tally.connections} were " \
+            "made", False
+    for way in ("in", "out"):
+        packets, size = shown["packets_" + way], shown["bytes_" + way]
+        least, _ = _packets(tally)
+        _, most = _packets(tally + before)
+        long = tally.segments > tally.requests
+        if not least <= packets <= most:
+            yield "packets", f"{packets} packets {way}, where {least} to {most} are due", \
+                long and packets < least
+        said = tally.payload + before.payload
+        if not tally.payload + 28 * packets <= size <= said + 140 * packets:
+            yield "bytes", f"{size} bytes in {packets} packets {way}, of which {said} are what " \
+                "was said", long and size >= tally.payload
+
+
+def _packets(tally):
+    """The least and the most. UDP is exact. With TCP it depends on time what is acknowledged by a
+    packet of its own, and at the end of a connection who is still there to do so."""
+    if not tally.tcp:
+        return tally.segments, tally.segments
+    return tally.segments + tally.tcp, tally.segments * 2 + tally.tcp * 6
 
 
 def _name(backend):
@@ -230,18 +261,19 @@ def judge(steps, played):
                     for j in judges.values() for f in j.findings)
         # After an accepted difference each has a story of its own.
         if not wrong and all(e.outs == expected[datapath].outs for e in expected.values()):
-            findings += _differ(number, step, {d: s[number] for d, s in played.items()})
+            findings += _differ(number, step, {d: s[number] for d, s in played.items()},
+                                next(iter(judges.values())).model.draft)
     for one in judges.values():
         findings += one.findings
     return sorted(findings, key=lambda f: f.number)
 
 
-def _differ(number, step, seen):
+def _differ(number, step, seen, draft):
     outs = {datapath: one["out"] for datapath, one in seen.items()}
     if len(set(outs.values())) > 1:
         text = ", ".join(f"{out} on {datapath}" for datapath, out in outs.items())
-        service = {"outs": outs}
-        yield Finding("differ", "all", number, step, text, service)
+        others = any(one.address[0] in "xy" for s in draft.values() for one in s.listens)
+        yield Finding("differ", "all", number, step, text, {"outs": outs, "others": others})
 
 
 def accepted(finding):

@@ -44,7 +44,7 @@ class Lab:
 
     def end(self):
         try:
-            self.process.wait(20)
+            self.process.wait(20 * SLOW)
         except subprocess.TimeoutExpired:
             self.process.terminate()
             self.process.wait()

@@ -30,6 +30,8 @@ class Service:
         self.members = {}  # Backend: Member, in the config's order
         self.former = []  # members that were removed
         self.unlistened = False  # whether a listen was removed
+        self.emptied = False  # whether it lost all backends of a family
+        self.changes = 0  # how often something of it changed
         self.shadowed = False  # whether a connection may be taken for another service's
 
     def candidates(self, family):
@@ -42,6 +44,28 @@ class Service:
 
     def has_family(self, family):
         return any(b.family == family for b in self.members)
+
+    def state(self):
+        """All that is in force of it."""
+        return self.listens, self.scheduler, sorted(
+            (b, m.weight, m.override) for b, m in self.members.items())
+
+    def put(self, wanted, reset_overrides):
+        """As the draft says; who was a member and stays is the same as before."""
+        before, families = self.state(), [f for f in (4, 6) if self.has_family(f)]
+        self.unlistened |= not set(self.listens) <= set(wanted.listens)
+        self.listens, self.scheduler = wanted.listens, wanted.scheduler
+        members, self.members = self.members, {}
+        for backend, new in wanted.members.items():
+            member = self.members[backend] = members.get(backend) or Member(new.weight)
+            member.weight = new.weight
+            if reset_overrides:
+                member.override = None
+        self.emptied |= not all(self.has_family(f) for f in families)
+        self.changes += self.state() != before
+        gone = [(b, m) for b, m in members.items() if m is not self.members.get(b)]
+        self.former += [m for _, m in gone]
+        return gone
 
 
 class Connection:
@@ -58,6 +82,7 @@ class Model:
     def __init__(self):
         self.draft, self.force, self.connections = {}, {}, {}
         self.flows = {}  # UDP: (target, source): Connection, which no closed socket ends
+        self.gone = []  # (Backend, member) of all that were removed
         self.changes = 0  # how often what is in force changed
 
     # ------------------------------------------------------------ the config
@@ -105,15 +130,9 @@ class Model:
         self.force = {}
         for name, wanted in self.draft.items():
             service = self.force[name] = before.get(name) or Service()
-            service.unlistened |= not set(service.listens) <= set(wanted.listens)
-            service.listens, service.scheduler = wanted.listens, wanted.scheduler
-            members, service.members = service.members, {}
-            for backend, new in wanted.members.items():
-                member = service.members[backend] = members.get(backend) or Member(new.weight)
-                member.weight = new.weight
-                if reset_overrides:
-                    member.override = None
-            service.former += [m for m in members.values() if m not in service.members.values()]
+            self.gone += service.put(wanted, reset_overrides)
+        for name, service in before.items():
+            self.gone += service.members.items() if name not in self.force else ()
         self.changes += 1
         for connection in alive:
             self.look_at_addresses(connection)
@@ -140,10 +159,13 @@ class Model:
     def by_hand(self, step):
         self.changes += 1
         if step.name in self.force:
+            service = self.force[step.name]
+            before = service.state()
             for backend in scenario.backends(step.at):
-                if backend in self.force[step.name].members:
-                    self.force[step.name].members[backend].override = {
+                if backend in service.members:
+                    service.members[backend].override = {
                         "drain": 0, "undrain": None, "weight": step.number}[step.op]
+            service.changes += service.state() != before
 
     # --------------------------------------------------------- what must come
 
@@ -192,6 +214,10 @@ class Model:
             return Expect({"reset"}, set())
         return Expect({"answered"} if len(whos) == 1 else {"answered", "reset"}, {connection.who})
 
+    def is_lost(self, connection):
+        """Whether its backend is gone, and it was not heard of since."""
+        return connection.member is not None and not connection.over and not self.lives(connection)
+
     def lives(self, connection):
         return connection.member is not None and any(
             connection.member is m for s in self.force.values() for m in s.members.values())
@@ -212,6 +238,9 @@ class Model:
     def expect(self, step):
         if step.op in ("stats", "verify", "clear"):
             return Expect({0}, set())
+        if step.op in ("drain", "undrain", "weight"):
+            there = self.force[step.name].members if step.name in self.force else ()
+            return Expect({0 if all(b in there for b in scenario.backends(step.at)) else 1}, set())
         if step.op in ("open", "udp"):
             return self.known(self.begun(step)) if step.op == "udp" else \
                 self.new(scenario.target(step.at), "tcp")

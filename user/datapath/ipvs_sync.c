@@ -17,7 +17,8 @@ static const struct {
 	[LB_SCHED_WRR] = {"wrr", 0},
 	[LB_SCHED_RANDOM] = {"wrr", 0}, /* it has none by chance; the shares are the same */
 	[LB_SCHED_SH] = {"sh", IP_VS_SVC_F_SCHED_SH_FALLBACK}, /* or a drained one's clients wait */
-	[LB_SCHED_MAGLEV] = {"mh", IP_VS_SVC_F_SCHED2},        /* by address and port */
+	/* By address and port; also mh would let a drained one's clients wait. */
+	[LB_SCHED_MAGLEV] = {"mh", IP_VS_SVC_F_SCHED1 | IP_VS_SVC_F_SCHED2},
 };
 
 const char *lb_ipvs_scheduler(const struct lb_service_conf *s, uint32_t *flags)
