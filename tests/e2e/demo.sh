@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # demo.sh - `make demo` does what it says, quickly, and leaves nothing behind.
 # hooks: auto xdp xdp-generic tc nft
-# guest: auto ipvs
+# guest: ipvs full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
