@@ -120,6 +120,12 @@ class Player:
             self.instances = (self.instances + 1) % INSTANCES
             self.instance = f"{self.lab}-{self.instances}"
 
+    def begin_anew(self):
+        """The next apply makes the instance. Not on ipvs, which may refuse it: each scenario has one
+        of its own that stands already."""
+        if not self.lab.endswith("-ipvs"):
+            self.down()
+
     def down(self):
         self.meshlb("down")
 
@@ -193,7 +199,7 @@ def main():
     for line in sys.stdin:
         order = json.loads(line)
         if order == "down":
-            player.down()
+            player.begin_anew()
             print(json.dumps("down"), flush=True)
         else:
             print(json.dumps(player.play(order)), flush=True)

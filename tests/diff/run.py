@@ -21,9 +21,10 @@ from generate import generate
 from labs import HERE, Broken, Labs
 from differences import DIFFERENCES, can_be_met
 
-DOWN_EVERY = 10  # scenarios on one instance: making it anew takes ebpf's programs half a second
 AGAIN = 4  # times that it is tried to make a failure come again: some depend on chance
 GUEST = os.environ.get("TEST_GUEST") == "1"  # an emulated processor
+# Scenarios on one instance: making it anew takes ebpf's programs half a second, in the guest 20.
+DOWN_EVERY = 40 if GUEST else 10
 SHRINK_SECONDS = 300 if GUEST else 60
 COUNTS = ((100, 1000), (4, 60))  # usually and TEST_FULL=1; and so in the guest
 BRIEF = bool(os.environ.get("BRIEF"))
