@@ -196,15 +196,15 @@ weighted() { # NAME LISTEN PORT SCHEDULER
 
 # How often r1 and r2 answer, of connections one after another; $REPLICAS[id] is the name.
 who() { # PORT TIMES
-	local -A n=([r1]=0 [r2]=0)
+	local -A answered=([r1]=0 [r2]=0)
 	local -a urls
 	local id
 	mapfile -t urls < <(yes "http://$VIP4:$1/" | head -n "$2")
 	while read -r id; do
-		n[${REPLICAS[$id]}]+=1
+		answered[${REPLICAS[$id]}]+=1
 	done < <(lab_in node2 curl -sS -m 20 -H 'Connection: close' "${urls[@]}" |
 		sed -n 's/.*container id \([0-9a-f]*\).*/\1/p')
-	echo "${#n[r1]} ${#n[r2]}" # one digit longer each time, and one to begin with
+	echo "${#answered[r1]} ${#answered[r2]}" # one digit longer each time, and one to begin with
 }
 
 change_to() { # DATAPATH: of $CONFIG; by an apply, after which it serves
