@@ -217,8 +217,8 @@ lab_in node1 iptables-nft -P FORWARD DROP
 lab_in node1 iptables-nft -P INPUT DROP
 lab_in node1 iptables-nft -A FORWARD -m conntrack --ctstate INVALID -j DROP
 expect 3 verify
-expect_text "$OUT" "iptables-nft: FORWARD does not lead to chain MESHLB-IPVS-$LAB"
-expect_text "$OUT" "iptables-nft: INPUT does not lead to chain MESHLB-IPVS-$LAB"
+expect_text "$OUT" "iptables-nft: FORWARD does not lead to chain MESHLB-IPVS:$LAB"
+expect_text "$OUT" "iptables-nft: INPUT does not lead to chain MESHLB-IPVS:$LAB"
 expect 28 lab_in node2 curl -s -m 1 "$VIP4:8080"
 expect 0 apply
 expect 0 verify

@@ -160,7 +160,7 @@ static int commit(struct apply *a, struct lb_err *err)
 	}
 	if (!ret)
 		ret = a->on.s.ops->apply(a->on.s.dp, &a->diff, add_finding, &a->findings, err);
-	if (!ret && a->on.n_others) {
+	if (!ret && (a->on.n_others || a->on.n_parts)) {
 		ret = lb_instance_leave(&a->on, err);
 		a->partly = ret;
 	}
@@ -299,7 +299,7 @@ int lb_cmd_apply(struct lb_cli *cli)
 	lb_diff_free(&a.diff);
 	lb_diff_free(&a.moved);
 	lb_instance_close(&a.on);
-	if (ret && a.armed)
+	if (ret && a.armed && !a.partly)
 		lb_rollback_cancel(cli->instance, &pending, &ignored);
 	lb_model_free(&a.desired);
 	lb_texts_free(&a.findings);

@@ -19,34 +19,38 @@ static int bring_down_on(const struct lb_dp_ops *ops, const struct lb_cli *cli, 
 	return ops->down(dp, false, err);
 }
 
-/* On every datapath: where a change of it was interrupted there are two. */
-static int bring_down(const struct lb_cli *cli, struct lb_err *err)
+/* On every datapath: where a change of it was interrupted there are two. A table of somebody else's
+ * by our name (-EEXIST) is no instance, unless there is no other. */
+static int bring_down(const struct lb_cli *cli, bool *removed, struct lb_err *err)
 {
 	struct lb_err one;
 	int ret = -ENOENT;
 
+	*removed = false;
 	for (size_t i = 0; lb_datapaths[i]; i++) {
 		int this = bring_down_on(lb_datapaths[i], cli, &one);
 
-		if (this == -ENOENT || (ret && ret != -ENOENT))
+		*removed |= !this;
+		if (!this || this == -ENOENT || (ret != -ENOENT && ret != -EEXIST))
 			continue;
 		ret = this;
 		*err = one;
 	}
-	return ret;
+	return *removed && (ret == -ENOENT || ret == -EEXIST) ? 0 : ret;
 }
 
 int lb_cmd_down(struct lb_cli *cli)
 {
 	struct lb_err err, ignored;
 	struct lb_pending pending;
-	int ret = bring_down(cli, &err);
+	bool removed;
+	int ret = bring_down(cli, &removed, &err);
 	json_t *o;
 
-	if (ret && ret != -ENOENT) {
+	if (ret && ret != -ENOENT)
 		lb_error("%s", err.text);
+	if (ret && ret != -ENOENT && !removed)
 		return LB_EXIT_FAILED;
-	}
 	cli->changed = true;
 	/* After it, without its lock: the process that waits never makes an instance anew. */
 	if (!lb_rollback_cancel(cli->instance, &pending, &ignored) &&
@@ -54,6 +58,8 @@ int lb_cmd_down(struct lb_cli *cli)
 		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",
 			cli->instance);
 	lb_pending_remove(cli->instance);
+	if (ret && ret != -ENOENT)
+		return LB_EXIT_PARTLY;
 	if (!cli->json) {
 		lb_info("instance \"%s\": %s", cli->instance, ret ? "there is none" : "removed");
 		return LB_EXIT_DONE;

@@ -30,6 +30,29 @@ static bool has_config(const struct lb_cli *cli)
 	return cli->file_given || !access(cli->file, F_OK);
 }
 
+/* An apply that was killed while it changed the datapath. */
+static void look_elsewhere(struct verify *v)
+{
+	for (size_t i = 0; lb_datapaths[i]; i++) {
+		struct lb_session other;
+		struct lb_err ignored;
+		int ret;
+
+		if (lb_datapaths[i] == v->s.ops)
+			continue;
+		ret = lb_session_open_on(&other, lb_datapaths[i], v->cli->instance, LB_READ, false,
+					 &ignored);
+		if (!ret || (ret == -ENOENT && other.part))
+			lb_texts_add(
+				&v->findings,
+				"datapath %s: an interrupted change of datapath has left %s there",
+				lb_datapaths[i]->name,
+				ret ? "a part of the instance" : "the instance");
+		if (!ret)
+			lb_session_close(&other);
+	}
+}
+
 static int examine(struct verify *v, struct lb_err *err)
 {
 	int ret;
@@ -53,6 +76,8 @@ static int examine(struct verify *v, struct lb_err *err)
 			ret = 0;
 		}
 	}
+	if (!ret)
+		look_elsewhere(v);
 	if (!ret)
 		ret = v->s.ops->audit(v->s.dp, &v->s.model, add_finding, &v->findings, err);
 	return ret < 0 ? ret : 0;

@@ -43,7 +43,7 @@ static int open_on(struct lb_instance *i, const struct lb_dp_ops *ops,
 {
 	int ret = lb_session_open_on(&i->s, ops, opt->name, opt->access, opt->force, err);
 
-	if (ret != -ENOENT)
+	if (ret != -ENOENT || opt->only_move)
 		return ret;
 	if (opt->access == LB_WRITE)
 		return create(i, opt, err);
@@ -57,27 +57,50 @@ static int open_on(struct lb_instance *i, const struct lb_dp_ops *ops,
 static int open_other(struct lb_instance *i, const struct lb_dp_ops *ops,
 		      const struct lb_instance_options *opt, struct lb_err *err)
 {
-	struct lb_session *other = &i->others[i->n_others];
-	int ret = lb_session_open_on(other, ops, opt->name, opt->access, opt->force, err);
+	const struct lb_dp_options options = {
+		.instance = opt->name, .write = opt->access == LB_WRITE, .force = opt->force};
+	struct lb_session other = {.ops = ops};
+	int ret = ops->open(&other.dp, &options, err);
 
 	if (!ret)
-		i->n_others++;
+		ret = lb_session_read(&other, err);
+	if (!ret) {
+		i->others[i->n_others++] = other;
+		return 0;
+	}
+	if (ret == -ENOENT && other.dp && options.write) {
+		i->parts[i->n_parts++] = other;
+		return 0;
+	}
+	lb_session_close(&other);
 	if (!ops->has_programs)
 		return ret == -ESTALE ? ret : 0;
 	return ret == -ENOENT || ret == -ENODEV ? 0 : ret;
 }
 
-/* In the order of all, so that no two that wait for locks wait for each other. */
+/* In the order of all, so that no two that wait for locks wait for each other. But where it is only
+ * moved, we hold the lock of where it stands: nobody else makes it meanwhile. */
 int lb_instance_open(struct lb_instance *i, const struct lb_dp_ops *ops,
 		     const struct lb_instance_options *opt, struct lb_err *err)
 {
+	bool missing = false;
 	int ret = 0;
 
 	*i = (struct lb_instance){.s.ops = ops};
-	for (size_t k = 0; lb_datapaths_met[k] && !ret; k++)
-		ret = lb_datapaths_met[k] == ops ? open_on(i, ops, opt, err)
-						 : open_other(i, lb_datapaths_met[k], opt, err);
-	return ret;
+	for (size_t k = 0; lb_datapaths_met[k] && !ret; k++) {
+		if (lb_datapaths_met[k] != ops) {
+			ret = open_other(i, lb_datapaths_met[k], opt, err);
+			continue;
+		}
+		ret = open_on(i, ops, opt, err);
+		missing = ret == -ENOENT && opt->only_move;
+		ret = missing ? 0 : ret;
+	}
+	if (ret || !missing)
+		return ret;
+	if (!i->n_others)
+		return lb_err_set(err, ENOENT, "instance \"%s\": there is none", opt->name);
+	return create(i, opt, err);
 }
 
 /* Also where an apply was killed between two. */
@@ -92,15 +115,22 @@ const struct lb_session *lb_instance_served(const struct lb_instance *i)
 	return &i->s;
 }
 
-int lb_instance_leave(struct lb_instance *i, struct lb_err *err)
+static int leave(struct lb_session *s, size_t n, struct lb_err *err)
 {
 	int ret = 0;
 
-	for (size_t k = 0; k < i->n_others && !ret; k++) {
-		ret = i->others[k].ops->down(i->others[k].dp, true, err);
-		i->others[k].dp = NULL;
+	for (size_t k = 0; k < n && !ret; k++) {
+		ret = s[k].ops->down(s[k].dp, true, err);
+		s[k].dp = NULL;
 	}
 	return ret;
+}
+
+int lb_instance_leave(struct lb_instance *i, struct lb_err *err)
+{
+	int ret = leave(i->others, i->n_others, err);
+
+	return ret ? ret : leave(i->parts, i->n_parts, err);
 }
 
 void lb_instance_release(struct lb_instance *i)
@@ -108,11 +138,15 @@ void lb_instance_release(struct lb_instance *i)
 	lb_session_release(&i->s);
 	for (size_t k = 0; k < i->n_others; k++)
 		lb_session_release(&i->others[k]);
+	for (size_t k = 0; k < i->n_parts; k++)
+		lb_session_release(&i->parts[k]);
 }
 
 void lb_instance_close(struct lb_instance *i)
 {
 	for (size_t k = 0; k < i->n_others; k++)
 		lb_session_close(&i->others[k]);
+	for (size_t k = 0; k < i->n_parts; k++)
+		lb_session_close(&i->parts[k]);
 	lb_session_close(&i->s);
 }

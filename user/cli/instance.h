@@ -13,6 +13,9 @@ struct lb_instance {
 	/* Of more than one, which a killed apply has left, the first is shown. */
 	struct lb_session others[LB_DATAPATHS];
 	size_t n_others;
+	/* What a killed move has left half made on others: no model. */
+	struct lb_session parts[LB_DATAPATHS];
+	size_t n_parts;
 	bool fresh; /* it was not on s.ops before */
 };
 
@@ -20,6 +23,7 @@ struct lb_instance_options {
 	const char *name;
 	enum lb_access access;
 	bool force;
+	bool only_move; /* made only where it stands on another datapath: else -ENOENT */
 	const struct lb_model *desired; /* its limits and defaults are those of one made anew */
 	const char *file;               /* of `desired`, in messages */
 };
@@ -30,7 +34,7 @@ int lb_instance_open(struct lb_instance *i, const struct lb_dp_ops *ops,
 		     const struct lb_instance_options *opt, struct lb_err *err);
 /* Where it is in force: the first datapath that a packet meets; i->s also if it is nowhere. */
 const struct lb_session *lb_instance_served(const struct lb_instance *i);
-/* Takes it off the others. */
+/* Takes it off the others, and what is left there. */
 int lb_instance_leave(struct lb_instance *i, struct lb_err *err);
 void lb_instance_release(struct lb_instance *i); /* the locks; the models stay */
 void lb_instance_close(struct lb_instance *i);

@@ -32,8 +32,10 @@ static void merge_overrides(struct lb_model *old, const struct lb_model *now, bo
 		for (size_t j = 0; s && j < old->services[i].n_backends; j++) {
 			struct lb_backend_conf *b = &old->services[i].backends[j];
 
-			if (lb_service_find_backend(s, &b->at))
-				b->override = LB_NO_OVERRIDE;
+			if (!lb_service_find_backend(s, &b->at))
+				continue;
+			b->override = LB_NO_OVERRIDE;
+			b->override_since = 0;
 		}
 	}
 	lb_overrides_carry(old, now);
@@ -75,7 +77,13 @@ static int restore(const struct lb_rollback *r, struct lb_err *err)
 {
 	struct lb_model desired;
 	const struct lb_instance_options opt = {
-		.name = r->instance, .access = LB_WRITE, .desired = &desired, .file = "rollback"};
+		.name = r->instance,
+		.access = LB_WRITE,
+		.only_move = true,
+		.force = !r->ops->has_programs, /* what others have there it had before */
+		.desired = &desired,
+		.file = "rollback",
+	};
 	struct lb_instance i;
 	int ret;
 

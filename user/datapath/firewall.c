@@ -32,6 +32,10 @@ static const struct filter {
 };
 #define FILTERS (sizeof(filters) / sizeof(filters[0]))
 
+/* All but the first are of what comes to this host, and leaves it. */
+static const char *const hooks[] = {"FORWARD", "INPUT", "OUTPUT"};
+#define HOOKS 3
+
 /* To look must not bring a table about: iptables makes what it is asked for. */
 static bool is_in_use(const struct filter *t)
 {
@@ -39,9 +43,10 @@ static bool is_in_use(const struct filter *t)
 	bool found = false;
 	FILE *f;
 
+	for (int i = 0; i < HOOKS && !t->proc && !found; i++)
+		found = lb_nft_has_chain(t->nfproto, "filter", hooks[i]);
 	if (!t->proc)
-		return lb_nft_has_chain(t->nfproto, "filter", "FORWARD") ||
-		       lb_nft_has_chain(t->nfproto, "filter", "INPUT");
+		return found;
 	f = fopen(t->proc, "re");
 	while (f && !found && fgets(line, sizeof(line), f))
 		found = !strcmp(line, "filter\n");
@@ -179,8 +184,6 @@ static bool chain_is_sound(const char *text, const char *chain, const struct lb_
 	return declared && !w->rules[n];
 }
 
-static const char *const hooks[] = {"FORWARD", "INPUT"};
-
 /* Calls fn for what is not as it should be. */
 static bool filter_audit(const struct filter *t, const char *text, const struct lb_firewall *w,
 			 struct lb_findings *f)
@@ -189,7 +192,7 @@ static bool filter_audit(const struct filter *t, const char *text, const struct 
 	bool sound = true, needed = false;
 
 	chain_name(w, chain);
-	for (int i = 0; i < (w->input ? 2 : 1); i++) {
+	for (int i = 0; i < (w->host ? HOOKS : 1); i++) {
 		const struct hook_look h = hook_look(text, hooks[i], chain);
 
 		if (!h.filters)
@@ -244,7 +247,7 @@ static void put_text(struct lb_text *t, const char *text, const struct lb_firewa
 	lb_text_add(t, "*filter\n:%s - [0:0]\n", chain); /* one that is there is emptied */
 	for (size_t i = 0; w->rules[i]; i++)
 		lb_text_add(t, "-A %s %s\n", chain, w->rules[i]);
-	for (int i = 0; i < (w->input ? 2 : 1); i++) {
+	for (int i = 0; i < (w->host ? HOOKS : 1); i++) {
 		const struct hook_look h = hook_look(text, hooks[i], chain);
 
 		if (!h.filters)
@@ -290,7 +293,7 @@ static int filter_remove(const struct filter *t, const struct lb_firewall *w, st
 	snprintf(head, sizeof(head), "\n:%s ", chain_name(w, chain));
 	if (!ret && text.s && strstr(text.s, head)) {
 		lb_text_add(&input, "*filter\n:%s - [0:0]\n", chain);
-		for (int i = 0; i < 2; i++)
+		for (int i = 0; i < HOOKS; i++)
 			unhook(&input, text.s, hooks[i], chain);
 		lb_text_add(&input, "-X %s\nCOMMIT\n", chain);
 		ret = restore(t, &input, err);
@@ -298,6 +301,23 @@ static int filter_remove(const struct filter *t, const struct lb_firewall *w, st
 	free(text.s);
 	free(input.s);
 	return ret;
+}
+
+bool lb_firewall_is_there(const struct lb_firewall *w)
+{
+	char chain[CHAIN_MAX + 1], head[64];
+	bool found = false;
+
+	snprintf(head, sizeof(head), "\n:%s ", chain_name(w, chain));
+	for (size_t i = 0; i < FILTERS && !found; i++) {
+		struct lb_text text = {};
+		struct lb_err err;
+
+		if (is_in_use(&filters[i]) && !save(&filters[i], &text, &err) && text.s)
+			found = strstr(text.s, head);
+		free(text.s);
+	}
+	return found;
 }
 
 void lb_firewall_remove(const struct lb_firewall *w)
@@ -325,9 +345,10 @@ static const char *family_name(uint8_t nfproto)
 
 void lb_firewall_warn(const struct lb_firewall *w)
 {
-	static const uint32_t hooks_of[] = {NF_INET_FORWARD, NF_INET_LOCAL_IN};
+	static const uint32_t hooks_of[HOOKS] = {NF_INET_FORWARD, NF_INET_LOCAL_IN,
+						 NF_INET_LOCAL_OUT};
 
-	for (int i = 0; i < (w->input ? 2 : 1); i++) {
+	for (int i = 0; i < (w->host ? HOOKS : 1); i++) {
 		struct lb_nft_drop *list;
 		size_t n;
 

@@ -15,7 +15,7 @@
 struct lb_firewall {
 	const char *prefix; /* of the chain's name, before the instance's */
 	const char *instance;
-	bool input;    /* from INPUT, too */
+	bool host;     /* comes to this host and leaves it: INPUT and OUTPUT, too */
 	bool dnat;     /* conntrack takes its packets for DNAT's */
 	char mark[32]; /* that they have there: VALUE/MASK */
 	const char
@@ -26,6 +26,8 @@ struct lb_firewall {
 void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w);
 /* Puts it where audit() would miss it. 0 or -errno. */
 int lb_firewall_put(const struct lb_firewall *w, struct lb_err *err);
+/* Is a chain of its there, whatever becomes of it? */
+bool lb_firewall_is_there(const struct lb_firewall *w);
 /* Takes it away everywhere. What fails is warned of. */
 void lb_firewall_remove(const struct lb_firewall *w);
 

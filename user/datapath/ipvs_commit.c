@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conntrack.h"
 #include "ipvs_internal.h"
 
 /* Of more, an apply that has something else to do does not look at each destination. */
@@ -372,6 +373,8 @@ static int change(struct apply *a, struct lb_err *err)
 		return ret;
 	}
 	say_schedulers(d);
+	if (lb_conntrack_forget_new(d, a->new_table, &left))
+		lb_warn("%s", left.text);
 	if (finish(a, &left)) /* the change is made, and what is left verify names */
 		lb_warn("%s", left.text);
 	return 0;

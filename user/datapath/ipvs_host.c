@@ -312,6 +312,7 @@ static int register_in(struct host *h, struct lb_dp *dp, const struct lb_model *
 	struct host_instance *i = instance_find(h, dp->table.instance);
 	int ret = 0;
 
+	dp->sysctls_before = h->n_sysctls; /* what is undone is this apply's alone */
 	dp->was_registered = i;
 	if (i)
 		dp->number = i->number;
@@ -327,7 +328,6 @@ static int register_in(struct host *h, struct lb_dp *dp, const struct lb_model *
 		snprintf(i->name, sizeof(i->name), "%s", dp->table.instance);
 		i->number = dp->number;
 	}
-	dp->sysctls_before = h->n_sysctls;
 	if (sysctls_each(m, record_one, h))
 		return lb_err_sys(err, ENOMEM, "noting the sysctls");
 	return host_write(h, err);

@@ -132,9 +132,9 @@ struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rules[3][LB_IPV
 {
 	uint32_t answer = lb_ipvs_mark(dp, LB_IPVS_ANSWER);
 	struct lb_firewall w = {
-		.prefix = LB_FIREWALL_PREFIX "IPVS-",
+		.prefix = LB_FIREWALL_PREFIX "IPVS:",
 		.instance = dp->table.instance,
-		.input = true,
+		.host = true,
 		.rules = {rules[0], rules[1], rules[2]},
 	};
 

@@ -14,6 +14,10 @@
 
 static void nft_close(struct lb_dp *dp)
 {
+	const struct lb_firewall w = lb_nft_firewall(dp);
+
+	if (dp->fresh) /* what an apply that failed has put there */
+		lb_firewall_remove(&w);
 	lb_lock_release(&dp->lock, dp->fresh);
 	lb_nft_table_fini(&dp->table);
 	free(dp);
@@ -46,12 +50,21 @@ static int open_failed(struct lb_dp **dp, int ret)
 	return ret;
 }
 
+/* An apply or a down was killed between its chain in iptables and its table. */
+static bool firewall_is_left(const struct lb_dp *dp)
+{
+	const struct lb_firewall w = lb_nft_firewall(dp);
+
+	return lb_firewall_is_there(&w);
+}
+
 static int nft_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
 {
 	int ret = dp_make(dp, opt, err);
 
 	if (!ret && opt->write) /* not where there is nothing to write to */
-		ret = lb_nft_table_is_there(&(*dp)->table) ? lock(*dp, err) : -ENOENT;
+		ret = lb_nft_table_is_there(&(*dp)->table) || firewall_is_left(*dp) ? lock(*dp, err)
+										    : -ENOENT;
 	if (!ret)
 		ret = lb_nft_list(&(*dp)->table, LB_NFT_MODEL, err);
 	if (!ret)
@@ -59,6 +72,10 @@ static int nft_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struc
 	if (ret == -ENOENT)
 		lb_err_set(err, ENOENT, "instance \"%s\": there is none: `meshlb apply` makes it",
 			   opt->instance);
+	if (ret == -ENOENT && *dp && (*dp)->lock.fd >= 0 && firewall_is_left(*dp)) {
+		(*dp)->fresh = true; /* a part of one: close() removes it, too */
+		return ret;
+	}
 	return ret ? open_failed(dp, ret) : 0;
 }
 

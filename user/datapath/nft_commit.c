@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conntrack.h"
 #include "nft_internal.h"
 
 static bool is_gone_record(const struct lb_nft_element *e)
@@ -229,44 +230,17 @@ static bool has_gone(const struct lb_nft_elements *all)
 	return false;
 }
 
-/* What a `*` listen has no backend for passes to the host. */
-static bool has_new_family(const struct lb_service_conf *from, const struct lb_service_conf *to)
-{
-	for (int family = 0; family < LB_FAMILIES; family++)
-		if (lb_service_has_family(to, family) &&
-		    !(from && lb_service_has_family(from, family)))
-			return true;
-	return false;
-}
-
-static bool has_new_udp(const struct lb_service_conf *from, const struct lb_service_conf *to)
-{
-	bool all = to && has_new_family(from, to);
-
-	for (size_t i = 0; to && i < to->n_listens; i++)
-		if (to->listens[i].proto == LB_UDP &&
-		    (all || !from || !lb_service_has_listen(from, &to->listens[i])))
-			return true;
-	return false;
-}
-
 /* The change is made: what is left to do is tried again by the next apply, or verify names it. */
 static void follow_up(struct apply *a)
 {
 	const struct lb_diff *d = a->diff;
-	bool new_udp = a->whole;
 	struct lb_err err;
 
 	if (a->new_rules && lb_nft_rules_note(&a->dp->table, &err))
 		lb_warn("%s", err.text);
 	if (has_gone(&a->to) && finish(a->dp, &a->to, d->desired, &err))
 		lb_warn("%s", err.text);
-	for (size_t i = 0; i < d->n; i++)
-		new_udp |= d->changes[i].kind == LB_CHANGE_INTERFACE
-				   ? !d->changes[i].ifrom
-				   : d->changes[i].kind == LB_CHANGE_SERVICE &&
-					     has_new_udp(d->changes[i].from, d->changes[i].to);
-	if (new_udp && lb_nft_conn_forget_plain(d->desired, &err))
+	if (lb_conntrack_forget_new(d, a->whole, &err))
 		lb_warn("%s", err.text);
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "conntrack.h"
 #include "net/sysctl.h"
 #include "nft_internal.h"
 #include "pairs.h"
@@ -235,7 +236,7 @@ int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *stand
 	return walk_model(gone, &w, true, err);
 }
 
-int lb_nft_conn_forget_plain(const struct lb_model *m, struct lb_err *err)
+static int forget_plain(const struct lb_model *m, struct lb_err *err)
 {
 	struct conn_walk w = {.plain = true};
 
@@ -253,6 +254,45 @@ int lb_nft_conn_forget_plain(const struct lb_model *m, struct lb_err *err)
 	}
 	lb_pairs_sort(&w.pairs);
 	return walk(&w, true, err);
+}
+
+/* What a `*` listen has no backend for passes to the host. */
+static bool has_new_family(const struct lb_service_conf *from, const struct lb_service_conf *to)
+{
+	for (int family = 0; family < LB_FAMILIES; family++)
+		if (lb_service_has_family(to, family) &&
+		    !(from && lb_service_has_family(from, family)))
+			return true;
+	return false;
+}
+
+static bool has_new_udp(const struct lb_service_conf *from, const struct lb_service_conf *to)
+{
+	bool all = to && has_new_family(from, to);
+
+	for (size_t i = 0; to && i < to->n_listens; i++)
+		if (to->listens[i].proto == LB_UDP &&
+		    (all || !from || !lb_service_has_listen(from, &to->listens[i])))
+			return true;
+	return false;
+}
+
+static bool has_new(const struct lb_diff *d)
+{
+	for (size_t i = 0; i < d->n; i++) {
+		const struct lb_change *c = &d->changes[i];
+
+		if (c->kind == LB_CHANGE_INTERFACE && !c->ifrom)
+			return true;
+		if (c->kind == LB_CHANGE_SERVICE && has_new_udp(c->from, c->to))
+			return true;
+	}
+	return false;
+}
+
+int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *err)
+{
+	return all || has_new(d) ? forget_plain(d->desired, err) : 0;
 }
 
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err)

@@ -108,9 +108,6 @@ int lb_nft_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t
  * service of `standing` (NULL: none) listens on the very address. */
 int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *standing,
 		       struct lb_err *err);
-/* Forgets what conntrack took up, untranslated, while nobody listened there: a UDP client that goes
- * on would never come to the service. */
-int lb_nft_conn_forget_plain(const struct lb_model *m, struct lb_err *err);
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err);
 
 #endif

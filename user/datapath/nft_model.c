@@ -113,7 +113,7 @@ void lb_nft_service_records(struct lb_nft_elements *all, const struct lb_service
 		if (b->override != LB_NO_OVERRIDE)
 			snprintf(by_hand, sizeof(by_hand), "%u", b->override);
 		snprintf(text, sizeof(text), "backend %s %u %s %u", lb_endpoint_str(at, &b->at),
-			 b->weight, by_hand, b->override_since);
+			 b->weight, by_hand, b->override == LB_NO_OVERRIDE ? 0 : b->override_since);
 		lb_nft_record_add(all, id, n++, text);
 	}
 }

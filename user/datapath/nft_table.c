@@ -153,7 +153,7 @@ int lb_nft_list(struct lb_nft_table *t, enum lb_nft_part part, struct lb_err *er
 			ret = elements_list(t, part, err);
 		if (ret && ret != -ENOENT)
 			return ret;
-		if (!ret && t->state->elements.n)
+		if (!ret && t->state && t->state->elements.n)
 			break;
 		if (!lb_nft_table_is_there(t))
 			return lb_err_set(err, ENOENT, "table \"inet %s\": there is none", t->name);

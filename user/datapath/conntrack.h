@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* conntrack.h - what the kernel's conntrack holds of flows that a change makes ours. */
+#ifndef LB_CONNTRACK_H
+#define LB_CONNTRACK_H
+
+#include "core/reconcile.h"
+
+/*
+ * Forgets UDP that conntrack has taken up untranslated, to listens, families and interfaces that
+ * are new in `d` (with `all` to all UDP listens): a client that sends without a pause would never
+ * come to the service (nft), or get its answers from another port (ipvs). 0 or -errno.
+ */
+int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *err);
+
+#endif
