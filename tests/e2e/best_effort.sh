@@ -83,13 +83,43 @@ expect 0 apply
 expect_text "$OUT" '~ datapath nft -> ebpf'
 equal services "$(lab_meshlb -j service ls | jq -r '[.services[].name] | join(" ")')" 'many plain vote'
 
-step 'what none can do is refused; with --best-effort the first that works does the rest'
-sed -i 's/^    backends:/    forwarding: masq\n&/' "$CONFIG"
-before=$(lab_meshlb export)
+step 'what none can do is refused; with --best-effort the one that runs does the rest'
 if ! lab_in node1 modprobe ip_vs 2>/dev/null; then
+	cp "$CONFIG" "$LAB_DIR/plain.yaml"
+	sed -i 's/^    backends:/    forwarding: masq\n&/' "$CONFIG"
+	before=$(lab_meshlb export)
 	expect 1 apply
-	expect_text "$ERR" 'no datapath works here: .*masq.*; .*; .*datapath nft has room'
+	expect_text "$ERR" 'no datapath can do all of this here: .*masq.*; .*; .*datapath nft has room'
 	equal 'what runs' "$(lab_meshlb export)" "$before"
+	expect 1 lab_meshlb check -f "$CONFIG"
 	expect 0 apply --best-effort
-	equal 'datapath' "$(lab_meshlb -j status | jq -r .datapath)" ebpf
+	equal datapath "$(lab_meshlb -j status | jq -r .datapath)" ebpf
+	sed 's/^    backends:/    forwarding: masq\n&/; s/^datapath: .*/datapath: auto/' "$LAB_DIR/small.yaml" >"$LAB_DIR/masq.yaml"
+	expect 0 lab_meshlb apply -f "$LAB_DIR/masq.yaml"
+	equal datapath "$(lab_meshlb -j status | jq -r .datapath)" nft
+	expect 0 apply --best-effort
+	equal datapath "$(lab_meshlb -j status | jq -r .datapath)" nft
+	equal services "$(lab_meshlb -j service ls | jq -r '[.services[].name] | join(" ")')" 'plain vote'
+	equal forwarding "$(lab_meshlb -j service show vote | jq -r .forwarding)" masq
 fi
+
+step 'an interface that cannot have its hook: refused, auto left instead, or by auto another datapath'
+lab_meshlb down >/dev/null
+lab_in node1 ip link add br9 type bridge
+{
+	echo 'datapath: ebpf'
+	LAB_IFACES+=(br9)
+	lab_service vote '*:8080' 80 | lab_config
+} | sed 's/name: br9, hook: .*/name: br9, hook: xdp }/' >"$CONFIG"
+expect 1 apply
+expect_text "$ERR" 'hook: "xdp": the driver of interface "br9" has no native XDP'
+expect 0 apply --best-effort
+expect_text "$ERR" 'left out: .*hook: "xdp": the driver of interface "br9"'
+equal hook "$(lab_meshlb -j status | jq -r '.hooks[] | select(.interface == "br9").hook')" tc
+expect_alternation 4 2
+sed -i 's/^datapath: ebpf/datapath: auto/' "$CONFIG"
+expect 0 apply
+expect_text "$OUT" '~ datapath ebpf -> (nft|ipvs)'
+expect_text "$ERR" 'datapath (nft|ipvs): .*hook: "xdp": the driver of interface "br9"'
+expect_alternation 4 2
+expect 0 verify

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "core/config.h"
-#include "datapath/fit.h"
+#include "cli/fit.h"
 
 /* clang-format off */
 static const char config[] =
@@ -43,6 +43,8 @@ static const struct lb_dp_ops poor = {
 	.service_why_not = no_two,
 };
 
+static const struct lb_fit here = {.file = "t"};
+
 static void parse(struct lb_model *m)
 {
 	struct lb_err err = {};
@@ -68,9 +70,9 @@ static void test_able(void **state)
 
 	(void)state;
 	parse(&m);
-	assert_int_equal(lb_fit_check(&m, NULL, &able, "t", &err), 0);
+	assert_int_equal(lb_fit_check(&here, &m, &able, &err), 0);
 	told[0] = '\0';
-	assert_int_equal(lb_fit_cut(&m, NULL, &able, "t", tell, NULL, &err), 0);
+	assert_int_equal(lb_fit_cut(&here, &m, &able, tell, NULL, &err), 0);
 	assert_string_equal(told, "");
 	assert_int_equal(m.n_services, 5);
 	lb_model_free(&m);
@@ -83,10 +85,10 @@ static void test_refused(void **state)
 
 	(void)state;
 	parse(&m);
-	assert_int_equal(lb_fit_check(&m, NULL, &poor, "t", &err), -EOPNOTSUPP);
+	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
 	assert_string_equal(err.text, "t:1: interface: \"odd0\": datapath poor takes no odd names");
 	lb_model_remove_interface(&m, 1);
-	assert_int_equal(lb_fit_check(&m, NULL, &poor, "t", &err), -EADDRNOTAVAIL);
+	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EADDRNOTAVAIL);
 	assert_non_null(strstr(err.text, "t:3: listen: \"203.0.113.1:1/tcp\": datapath poor "));
 	lb_model_free(&m);
 }
@@ -106,7 +108,7 @@ static void test_cut(void **state)
 	(void)state;
 	parse(&m);
 	told[0] = '\0';
-	assert_int_equal(lb_fit_cut(&m, NULL, &poor, "t", tell, NULL, &err), 0);
+	assert_int_equal(lb_fit_cut(&here, &m, &poor, tell, NULL, &err), 0);
 	line = told;
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++, line = end + 1) {
 		assert_int_equal(strncmp(line, lines[i], strlen(lines[i])), 0);
@@ -119,25 +121,27 @@ static void test_cut(void **state)
 	assert_string_equal(m.services[0].name, "half");
 	assert_int_equal(m.services[0].n_listens, 1);
 	assert_int_equal(m.services[1].forwarding, LB_FORWARDING_NAT);
-	assert_int_equal(lb_fit_check(&m, NULL, &poor, "t", &err), 0);
+	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), 0);
 	lb_model_free(&m);
 }
 
 /* An address that went away: the listen stands already, and stays. */
 static void test_standing(void **state)
 {
-	struct lb_model m, standing;
+	struct lb_session standing = {.ops = &poor, .dp = (struct lb_dp *)told};
+	const struct lb_fit f = {.file = "t", .standing = &standing};
+	struct lb_model m;
 	struct lb_err err;
 
 	(void)state;
 	parse(&m);
-	parse(&standing);
+	parse(&standing.model);
 	told[0] = '\0';
-	assert_int_equal(lb_fit_cut(&m, &standing, &poor, "t", tell, NULL, &err), 0);
+	assert_int_equal(lb_fit_cut(&f, &m, &poor, tell, NULL, &err), 0);
 	assert_null(strstr(told, "listen: "));
 	assert_int_equal(m.n_services, 4);
 	lb_model_free(&m);
-	lb_model_free(&standing);
+	lb_model_free(&standing.model);
 }
 
 int main(void)

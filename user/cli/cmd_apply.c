@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "cli.h"
-#include "datapath/fit.h"
+#include "fit.h"
 #include "instance.h"
 #include "json.h"
 #include "preflight.h"
@@ -66,14 +66,24 @@ static int refuse_while_pending(const char *instance, struct lb_err *err)
 	return 0;
 }
 
+/* For `auto` it matters what is running: see lb_fit_choose(). */
 static int choose(const struct apply *a, const struct lb_dp_ops **ops, struct lb_err *err)
 {
-	char why[512];
-	int ret = lb_fit_choose(&a->desired, lb_file_name(a->cli), a->cli->best_effort, ops, why,
-				sizeof(why), err);
+	const struct lb_cli *cli = a->cli;
+	struct lb_choice c = {.best_effort = cli->best_effort, .probe = true};
+	struct lb_session standing = {};
+	const struct lb_fit f = {
+		.file = lb_file_name(cli), .standing = &standing, .force = cli->force};
+	struct lb_err ignored;
+	int ret;
 
-	if (!ret && *why)
-		lb_info("datapath %s: %s", (*ops)->name, why);
+	if (a->desired.datapath == LB_DATAPATH_AUTO)
+		lb_session_open(&standing, cli->instance, LB_READ, false, &ignored);
+	ret = lb_fit_choose(&f, &a->desired, &c, err);
+	lb_session_close(&standing);
+	*ops = c.ops;
+	if (!ret && *c.why)
+		lb_info("datapath %s: %s", c.ops->name, c.why);
 	return ret;
 }
 
@@ -86,12 +96,12 @@ static void skip(void *skipped, const char *text)
 /* What the datapath cannot do is refused, or left out. */
 static int fit(struct apply *a, struct lb_err *err)
 {
-	const char *file = lb_file_name(a->cli);
+	const struct lb_fit f = {
+		.file = lb_file_name(a->cli), .standing = &a->on.s, .force = a->cli->force};
 
 	if (a->cli->best_effort)
-		return lb_fit_cut(&a->desired, &a->on.s.model, a->on.s.ops, file, skip, &a->skipped,
-				  err);
-	return lb_fit_check(&a->desired, &a->on.s.model, a->on.s.ops, file, err);
+		return lb_fit_cut(&f, &a->desired, a->on.s.ops, skip, &a->skipped, err);
+	return lb_fit_check(&f, &a->desired, a->on.s.ops, err);
 }
 
 static int compare(struct apply *a, struct lb_err *err)
@@ -119,13 +129,9 @@ static int warn(const struct apply *a, struct lb_err *err)
 {
 	struct lb_texts warnings = {};
 	const char *file = lb_file_name(a->cli);
-	int ret = 0;
+	int ret;
 
-	if (a->on.s.ops->has_programs)
-		ret = lb_preflight_hooks(&a->desired, &a->on.s, a->cli->force, file, err);
-	if (!ret)
-		ret = lb_preflight(&a->desired, &a->diff, a->on.s.ops, file, a->cli->force,
-				   &warnings, err);
+	ret = lb_preflight(&a->desired, &a->diff, a->on.s.ops, file, a->cli->force, &warnings, err);
 	for (size_t i = 0; i < warnings.n; i++)
 		lb_warn("%s", warnings.list[i]);
 	lb_texts_free(&warnings);

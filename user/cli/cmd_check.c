@@ -2,9 +2,10 @@
 /* cmd_check.c - `meshlb check`: what is wrong with a config, here, and what it will take. */
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli.h"
-#include "datapath/fit.h"
+#include "fit.h"
 #include "json.h"
 #include "preflight.h"
 
@@ -16,44 +17,30 @@ struct check_result {
 	size_t n_listens, n_backends;
 };
 
-/* XDP hooks that are free, where it can be seen which ones are ours: that takes root, where there
- * is an instance. */
-static int check_hooks(const struct lb_model *m, const struct lb_cli *cli, struct lb_err *err)
-{
-	struct lb_session s;
-	struct lb_err ignored;
-	int ret = lb_session_open(&s, cli->instance, LB_READ, false, &ignored);
-
-	if (!ret || ret == -ENOENT)
-		ret = lb_preflight_hooks(m, &s, cli->force, lb_file_name(cli), err);
-	else
-		ret = 0;
-	lb_session_close(&s);
-	return ret;
-}
-
 static void add_warning(void *warnings, const char *text)
 {
 	lb_texts_add(warnings, "left out: %s", text);
 }
 
-/* The datapath that the config names, or for `auto` the first that can do all of it. */
+/* What the datapath cannot do, in view of what is running, which only root can see; so only root's
+ * check knows what works here. */
 static int check_fit(struct check_result *r, const struct lb_cli *cli, const struct lb_dp_ops **ops,
 		     struct lb_err *err)
 {
-	bool any = r->model.datapath == LB_DATAPATH_AUTO;
-	const char *file = lb_file_name(cli);
-	int ret = -EOPNOTSUPP;
+	struct lb_choice c = {.best_effort = cli->best_effort, .probe = !geteuid()};
+	struct lb_session standing = {};
+	struct lb_fit f = {.file = lb_file_name(cli), .standing = &standing};
+	struct lb_err ignored;
+	int ret = lb_session_open(&standing, cli->instance, LB_READ, false, &ignored);
 
-	*ops = lb_datapath_named(r->model.datapath);
-	for (size_t i = 0; ret && lb_datapaths[i]; i++) {
-		if (!any && lb_datapaths[i] != *ops)
-			continue;
-		ret = lb_fit_check(&r->model, NULL, lb_datapaths[i], file, err);
-		*ops = ret ? *ops : lb_datapaths[i];
-	}
-	if (ret && cli->best_effort)
-		ret = lb_fit_cut(&r->model, NULL, *ops, file, add_warning, &r->warnings, err);
+	f.force = cli->force || (ret && ret != -ENOENT); /* whose a hook is cannot be seen */
+	ret = lb_fit_choose(&f, &r->model, &c, err);
+	*ops = c.ops;
+	if (!ret && cli->best_effort)
+		ret = lb_fit_cut(&f, &r->model, c.ops, add_warning, &r->warnings, err);
+	else if (!ret)
+		ret = lb_fit_check(&f, &r->model, c.ops, err);
+	lb_session_close(&standing);
 	return ret;
 }
 
@@ -66,11 +53,7 @@ static int examine(struct check_result *r, const struct lb_cli *cli, struct lb_e
 	if (!ret)
 		ret = lb_preflight_interfaces(&r->model, file, err);
 	if (!ret)
-		ret = lb_preflight_memory(&r->model, false, file, err);
-	if (!ret)
 		ret = check_fit(r, cli, &ops, err);
-	if (!ret)
-		ret = check_hooks(&r->model, cli, err);
 	if (!ret)
 		ret = lb_preflight(&r->model, NULL, ops, file, cli->force, &r->warnings, err);
 	if (ret)

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "cli.h"
-#include "datapath/fit.h"
+#include "fit.h"
 #include "json.h"
 #include "overrides.h"
 #include "rollback.h"
@@ -223,9 +223,19 @@ static int print(const struct lb_cli *cli, const struct status *st)
 	return LB_EXIT_DONE;
 }
 
+/* What speaks against the datapaths that `auto` would rather take. */
+static void ask_why(struct status *st)
+{
+	const struct lb_fit f = {.file = "", .standing = &st->s};
+	struct lb_choice c = {.best_effort = true, .probe = true};
+	struct lb_err ignored;
+
+	lb_fit_choose(&f, &st->s.model, &c, &ignored);
+	snprintf(st->why, sizeof(st->why), "%s", c.why);
+}
+
 int lb_cmd_status(struct lb_cli *cli)
 {
-	const struct lb_dp_ops *chosen;
 	struct status st = {};
 	int code = LB_EXIT_FAILED;
 	struct lb_err err;
@@ -240,7 +250,7 @@ int lb_cmd_status(struct lb_cli *cli)
 	if (!ret)
 		ret = st.s.ops->status(st.s.dp, &st.dp, &err);
 	if (!ret && st.s.model.datapath == LB_DATAPATH_AUTO && st.s.ops != lb_datapaths[0])
-		lb_fit_choose(&st.s.model, "", true, &chosen, st.why, sizeof(st.why), &err);
+		ask_why(&st);
 	if (ret) {
 		lb_error("%s", err.text);
 	} else {

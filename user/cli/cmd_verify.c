@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "cli.h"
-#include "datapath/fit.h"
+#include "fit.h"
 #include "json.h"
 #include "overrides.h"
 #include "table.h"
@@ -55,6 +55,7 @@ static void look_elsewhere(struct verify *v)
 
 static int examine(struct verify *v, struct lb_err *err)
 {
+	const struct lb_fit f = {.file = lb_file_name(v->cli), .standing = &v->s};
 	int ret;
 
 	lb_diff_free(&v->diff);
@@ -63,8 +64,7 @@ static int examine(struct verify *v, struct lb_err *err)
 	if (ret)
 		return ret;
 	if (has_config(v->cli) && v->cli->best_effort)
-		ret = lb_fit_cut(&v->desired, &v->s.model, v->s.ops, lb_file_name(v->cli),
-				 add_finding, &v->skipped, err);
+		ret = lb_fit_cut(&f, &v->desired, v->s.ops, add_finding, &v->skipped, err);
 	if (ret)
 		return ret;
 	if (has_config(v->cli)) {

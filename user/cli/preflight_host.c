@@ -120,8 +120,10 @@ int lb_preflight_hooks(const struct lb_model *m, const struct lb_session *s, boo
 		if (c->hook != LB_KIND_XDP && c->hook != LB_KIND_XDP_GENERIC)
 			continue;
 		/* Where XDP may be ours already, apply and verify know more. */
-		if (link && (!before || before->hook == LB_KIND_TC))
-			ret = check_hook(c, link, &features, s, force, file, err);
+		if (link)
+			ret = check_hook(c, link, &features, s,
+					 force || (before && before->hook != LB_KIND_TC), file,
+					 err);
 	}
 	lb_xdp_features_free(&features);
 	lb_links_free(&links);

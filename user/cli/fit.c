@@ -8,11 +8,12 @@
 #include "fit.h"
 #include "net/nl.h"
 #include "net/route.h"
+#include "preflight.h"
 
 struct fit {
+	const struct lb_fit *with;
 	const struct lb_dp_ops *ops;
-	const struct lb_model *standing;
-	const char *file;
+	const struct lb_model *standing; /* on this datapath; NULL: nothing */
 	struct lb_nl nl;
 	struct lb_err why; /* of what does not fit */
 };
@@ -22,7 +23,7 @@ static const char *place(const struct fit *f, int line, char buf[256])
 {
 	*buf = '\0';
 	if (line)
-		snprintf(buf, 256, "%.230s:%d: ", f->file, line);
+		snprintf(buf, 256, "%.230s:%d: ", f->with->file, line);
 	return buf;
 }
 
@@ -85,18 +86,43 @@ static int service_fits(struct fit *f, const struct lb_service_conf *s)
 
 /* ---------------------------------------------------------------- all */
 
-static int begin(struct fit *f, struct lb_err *err)
+static int begin(struct fit *f, const struct lb_fit *with, const struct lb_dp_ops *ops,
+		 struct lb_err *err)
 {
-	int ret = lb_nl_open(&f->nl, NETLINK_ROUTE);
+	const struct lb_session *s = with->standing;
+	int ret;
 
+	*f = (struct fit){.with = with,
+			  .ops = ops,
+			  .standing = s && s->dp && s->ops == ops ? &s->model : NULL};
+	ret = lb_nl_open(&f->nl, NETLINK_ROUTE);
 	return ret ? lb_err_sys(err, -ret, "asking for routes (netlink)") : 0;
 }
 
-int lb_fit_check(const struct lb_model *m, const struct lb_model *standing,
-		 const struct lb_dp_ops *ops, const char *file, struct lb_err *err)
+/* One interface, or all of a model: can they have their hooks? */
+static int hooks_fit(const struct lb_fit *with, const struct lb_model *m,
+		     const struct lb_dp_ops *ops, struct lb_err *err)
 {
-	struct fit f = {.ops = ops, .standing = standing, .file = file};
-	int ret = begin(&f, err);
+	static const struct lb_session none;
+
+	return ops->has_programs ? lb_preflight_hooks(m, with->standing ? with->standing : &none,
+						      with->force, with->file, err)
+				 : 0;
+}
+
+/* Maps of a standing instance are made. */
+static int memory_fits(const struct fit *f, const struct lb_model *m, struct lb_err *err)
+{
+	return f->ops->has_programs && !f->standing
+		       ? lb_preflight_memory(m, false, f->with->file, err)
+		       : 0;
+}
+
+int lb_fit_check(const struct lb_fit *with, const struct lb_model *m, const struct lb_dp_ops *ops,
+		 struct lb_err *err)
+{
+	struct fit f;
+	int ret = begin(&f, with, ops, err);
 
 	if (ret)
 		return ret;
@@ -114,7 +140,21 @@ int lb_fit_check(const struct lb_model *m, const struct lb_model *standing,
 	lb_nl_close(&f.nl);
 	if (ret)
 		*err = f.why;
-	return ret;
+	if (!ret)
+		ret = memory_fits(&f, m, err);
+	return ret ? ret : hooks_fit(with, m, ops, err);
+}
+
+/* A hook that an interface cannot have becomes auto. */
+static void hook_cut(const struct fit *f, struct lb_interface_conf *i, lb_finding_fn fn, void *arg)
+{
+	const struct lb_model one = {.interfaces = i, .n_interfaces = 1};
+	struct lb_err err;
+
+	if (hooks_fit(f->with, &one, f->ops, &err) != -EOPNOTSUPP)
+		return;
+	fn(arg, err.text);
+	i->hook = LB_KIND_AUTO;
 }
 
 /* True: the service goes. */
@@ -147,17 +187,17 @@ static bool service_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn 
 	return false;
 }
 
-int lb_fit_cut(struct lb_model *m, const struct lb_model *standing, const struct lb_dp_ops *ops,
-	       const char *file, lb_finding_fn fn, void *arg, struct lb_err *err)
+int lb_fit_cut(const struct lb_fit *with, struct lb_model *m, const struct lb_dp_ops *ops,
+	       lb_finding_fn fn, void *arg, struct lb_err *err)
 {
-	struct fit f = {.ops = ops, .standing = standing, .file = file};
-	int ret = begin(&f, err);
+	struct fit f;
+	int ret = begin(&f, with, ops, err);
 
 	if (ret)
 		return ret;
 	for (size_t i = 0; i < m->n_interfaces;) {
 		if (!interface_fits(&f, &m->interfaces[i])) {
-			i++;
+			hook_cut(&f, &m->interfaces[i++], fn, arg);
 			continue;
 		}
 		fn(arg, f.why.text);
@@ -169,38 +209,48 @@ int lb_fit_cut(struct lb_model *m, const struct lb_model *standing, const struct
 		else
 			i++;
 	lb_nl_close(&f.nl);
-	return 0;
+	ret = memory_fits(&f, m, err);
+	return ret ? ret : hooks_fit(with, m, ops, err);
 }
 
 /* ---------------------------------------------------------------- which datapath */
 
-int lb_fit_choose(const struct lb_model *m, const char *file, bool best_effort,
-		  const struct lb_dp_ops **ops, char *why, size_t size, struct lb_err *err)
+static bool is_wanted(const struct lb_model *m, const struct lb_dp_ops *ops)
 {
-	const char *name = lb_datapath_kind_name(m->datapath);
-	const struct lb_dp_ops *works = NULL;
-	bool any = m->datapath == LB_DATAPATH_AUTO;
-	size_t len = 0;
-	int ret = -ENOSYS;
+	return m->datapath == LB_DATAPATH_AUTO ||
+	       !strcmp(lb_datapath_kind_name(m->datapath), ops->name);
+}
 
-	*why = '\0';
+int lb_fit_choose(const struct lb_fit *f, const struct lb_model *m, struct lb_choice *c,
+		  struct lb_err *err)
+{
+	const struct lb_dp_ops *works = NULL;
+	int ret = -ENOSYS, fits = -ENOSYS;
+	size_t len = 0;
+
+	c->why[0] = '\0';
 	for (size_t i = 0; lb_datapaths[i]; i++) {
-		*ops = lb_datapaths[i];
-		if (!any && strcmp(name, (*ops)->name) != 0)
+		const struct lb_dp_ops *ops = lb_datapaths[i];
+
+		if (!is_wanted(m, ops))
 			continue;
-		ret = (*ops)->probe(err);
-		if (!any)
+		c->ops = ops;
+		ret = c->probe ? ops->probe(err) : 0;
+		if (m->datapath != LB_DATAPATH_AUTO)
 			return ret;
-		works = works || ret ? works : *ops;
-		if (!ret)
-			ret = lb_fit_check(m, NULL, *ops, file, err);
-		if (!ret)
-			return 0;
-		len += snprintf(why + len, size - len, "%s%s", len ? "; " : "", err->text);
-		len = len < size ? len : size - 1;
+		if (!ret && (!works || (f->standing && f->standing->dp && f->standing->ops == ops)))
+			works = ops;
+		fits = ret ? ret : lb_fit_check(f, m, ops, err);
+		/* Somebody's hook, or limits beyond the memory, are for the operator to decide. */
+		if (!ret && (!fits || fits == -EBUSY || fits == -ENOMEM))
+			return fits;
+		len += snprintf(c->why + len, sizeof(c->why) - len, "%s%s", len ? "; " : "",
+				err->text);
+		len = len < sizeof(c->why) ? len : sizeof(c->why) - 1;
 	}
-	*ops = works;
-	if (best_effort && works)
+	c->ops = works;
+	if (c->best_effort && works)
 		return 0;
-	return lb_err_set(err, -ret, "no datapath works here: %s", why);
+	return lb_err_set(err, -fits, "no datapath %s: %s",
+			  works ? "can do all of this here" : "works here", c->why);
 }
