@@ -212,13 +212,15 @@ wait "$LAB_PID" || fail 'UDP: it was not balanced anew'
 expect 0 apply
 expect_alternation 4 4
 
-step 'INPUT and FORWARD drop, as with Docker and firewalls: a chain of ours lets through what is ours'
+step 'INPUT, OUTPUT and FORWARD drop, as with Docker and firewalls: a chain of ours lets through what is ours'
 lab_in node1 iptables-nft -P FORWARD DROP
 lab_in node1 iptables-nft -P INPUT DROP
+lab_in node1 iptables-nft -P OUTPUT DROP
 lab_in node1 iptables-nft -A FORWARD -m conntrack --ctstate INVALID -j DROP
 expect 3 verify
 expect_text "$OUT" "iptables-nft: FORWARD does not lead to chain MESHLB-IPVS:$LAB"
 expect_text "$OUT" "iptables-nft: INPUT does not lead to chain MESHLB-IPVS:$LAB"
+expect_text "$OUT" "iptables-nft: OUTPUT does not lead to chain MESHLB-IPVS:$LAB"
 expect 28 lab_in node2 curl -s -m 1 "$VIP4:8080"
 expect 0 apply
 expect 0 verify
@@ -226,6 +228,7 @@ expect_alternation 4 2
 expect_alternation 6 2
 lab_in node1 iptables-nft -P FORWARD ACCEPT
 lab_in node1 iptables-nft -P INPUT ACCEPT
+lab_in node1 iptables-nft -P OUTPUT ACCEPT
 lab_in node1 iptables-nft -F FORWARD
 expect 0 verify # nothing is dropped there
 expect 0 lab_meshlb down
@@ -243,6 +246,34 @@ expect_alternation 4 2
 expect 0 verify
 expect 0 second verify -f "$LAB_DIR/second.yaml"
 expect 0 second down
+
+step 'no number is free for another one: refused, and the sysctls of those that stand stay'
+for k in $(seq 0 254); do
+	printf -- '-A -f %d -s rr\n' $((0x40000000 | k << 22 | 0x3fff00))
+done | ipvs_in -R
+expect 1 second apply -f "$LAB_DIR/second.yaml"
+expect_text "$ERR" 'datapath ipvs has room for 255 instances'
+expect 0 verify
+expect_alternation 4 2
+for k in $(seq 0 254); do
+	ipvs_in -D -f $((0x40000000 | k << 22 | 0x3fff00))
+done
+
+step 'a listen taken by force comes back when the change is not confirmed'
+{
+	lab_service vote '*:8080' 80
+	lab_service taken "$VIP4:9000" 80
+} | lab_config >"$LAB_DIR/taken.yaml"
+expect 1 lab_meshlb apply -f "$LAB_DIR/taken.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/taken.yaml" --force
+lab_service vote '*:8080' 80 | lab_config | sed 's/^datapath: .*/datapath: nft/' >"$LAB_DIR/away.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/away.yaml" --confirm-timeout 10s
+has_decided() { [[ $(lab_meshlb -j status | jq -r .confirm.state) != waiting ]]; }
+lab_until 60 has_decided
+equal 'what became of it' "$(lab_meshlb -j status | jq -r .confirm.state)" undone
+expect 0 lab_meshlb verify -f "$LAB_DIR/taken.yaml"
+theirs_stay
+expect 0 apply
 equal 'expire_nodest_conn is still wanted' "$(sysctl_of expire_nodest_conn)" 1
 expect 0 verify
 

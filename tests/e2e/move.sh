@@ -58,11 +58,28 @@ expect 0 lab_meshlb verify -f "$LAB_DIR/nft.yaml"
 expect_alternation 4 4
 
 step "from nft to $home, not confirmed"
+lab_meshlb backend drain vote 10.0.2.2:80 >/dev/null
 expect 0 apply --confirm-timeout $((MOMENT - 1))s
 expect_text "$OUT" "~ datapath nft -> $home"
 [[ $(ask 4) && $(ask 4 "node1:8081") ]] || fail "on $home nobody answers"
+lab_meshlb backend undrain vote 10.0.2.2:80 >/dev/null
 lab_until $((4 * MOMENT)) went_back
 is_on nft || fail "it is on $(datapath)"
 expect 0 lab_meshlb verify -f "$LAB_DIR/nft.yaml"
 expect_alternation 4 4
 [[ ! -e $PINS ]] || fail "left behind: $PINS"
+
+step 'what is brought down while it waits stays down'
+sed 's/scheduler: rr/scheduler: sh/' "$LAB_DIR/nft.yaml" >"$LAB_DIR/other.yaml"
+for delay in 0 0.9 1; do
+	lab_meshlb apply -f "$LAB_DIR/nft.yaml" >/dev/null
+	expect 0 lab_meshlb apply -f "$LAB_DIR/other.yaml" --confirm-timeout 1s
+	flock "/run/meshlb/$LAB.nft.lock" sleep 1.5 &
+	sleep $delay
+	expect 0 lab_meshlb down
+	wait $!
+	sleep 0.5
+	expect 1 lab_meshlb status
+	expect_text "$ERR" 'there is none'
+	equal 'the table of nft' "$(lab_in node1 nft list tables | grep -c "meshlb_$LAB" || true)" 0
+done

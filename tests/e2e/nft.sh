@@ -16,7 +16,8 @@ lab_nginx r1 r2
 declare -A REPLICAS=([$(lab_id r1)]=r1 [$(lab_id r2)]=r2)
 write_config() { scheduler_services | lab_config; }
 write_config >"$CONFIG"
-apply >/dev/null
+expect 0 apply
+expect_text "$ERR" 'service "flow", IPv4: maglev-size 65537: the table has 251 slots in nft'
 expect 0 verify
 
 step 'schedulers'
@@ -245,7 +246,7 @@ nft_in delete table ip theirs
 step 'killed while the datapath changes: somebody serves at every moment, and the next apply ends it'
 cp "$CONFIG" "$LAB_DIR/nft.yaml"
 sed 's/^datapath: .*/datapath: ebpf/' "$CONFIG" >"$LAB_DIR/ebpf.yaml"
-both=0
+both=0 turn=0
 for to in ebpf nft; do
 	from=$([[ $to == ebpf ]] && echo nft || echo ebpf)
 	number=$(lab_in node1 strace -f -qq -e trace=bpf,sendto,sendmsg,unlinkat \
@@ -257,11 +258,20 @@ for to in ebpf nft; do
 			-e "inject=bpf,sendto,sendmsg,unlinkat:signal=KILL:when=$n" -o /dev/null \
 			"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/$to.yaml" &>/dev/null || true
 		[[ $(ask 4) && $(ask 6) ]] || fail "to $to, killed at call $n: nobody answers"
-		! { [[ -e $PINS ]] && nft_in list table inet "$TABLE" &>/dev/null; } || both=$((both + 1))
-		lab_meshlb apply -f "$LAB_DIR/$to.yaml" >/dev/null
-		expect 0 lab_meshlb verify -f "$LAB_DIR/$to.yaml"
-		equal "to $to, killed at call $n" "$(lab_meshlb -j status | jq -r .datapath)" $to
-		equal 'tables' "$(nft_in list tables | grep -c "$TABLE" || true)" "$([[ $to == nft ]] && echo 1 || echo 0)"
+		# On with it, or back: nothing may stay on the other one.
+		end=$to
+		((turn++ % 2)) || end=$from
+		if [[ -e $PINS ]] && nft_in list table inet "$TABLE" &>/dev/null; then
+			both=$((both + 1))
+			expect 3 lab_meshlb verify -f "$LAB_DIR/$end.yaml"
+			expect_text "$OUT" 'an interrupted change of datapath has left (the|a part of the) instance there'
+		fi
+		lab_meshlb apply -f "$LAB_DIR/$end.yaml" >/dev/null
+		expect 0 lab_meshlb verify -f "$LAB_DIR/$end.yaml"
+		equal "to $to, killed at call $n" "$(lab_meshlb -j status | jq -r .datapath)" "$end"
+		equal 'tables' "$(nft_in list tables | grep -c "$TABLE" || true)" "$([[ $end == nft ]] && echo 1 || echo 0)"
+		[[ -e $PINS ]] && there=ebpf || there=nft
+		equal 'pins' "$there" "$end"
 	done
 done
 ((both > 0)) || fail 'no kill came while both were there'
@@ -304,7 +314,19 @@ expect 1 apply
 expect_text "$ERR" "there is a table \"inet $TABLE\" that meshlb has not made"
 expect 1 lab_meshlb down
 nft_in list chain inet "$TABLE" theirs >/dev/null || fail 'it is gone'
+expect 0 lab_meshlb apply -f "$LAB_DIR/ebpf.yaml"
+expect 0 lab_meshlb down # of what is ours
+[[ ! -e $PINS ]] || fail "left behind: $PINS"
+nft_in list chain inet "$TABLE" theirs >/dev/null || fail 'it is gone'
 nft_in delete table inet "$TABLE"
+
+step 'a chain that a killed apply has left in iptables goes with down'
+lab_in node1 iptables-nft -P FORWARD DROP
+lab_in node1 iptables-nft -N "MESHLB-$LAB"
+lab_in node1 iptables-nft -A FORWARD -j "MESHLB-$LAB"
+expect 0 lab_meshlb down
+equal 'rules of ours' "$(lab_in node1 iptables-nft -S | grep -c MESHLB || true)" 0
+nft_in delete table ip filter
 
 step 'killed at every netlink call of a change: before or after, and the next apply repairs'
 apply >/dev/null

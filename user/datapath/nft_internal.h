@@ -66,6 +66,8 @@ int lb_nft_service_elements(struct lb_nft_elements *all, const struct lb_service
 			    uint32_t id);
 /* Has it more backends than its rings have room for? */
 const char *lb_nft_service_why_not(const struct lb_service_conf *s);
+/* Tells where weights or a Maglev table are made smaller. */
+void lb_nft_say_ring(const struct lb_service_conf *s);
 /* Of all services, sorted, each once. */
 int lb_nft_classes_of(const struct lb_model *m, struct lb_nft_classes *c);
 

@@ -279,6 +279,28 @@ int lb_nft_service_elements(struct lb_nft_elements *all, const struct lb_service
 	return ret < 0 ? ret : 0;
 }
 
+void lb_nft_say_ring(const struct lb_service_conf *s)
+{
+	for (int family = 0; family < LB_FAMILIES; family++) {
+		struct ring r = {};
+		int n = members_of(&r, s, family), size;
+
+		size = n > 0 ? lb_ring_size(s->scheduler, r.members, n, s->maglev_size) : 0;
+		ring_free(&r);
+		if (n > 0 && s->scheduler == LB_SCHED_MAGLEV &&
+		    maglev_size(s->maglev_size, n) != s->maglev_size)
+			lb_info("service \"%s\", IPv%d: maglev-size %u: the table has %u slots in "
+				"nft",
+				s->name, family == LB_V4 ? 4 : 6, s->maglev_size,
+				maglev_size(s->maglev_size, n));
+		else if (s->scheduler != LB_SCHED_MAGLEV && s->scheduler != LB_SCHED_RR &&
+			 size > RING_MAX)
+			lb_info("service \"%s\", IPv%d: its weights become shares of %d slots in "
+				"nft",
+				s->name, family == LB_V4 ? 4 : 6, RING_MAX);
+	}
+}
+
 const char *lb_nft_service_why_not(const struct lb_service_conf *s)
 {
 	int ret = 0;
