@@ -236,26 +236,6 @@ int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *stand
 	return walk_model(gone, &w, true, err);
 }
 
-static int forget_plain(const struct lb_model *m, struct lb_err *err)
-{
-	struct conn_walk w = {.plain = true};
-
-	for (size_t i = 0; i < m->n_services; i++) {
-		const struct lb_service_conf *s = &m->services[i];
-
-		for (size_t k = 0; k < 2 * s->n_listens; k++) {
-			const struct lb_listen *l = &s->listens[k / 2];
-
-			if (l->proto != LB_UDP || !lb_listen_in(l, k % 2))
-				continue;
-			if (lb_pairs_add_listen(&w.pairs, l, k % 2))
-				return lb_err_sys(err, ENOMEM, "reading conntrack");
-		}
-	}
-	lb_pairs_sort(&w.pairs);
-	return walk(&w, true, err);
-}
-
 /* What a `*` listen has no backend for passes to the host. */
 static bool has_new_family(const struct lb_service_conf *from, const struct lb_service_conf *to)
 {
@@ -277,22 +257,41 @@ static bool has_new_udp(const struct lb_service_conf *from, const struct lb_serv
 	return false;
 }
 
-static bool has_new(const struct lb_diff *d)
+static int plain_add(struct conn_walk *w, const struct lb_service_conf *s)
 {
-	for (size_t i = 0; i < d->n; i++) {
-		const struct lb_change *c = &d->changes[i];
+	int ret = 0;
 
-		if (c->kind == LB_CHANGE_INTERFACE && !c->ifrom)
-			return true;
-		if (c->kind == LB_CHANGE_SERVICE && has_new_udp(c->from, c->to))
-			return true;
+	for (size_t k = 0; k < 2 * s->n_listens && !ret; k++) {
+		const struct lb_listen *l = &s->listens[k / 2];
+
+		if (l->proto == LB_UDP && lb_listen_in(l, k % 2))
+			ret = lb_pairs_add_listen(&w->pairs, l, k % 2);
 	}
-	return false;
+	return ret;
 }
 
 int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *err)
 {
-	return all || has_new(d) ? forget_plain(d->desired, err) : 0;
+	const struct lb_model *m = d->desired;
+	struct conn_walk w = {.plain = true};
+	int ret = 0;
+
+	for (size_t i = 0; i < d->n; i++)
+		all |= d->changes[i].kind == LB_CHANGE_INTERFACE && !d->changes[i].ifrom;
+	for (size_t i = 0; all && i < m->n_services && !ret; i++)
+		ret = plain_add(&w, &m->services[i]);
+	for (size_t i = 0; !all && i < d->n && !ret; i++)
+		if (d->changes[i].kind == LB_CHANGE_SERVICE &&
+		    has_new_udp(d->changes[i].from, d->changes[i].to))
+			ret = plain_add(&w, d->changes[i].to);
+	if (ret) {
+		lb_pairs_free(&w.pairs);
+		return lb_err_sys(err, ENOMEM, "reading conntrack");
+	}
+	if (!w.pairs.n)
+		return 0;
+	lb_pairs_sort(&w.pairs);
+	return walk(&w, true, err);
 }
 
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err)
