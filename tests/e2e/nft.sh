@@ -107,6 +107,27 @@ damage 'no chain' 'chain "forward" is missing' "flush chain inet $TABLE forward;
 expect_alternation 4 4
 equal 'the connection that stood' "$(ask_held h)" "$held"
 
+step 'a table of an older meshlb is made anew, one of a newer or unknown one refused'
+magic() { # VERSION
+	nft_in "delete element inet $TABLE model { 0 . 0 }; add element inet $TABLE model { 0 . 0 comment \"meshlb nft $1\" }"
+}
+magic 1
+nft_in "flush chain inet $TABLE masq4; flush set inet $TABLE masq4"
+expect 0 lab_meshlb status
+expect 3 verify
+expect 0 apply
+expect 0 verify
+for version in 0 3; do
+	magic $version
+	for command in status 'backend drain vote 10.0.1.2:80' "apply -f $CONFIG"; do
+		# shellcheck disable=SC2086
+		expect 1 lab_meshlb $command
+		expect_text "$ERR" "its table has the layout \"meshlb nft $version\", this meshlb makes \"meshlb nft 2\""
+	done
+done
+magic 2
+expect 0 verify
+
 step 'a removed backend: its connections end at once, others stay'
 other=r1
 [[ ${REPLICAS[$held]} == r2 ]] || other=r2

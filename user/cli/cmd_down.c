@@ -52,7 +52,7 @@ int lb_cmd_down(struct lb_cli *cli)
 	if (ret && ret != -ENOENT && !removed)
 		return LB_EXIT_FAILED;
 	cli->changed = true;
-	/* After it, without its lock: the process that waits never makes an instance anew. */
+	/* After it, without its lock: the process that waits makes none that is nowhere. */
 	if (!lb_rollback_cancel(cli->instance, &pending, &ignored) &&
 	    pending.state == LB_PENDING_WAITING)
 		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",

@@ -49,7 +49,8 @@ static bool sets_format(const char *set, struct lb_nft_format *f)
 
 const struct lb_nft_kind lb_ipvs_kind = {
 	.prefix = "meshlb-ipvs_",
-	.magic = "meshlb ipvs 1",
+	.magic = "meshlb ipvs 2",
+	.oldest = 1, /* without masquerading */
 	.format = sets_format,
 };
 

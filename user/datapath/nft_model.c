@@ -3,7 +3,7 @@
  * nft_model.c - the model as records, comments of the elements of the set `model`: what the rules
  * alone do not tell (names, weights, overrides, limits). Key: service's id (0: the head) . record.
  *
- *     0 . 0  meshlb nft 1            1 . 0  service 0 1 65537 0
+ *     0 . 0  meshlb nft 2            1 . 0  service 0 1 65537 0
  *     0 . 1  limits 1000000 ...      1 . 1  name vote
  *     0 . 2  interface 0 eth0        1 . 2  listen *:8080/tcp
  *                                    1 . 3  backend 10.0.1.2:80 1 - 0

@@ -426,6 +426,7 @@ static bool sets_format(const char *set, struct lb_nft_format *f)
 
 const struct lb_nft_kind lb_nft_kind = {
 	.prefix = "meshlb_",
-	.magic = "meshlb nft 1",
+	.magic = "meshlb nft 2",
+	.oldest = 1, /* without masquerading */
 	.format = sets_format,
 };

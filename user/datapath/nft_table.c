@@ -68,6 +68,10 @@ static int is_ours(const struct lb_nft_table *t, const struct lb_nft_state *s, s
 
 	if (e && !strcmp(e->value, magic))
 		return 0;
+	if (e && !strncmp(e->value, magic, version) &&
+	    strtoul(e->value + version, NULL, 10) >= t->kind->oldest &&
+	    strtoul(e->value + version, NULL, 10) < strtoul(magic + version, NULL, 10))
+		return 0;
 	if (e && !strncmp(e->value, magic, version))
 		return lb_err_set(
 			err, ESTALE,

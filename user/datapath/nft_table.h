@@ -131,7 +131,8 @@ struct lb_nft_format {
 /* A kind of tables: `inet <prefix><instance>`. */
 struct lb_nft_kind {
 	const char *prefix;
-	const char *magic; /* its first record: what it is, and its layout's version */
+	const char *magic;   /* its first record: what it is, and its layout's version */
+	unsigned int oldest; /* version that is still read; an apply makes it anew */
 	/* Of the sets that are its own; false: it makes no such set. */
 	bool (*format)(const char *set, struct lb_nft_format *f);
 };
