@@ -28,19 +28,19 @@ drain_in_background() {
 step 'nobody is connected: it returns at once'
 expect 0 lab_meshlb backend drain vote "$R1" --wait
 expect_text "$ERR" "service \"vote\", backend $R1: drained"
-expect_text "$ERR" "backend $R1: 0 connections left after 0s"
+expect_text "$ERR" "backend $R1: 0 connections left after [0-9]+s"
 lab_meshlb backend undrain vote "$R1" >/dev/null
 
 step 'one is: it gives up in time, with status 5, and the backend stays drained'
 hold h1 h2
 mine=${held[$(lab_id r1)]}
 expect 5 lab_meshlb backend drain vote "$R1" --wait --timeout 2s
-expect_text "$ERR" "backend $R1: 1 connection left after 0s"
-expect_text "$ERR" "error: service \"vote\", backend $R1: after 2s it has 1 connection still; it stays drained"
+expect_text "$ERR" "backend $R1: 1 connection left after [0-9]+s"
+expect_text "$ERR" "error: service \"vote\", backend $R1: after [2-9]s it has 1 connection still; it stays drained"
 for _ in 1 2 3; do equal 'who answers' "$(ask 4)" "$(lab_id r2)"; done
 equal 'the connection to r1' "$(ask_held "$mine")" "$(lab_id r1)"
 expect 5 lab_meshlb -j backend drain vote "$R1" --wait --timeout 1s
-equal JSON "$(jq -c '[.changed, .waited, .connections_left]' <<<"$OUT")" '[false,1,1]'
+equal JSON "$(jq -c '[.changed, .waited >= 1, .connections_left]' <<<"$OUT")" '[false,true,1]'
 
 step 'it returns when that one has ended'
 drain_in_background

@@ -74,7 +74,7 @@ int lb_drain_wait(struct lb_drain *d, struct lb_err *err)
 	for (;;) {
 		ret = look(d, err);
 		clock_gettime(CLOCK_BOOTTIME, &now);
-		d->waited = now.tv_sec - begin.tv_sec;
+		d->waited = now.tv_sec - begin.tv_sec - (now.tv_nsec < begin.tv_nsec);
 		if (!ret)
 			show(d, before);
 		if (ret || !d->left || (d->timeout && d->waited >= d->timeout))
