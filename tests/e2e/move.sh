@@ -3,7 +3,7 @@
 # move.sh - `apply --confirm-timeout` of another datapath: what is not confirmed goes back to the one
 # before, with all that stood there, and what an operator has done by hand since.
 # hooks: tc
-# guest: ipvs
+# guest: full
 # limit: 240
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
