@@ -82,4 +82,5 @@ for delay in 0 0.9 1; do
 	expect 1 lab_meshlb status
 	expect_text "$ERR" 'there is none'
 	equal 'the table of nft' "$(lab_in node1 nft list tables | grep -c "meshlb_$LAB" || true)" 0
+	rm -f "/run/meshlb/$LAB.nft.lock" # which flock has made again
 done
