@@ -316,6 +316,7 @@ expect_text "$OUT" '^nft +datapath +yes'
 expect 0 lab_meshlb probe
 expect_text "$OUT" '^ebpf +datapath +yes'
 expect_text "$OUT" '^ebpf +XDP programs +yes'
+equal 'helpers' "$(grep -cE '^ebpf +(XDP|tc): helper bpf_[a-z_0-9]+ +yes' <<<"$OUT")" 9
 expect_text "$OUT" '^interface +eth0: native XDP +[^ ]+ '
 expect_text "$OUT" '^kernel +net/ipv4/ip_forward +yes'
 kernel_has_iterators && iterators=yes || iterators=no

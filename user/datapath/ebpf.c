@@ -58,6 +58,32 @@ static const struct capability {
 };
 #define CAPABILITIES (sizeof(capabilities) / sizeof(capabilities[0]))
 
+/* What the programs call, but for what each kernel with BPF has. */
+static const struct helper {
+	enum bpf_prog_type type;
+	enum bpf_func_id id;
+	const char *name;
+} helpers[] = {
+	{BPF_PROG_TYPE_XDP, BPF_FUNC_fib_lookup, "XDP: helper bpf_fib_lookup"},
+	{BPF_PROG_TYPE_XDP, BPF_FUNC_redirect, "XDP: helper bpf_redirect"},
+	{BPF_PROG_TYPE_XDP, BPF_FUNC_xdp_get_buff_len, "XDP: helper bpf_xdp_get_buff_len"},
+	{BPF_PROG_TYPE_XDP, BPF_FUNC_jiffies64, "XDP: helper bpf_jiffies64"},
+	{BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_fib_lookup, "tc: helper bpf_fib_lookup"},
+	{BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_redirect_neigh, "tc: helper bpf_redirect_neigh"},
+	{BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_skb_change_head, "tc: helper bpf_skb_change_head"},
+	{BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_csum_update, "tc: helper bpf_csum_update"},
+	{BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_jiffies64, "tc: helper bpf_jiffies64"},
+};
+#define HELPERS (sizeof(helpers) / sizeof(helpers[0]))
+
+/* errno; 0: it is there. */
+static int probe_helper(const struct helper *h)
+{
+	int ret = libbpf_probe_bpf_helper(h->type, h->id, NULL);
+
+	return ret > 0 ? 0 : ret ? -ret : ENOSYS;
+}
+
 static int ebpf_probe(struct lb_err *err)
 {
 	lb_libbpf_init();
@@ -68,6 +94,9 @@ static int ebpf_probe(struct lb_err *err)
 			return lb_err_sys(err, errnum, "datapath \"ebpf\": %s",
 					  capabilities[i].name);
 	}
+	for (size_t i = 0; i < HELPERS; i++)
+		if (probe_helper(&helpers[i]) == ENOSYS)
+			return lb_err_sys(err, ENOSYS, "datapath \"ebpf\": %s", helpers[i].name);
 	return 0;
 }
 
@@ -76,6 +105,8 @@ static void ebpf_capabilities(lb_capability_fn fn, void *arg)
 	lb_libbpf_init();
 	for (size_t i = 0; i < CAPABILITIES; i++)
 		fn(arg, capabilities[i].name, capabilities[i].probe(), capabilities[i].remark);
+	for (size_t i = 0; i < HELPERS; i++)
+		fn(arg, helpers[i].name, probe_helper(&helpers[i]), "");
 }
 
 static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
