@@ -183,6 +183,7 @@ static void probe_text(struct lb_text *t, const char *table)
 
 	snprintf(dp.table.name, sizeof(dp.table.name), "%s", table);
 	lb_ipvs_text_table(t, &dp);
+	lb_ipvs_text_masq(t, table);
 }
 
 /* Of no instance's number. */

@@ -80,7 +80,7 @@ struct apply {
 	struct lb_nft_elements from, to; /* the table's elements that differ, or all */
 	struct lb_firewall firewall;
 	char rules[3][LB_IPVS_RULE_LEN];
-	bool new_table;
+	bool new_table, new_rules;
 	bool repair; /* something is not as the model says: all is made anew */
 };
 
@@ -261,6 +261,7 @@ static void differences(struct apply *a)
 
 static int commit(struct apply *a, struct lb_err *err)
 {
+	bool masq = lb_ipvs_has_masq(a->diff->desired);
 	const char *table = a->dp->table.name;
 	struct lb_text t = {};
 	int ret = 0;
@@ -270,7 +271,12 @@ static int commit(struct apply *a, struct lb_err *err)
 		lb_ipvs_text_table(&t, a->dp);
 		ret = everything(a->dp, a->diff->desired, a->ids, &a->to, err);
 		record_text(&t, a->dp, LB_IPVS_RECORD_UNDONE);
+		if (masq)
+			lb_ipvs_text_masq(&t, table);
 	} else {
+		a->new_rules = masq && !lb_ipvs_has_masq(a->diff->actual);
+		if (a->new_rules)
+			lb_ipvs_text_masq(&t, table);
 		differences(a);
 		if (a->dp->fresh)
 			lb_text_add(&t, "delete element inet %s " LB_NFT_SET_MODEL " { 0 . %d }\n",
@@ -316,7 +322,7 @@ static int finish(struct apply *a, struct lb_err *err)
 	if (!ret && a->repair)
 		ret = lb_ipvs_settle(a->dp, &m, err);
 	lb_model_free(&m);
-	if (!ret && a->new_table)
+	if (!ret && (a->new_table || a->new_rules))
 		ret = lb_nft_rules_note(&a->dp->table, err);
 	return ret ? ret : undone_remove(a->dp, err);
 }
@@ -390,7 +396,7 @@ static int look(struct lb_dp *dp, const struct lb_model *m, bool all, struct lb_
 
 	if (ret)
 		return ret;
-	lb_ipvs_frame_audit(f, &dp->table);
+	lb_ipvs_frame_audit(f, &dp->table, m);
 	if (lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_UNDONE))
 		lb_found(f, "an earlier apply was interrupted");
 	lb_ipvs_sysctls_audit(f, m);

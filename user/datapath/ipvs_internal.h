@@ -68,6 +68,9 @@ uint32_t lb_ipvs_number_read(const struct lb_nft_elements *all, const char *inst
 uint32_t lb_ipvs_number_of_name(const char *instance);
 
 void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp); /* table, sets, maps, rules */
+/* The chain that masquerades, which is there where a service wants it. */
+bool lb_ipvs_has_masq(const struct lb_model *m);
+void lb_ipvs_text_masq(struct lb_text *t, const char *table);
 /* A service's records, and what leads to its mark. */
 void lb_ipvs_service_elements(const struct lb_dp *dp, struct lb_nft_elements *all,
 			      const struct lb_service_conf *s, uint32_t id);
@@ -76,7 +79,8 @@ void lb_ipvs_backends_elements(struct lb_nft_elements *all, const struct lb_mode
 /* How its packets get through iptables; its rules lie in `rules`. */
 struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rules[3][LB_IPVS_RULE_LEN]);
 /* What of the table's sets, chains and rules is not as it should be. */
-void lb_ipvs_frame_audit(struct lb_findings *f, const struct lb_nft_table *t);
+void lb_ipvs_frame_audit(struct lb_findings *f, const struct lb_nft_table *t,
+			 const struct lb_model *m);
 
 /* ---------------------------------------------------------------- ipvs_host.c */
 
