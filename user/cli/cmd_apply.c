@@ -66,21 +66,16 @@ static int refuse_while_pending(const char *instance, struct lb_err *err)
 	return 0;
 }
 
-/* For `auto` it matters what is running: see lb_fit_choose(). Whose a program is that holds a hook
- * fit() tells, with the instance open: it may be a half-made one's. */
+/* Whose a program is that holds a hook fit() tells, with the instance open: it may be a half-made
+ * one's. */
 static int choose(const struct apply *a, const struct lb_dp_ops **ops, struct lb_err *err)
 {
 	const struct lb_cli *cli = a->cli;
-	struct lb_choice c = {.best_effort = cli->best_effort, .probe = true};
-	struct lb_session standing = {};
-	const struct lb_fit f = {.file = lb_file_name(cli), .standing = &standing, .force = true};
-	struct lb_err ignored;
-	int ret;
+	const struct lb_fit f = {.file = lb_file_name(cli), .force = true};
+	struct lb_choice c = {
+		.best_effort = cli->best_effort, .probe = true, .instance = cli->instance};
+	int ret = lb_fit_choose(&f, &a->desired, &c, err);
 
-	if (a->desired.datapath == LB_DATAPATH_AUTO)
-		lb_session_open(&standing, cli->instance, LB_READ, false, &ignored);
-	ret = lb_fit_choose(&f, &a->desired, &c, err);
-	lb_session_close(&standing);
 	*ops = c.ops;
 	if (!ret && *c.why)
 		lb_info("datapath %s: %s", c.ops->name, c.why);

@@ -227,7 +227,7 @@ static int print(const struct lb_cli *cli, const struct status *st)
 static void ask_why(struct status *st)
 {
 	const struct lb_fit f = {.file = "", .standing = &st->s};
-	struct lb_choice c = {.best_effort = true, .probe = true};
+	struct lb_choice c = {.probe = true};
 	struct lb_err ignored;
 
 	lb_fit_choose(&f, &st->s.model, &c, &ignored);

@@ -29,15 +29,19 @@ static const char *place(const struct fit *f, int line, char buf[256])
 
 /* ---------------------------------------------------------------- one thing */
 
+static int refused(struct fit *f, const char *what, const char *name, int line, const char *why)
+{
+	char at[256];
+
+	return lb_err_set(&f->why, EOPNOTSUPP, "%s%s: \"%s\": datapath %s %s", place(f, line, at),
+			  what, name, f->ops->name, why);
+}
+
 static int interface_fits(struct fit *f, const struct lb_interface_conf *i)
 {
 	const char *why = f->ops->interface_why_not ? f->ops->interface_why_not(i) : NULL;
-	char at[256];
 
-	if (!why)
-		return 0;
-	return lb_err_set(&f->why, EOPNOTSUPP, "%sinterface: \"%s\": datapath %s %s",
-			  place(f, i->line, at), i->name, f->ops->name, why);
+	return why ? refused(f, "interface", i->name, i->line, why) : 0;
 }
 
 static int forwarding_fits(struct fit *f, const struct lb_service_conf *s)
@@ -76,25 +80,25 @@ static int listen_fits(struct fit *f, const struct lb_service_conf *s, const str
 static int service_fits(struct fit *f, const struct lb_service_conf *s)
 {
 	const char *why = f->ops->service_why_not ? f->ops->service_why_not(s) : NULL;
-	char at[256];
 
-	if (!why)
-		return 0;
-	return lb_err_set(&f->why, EOPNOTSUPP, "%sservice: \"%s\": datapath %s %s",
-			  place(f, s->line, at), s->name, f->ops->name, why);
+	return why ? refused(f, "service", s->name, s->line, why) : 0;
 }
 
 /* ---------------------------------------------------------------- all */
 
+static bool is_running(const struct lb_fit *f, const struct lb_dp_ops *ops)
+{
+	return f->standing && f->standing->dp && f->standing->ops == ops;
+}
+
 static int begin(struct fit *f, const struct lb_fit *with, const struct lb_dp_ops *ops,
 		 struct lb_err *err)
 {
-	const struct lb_session *s = with->standing;
 	int ret;
 
 	*f = (struct fit){.with = with,
 			  .ops = ops,
-			  .standing = s && s->dp && s->ops == ops ? &s->model : NULL};
+			  .standing = is_running(with, ops) ? &with->standing->model : NULL};
 	ret = lb_nl_open(&f->nl, NETLINK_ROUTE);
 	return ret ? lb_err_sys(err, -ret, "asking for routes (netlink)") : 0;
 }
@@ -221,8 +225,19 @@ static bool is_wanted(const struct lb_model *m, const struct lb_dp_ops *ops)
 	       !strcmp(lb_datapath_kind_name(m->datapath), ops->name);
 }
 
-int lb_fit_choose(const struct lb_fit *f, const struct lb_model *m, struct lb_choice *c,
-		  struct lb_err *err)
+/* Into `running`, unless it is known already: reading takes longer than all else here. */
+static void look_at_running(struct lb_fit *f, const struct lb_choice *c, struct lb_session *running)
+{
+	struct lb_err ignored;
+
+	if (f->standing || !c->instance)
+		return;
+	lb_session_open(running, c->instance, LB_READ, false, &ignored);
+	f->standing = running;
+}
+
+static int choose(struct lb_fit *f, const struct lb_model *m, struct lb_choice *c,
+		  struct lb_session *running, struct lb_err *err)
 {
 	const struct lb_dp_ops *works = NULL;
 	int ret = -ENOSYS, fits = -ENOSYS;
@@ -238,7 +253,9 @@ int lb_fit_choose(const struct lb_fit *f, const struct lb_model *m, struct lb_ch
 		ret = c->probe ? ops->probe(err) : 0;
 		if (m->datapath != LB_DATAPATH_AUTO)
 			return ret;
-		if (!ret && (!works || (f->standing && f->standing->dp && f->standing->ops == ops)))
+		if (i)
+			look_at_running(f, c, running);
+		if (!ret && (!works || is_running(f, ops)))
 			works = ops;
 		fits = ret ? ret : lb_fit_check(f, m, ops, err);
 		/* Somebody's hook, or limits beyond the memory, are for the operator to decide. */
@@ -253,4 +270,15 @@ int lb_fit_choose(const struct lb_fit *f, const struct lb_model *m, struct lb_ch
 		return 0;
 	return lb_err_set(err, -fits, "no datapath %s: %s",
 			  works ? "can do all of this here" : "works here", c->why);
+}
+
+int lb_fit_choose(const struct lb_fit *f, const struct lb_model *m, struct lb_choice *c,
+		  struct lb_err *err)
+{
+	struct lb_session running = {};
+	struct lb_fit with = *f;
+	int ret = choose(&with, m, c, &running, err);
+
+	lb_session_close(&running);
+	return ret;
 }

@@ -27,14 +27,15 @@ int lb_fit_cut(const struct lb_fit *f, struct lb_model *m, const struct lb_dp_op
 
 /*
  * The datapath that m->datapath means on this host: of `auto` the first that works and can do all
- * of the model, and `why` (of size) says what speaks against those before it, or is empty; with
- * best_effort else the one that is running, or the first that works. Of another it is only asked
- * whether it works. `probe`: false without the right to try. Else err says why not.
+ * of the model; with best_effort else the one that is running, or the first that works. Of another
+ * it is only asked whether it works. Else err says why not.
  */
 struct lb_choice {
-	bool best_effort, probe;
+	bool best_effort;
+	bool probe;           /* false: without the right to try */
+	const char *instance; /* what is running, read only if the first is not it; or NULL */
 	const struct lb_dp_ops *ops; /* what is chosen */
-	char why[512];
+	char why[512];               /* what speaks against those before it, or "" */
 };
 int lb_fit_choose(const struct lb_fit *f, const struct lb_model *m, struct lb_choice *c,
 		  struct lb_err *err);
