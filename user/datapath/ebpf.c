@@ -130,12 +130,23 @@ static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb
 	return 0;
 }
 
+/* Programs go one after another: where clients come in they must not go on translating what nobody
+ * translates back any more. Whoever is killed in between leaves services that pass, to another
+ * datapath if they move there. */
+static void pass_all(struct lb_dp *dp)
+{
+	for (int proto = 0; dp->ports && proto < LB_PROTOS; proto++)
+		for (int port = 0; port < 65536; port++)
+			dp->ports->flags[proto][port] &= LB_PORT_BACKEND;
+}
+
 static int instance_remove(struct lb_dp *dp, struct lb_err *err)
 {
 	int ret = lb_instance_removable(dp, err);
 
 	if (ret)
 		return ret;
+	pass_all(dp);
 	lb_hooks_remove(dp);
 	return lb_instance_unlink(dp, err);
 }
