@@ -45,11 +45,12 @@ int lb_cmd_down(struct lb_cli *cli)
 	struct lb_pending pending;
 	bool removed;
 	int ret = bring_down(cli, &removed, &err);
+	bool failed = ret && ret != -ENOENT;
 	json_t *o;
 
-	if (ret && ret != -ENOENT)
+	if (failed)
 		lb_error("%s", err.text);
-	if (ret && ret != -ENOENT && !removed)
+	if (failed && !removed)
 		return LB_EXIT_FAILED;
 	cli->changed = true;
 	/* After it, without its lock: the process that waits makes none that is nowhere. */
@@ -58,7 +59,7 @@ int lb_cmd_down(struct lb_cli *cli)
 		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",
 			cli->instance);
 	lb_pending_remove(cli->instance);
-	if (ret && ret != -ENOENT)
+	if (failed)
 		return LB_EXIT_PARTLY;
 	if (!cli->json) {
 		lb_info("instance \"%s\": %s", cli->instance, ret ? "there is none" : "removed");

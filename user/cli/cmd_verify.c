@@ -53,33 +53,39 @@ static void look_elsewhere(struct verify *v)
 	}
 }
 
-static int examine(struct verify *v, struct lb_err *err)
+/* With the config, where there is one. */
+static int compare(struct verify *v, struct lb_err *err)
 {
 	const struct lb_fit f = {.file = lb_file_name(v->cli), .standing = &v->s};
+	int ret = 0;
+
+	if (!has_config(v->cli))
+		return 0;
+	if (v->cli->best_effort)
+		ret = lb_fit_cut(&f, &v->desired, v->s.ops, add_finding, &v->skipped, err);
+	if (ret)
+		return ret;
+	lb_overrides_carry(&v->desired, &v->s.model);
+	ret = lb_diff_make(&v->diff, &v->s.model, &v->desired, LB_SOURCE_FILE, err);
+	if (ret != -EPERM && ret != -EBUSY)
+		return ret;
+	lb_texts_add(&v->findings, "%s", err->text); /* no apply could do it, but different it is */
+	return 0;
+}
+
+static int examine(struct verify *v, struct lb_err *err)
+{
 	int ret;
 
 	lb_diff_free(&v->diff);
 	lb_texts_free(&v->findings);
 	ret = lb_session_read(&v->s, err);
+	if (!ret)
+		ret = compare(v, err);
 	if (ret)
 		return ret;
-	if (has_config(v->cli) && v->cli->best_effort)
-		ret = lb_fit_cut(&f, &v->desired, v->s.ops, add_finding, &v->skipped, err);
-	if (ret)
-		return ret;
-	if (has_config(v->cli)) {
-		lb_overrides_carry(&v->desired, &v->s.model);
-		ret = lb_diff_make(&v->diff, &v->s.model, &v->desired, LB_SOURCE_FILE, err);
-		if (ret == -EPERM ||
-		    ret == -EBUSY) { /* no apply could do it, but different it is */
-			lb_texts_add(&v->findings, "%s", err->text);
-			ret = 0;
-		}
-	}
-	if (!ret)
-		look_elsewhere(v);
-	if (!ret)
-		ret = v->s.ops->audit(v->s.dp, &v->s.model, add_finding, &v->findings, err);
+	look_elsewhere(v);
+	ret = v->s.ops->audit(v->s.dp, &v->s.model, add_finding, &v->findings, err);
 	return ret < 0 ? ret : 0;
 }
 

@@ -289,6 +289,13 @@ void lb_diff_free(struct lb_diff *d)
 	*d = (struct lb_diff){0};
 }
 
+void lb_diff_each_wanted(const struct lb_diff *d, void (*fn)(const struct lb_service_conf *s))
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].to)
+			fn(d->changes[i].to);
+}
+
 void lb_diff_count(const struct lb_diff *d, size_t *added, size_t *changed, size_t *removed)
 {
 	size_t n[3] = {0};

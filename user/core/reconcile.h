@@ -36,6 +36,8 @@ struct lb_diff {
 int lb_diff_make(struct lb_diff *d, const struct lb_model *actual, const struct lb_model *desired,
 		 enum lb_source source, struct lb_err *err);
 void lb_diff_free(struct lb_diff *d);
+/* Calls fn for each service that is added or changed, as it will be. */
+void lb_diff_each_wanted(const struct lb_diff *d, void (*fn)(const struct lb_service_conf *s));
 
 /* Copies hand-set weights of `actual` to the same backends of `desired`. Returns their number. */
 size_t lb_overrides_carry(struct lb_model *desired, const struct lb_model *actual);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* conntrack.h - what the kernel's conntrack holds of flows that a change makes ours. */
+/* conntrack.h - what the kernel's conntrack holds of flows that a change makes ours: of nft_conn.c,
+ * for ipvs, too. */
 #ifndef LB_CONNTRACK_H
 #define LB_CONNTRACK_H
 

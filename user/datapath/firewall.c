@@ -43,10 +43,8 @@ static bool is_in_use(const struct filter *t)
 	bool found = false;
 	FILE *f;
 
-	for (int i = 0; i < HOOKS && !t->proc && !found; i++)
-		found = lb_nft_has_chain(t->nfproto, "filter", hooks[i]);
 	if (!t->proc)
-		return found;
+		return lb_nft_has_chain(t->nfproto, "filter", hooks, HOOKS);
 	f = fopen(t->proc, "re");
 	while (f && !found && fgets(line, sizeof(line), f))
 		found = !strcmp(line, "filter\n");

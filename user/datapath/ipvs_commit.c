@@ -154,13 +154,6 @@ static void say_scheduler(const struct lb_service_conf *s)
 			s->maglev_size, MH_SLOTS);
 }
 
-static void say_schedulers(const struct lb_diff *d)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].to)
-			say_scheduler(d->changes[i].to);
-}
-
 /* All that a model means, with the ids of its services (NULL: their own); sorted. */
 static int everything(const struct lb_dp *dp, const struct lb_model *m, const uint32_t *ids,
 		      struct lb_nft_elements *all, struct lb_err *err)
@@ -366,10 +359,10 @@ static int change(struct apply *a, struct lb_err *err)
 		lb_ipvs_register_undo(a->dp);
 	if (ret)
 		return ret;
-	if (a->dp->fresh)
+	if (a->dp->fresh) {
 		lb_firewall_warn(&a->firewall);
-	if (a->dp->fresh)
 		ret = lb_firewall_put(&a->firewall, err);
+	}
 	if (!ret)
 		ret = build(a, err);
 	if (!ret)
@@ -378,7 +371,7 @@ static int change(struct apply *a, struct lb_err *err)
 		undo(a);
 		return ret;
 	}
-	say_schedulers(d);
+	lb_diff_each_wanted(d, say_scheduler);
 	if (lb_conntrack_forget_new(d, a->new_table, &left))
 		lb_warn("%s", left.text);
 	if (finish(a, &left)) /* the change is made, and what is left verify names */

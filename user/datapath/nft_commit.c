@@ -230,21 +230,13 @@ static bool has_gone(const struct lb_nft_elements *all)
 	return false;
 }
 
-/* Where the rings are not quite what the config asks for. */
-static void say_rings(const struct lb_diff *d)
-{
-	for (size_t i = 0; i < d->n; i++)
-		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].to)
-			lb_nft_say_ring(d->changes[i].to);
-}
-
 /* The change is made: what is left to do is tried again by the next apply, or verify names it. */
 static void follow_up(struct apply *a)
 {
 	const struct lb_diff *d = a->diff;
 	struct lb_err err;
 
-	say_rings(d);
+	lb_diff_each_wanted(d, lb_nft_say_ring);
 	if (a->new_rules && lb_nft_rules_note(&a->dp->table, &err))
 		lb_warn("%s", err.text);
 	if (has_gone(&a->to) && finish(a->dp, &a->to, d->desired, &err))

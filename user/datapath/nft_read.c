@@ -307,7 +307,8 @@ int lb_nft_tables(const struct lb_nft_kind *kind, void (*fn)(void *arg, const ch
 }
 
 struct chain_search {
-	const char *table, *chain;
+	const char *table, *const *chains;
+	size_t n;
 	bool found;
 };
 
@@ -316,17 +317,19 @@ static int chain_search(const struct nlmsghdr *nlh, void *arg)
 	struct nftnl_chain *chain = nftnl_chain_alloc();
 	struct chain_search *s = arg;
 
-	if (chain && !nftnl_chain_nlmsg_parse(nlh, chain))
-		s->found |= !strcmp(nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE), s->table) &&
-			    !strcmp(nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME), s->chain);
+	if (chain && !nftnl_chain_nlmsg_parse(nlh, chain) &&
+	    !strcmp(nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE), s->table))
+		for (size_t i = 0; i < s->n; i++)
+			s->found |=
+				!strcmp(nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME), s->chains[i]);
 	if (chain)
 		nftnl_chain_free(chain);
 	return MNL_CB_OK;
 }
 
-bool lb_nft_has_chain(uint8_t family, const char *table, const char *chain)
+bool lb_nft_has_chain(uint8_t family, const char *table, const char *const *chains, size_t n)
 {
-	struct chain_search s = {.table = table, .chain = chain};
+	struct chain_search s = {.table = table, .chains = chains, .n = n};
 	int ret = -EINTR;
 
 	for (int i = 0; i < DUMP_TRIES && ret == -EINTR; i++)

@@ -98,8 +98,9 @@ void lb_nft_state_free(struct lb_nft_state *s);
 bool lb_nft_state_has_set(const struct lb_nft_state *s, const char *name);
 /* The number of nftables' state in this network namespace: another one after each change. */
 uint32_t lb_nft_generation(void);
-/* Of whichever table: `family` is NFPROTO_*. False also where that cannot be told. */
-bool lb_nft_has_chain(uint8_t family, const char *table, const char *chain);
+/* Has it, whosever it is, one of n chains? `family` is NFPROTO_*. False also where that cannot be
+ * told. */
+bool lb_nft_has_chain(uint8_t family, const char *table, const char *const *chains, size_t n);
 
 /* A chain of whoever that drops at a hook (NF_INET_*) what none of its rules accepts, by its policy
  * or a last rule; those of iptables-nft's "filter" apart. *list is to be freed. */
