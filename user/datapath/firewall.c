@@ -160,26 +160,31 @@ static struct hook_look hook_look(const char *text, const char *hook, const char
 	return h;
 }
 
-/* Does our chain consist of our rules? */
+/* Does iptables-save declare it? */
+static bool has_chain(const char *text, const char *chain)
+{
+	char head[64];
+
+	snprintf(head, sizeof(head), "\n:%s ", chain);
+	return strstr(text, head);
+}
+
+/* Is our chain there, and does it consist of our rules? */
 static bool chain_is_sound(const char *text, const char *chain, const struct lb_firewall *w)
 {
-	char line[1024], head[64];
-	bool declared = false;
+	const char *next = text;
+	char line[1024], rule[64];
 	size_t n = 0;
 
-	snprintf(head, sizeof(head), ":%s ", chain);
-	while (next_line(&text, line, sizeof(line))) {
-		char rule[64];
-
-		declared |= !strncmp(line, head, strlen(head));
-		snprintf(rule, sizeof(rule), "-A %s ", chain);
+	snprintf(rule, sizeof(rule), "-A %s ", chain);
+	while (next_line(&next, line, sizeof(line))) {
 		if (strncmp(line, rule, strlen(rule)) != 0)
 			continue;
 		if (!w->rules[n] || strcmp(line + strlen(rule), w->rules[n]) != 0)
 			return false;
 		n++;
 	}
-	return declared && !w->rules[n];
+	return has_chain(text, chain) && !w->rules[n];
 }
 
 /* Calls fn for what is not as it should be. */
@@ -285,11 +290,11 @@ int lb_firewall_put(const struct lb_firewall *w, struct lb_err *err)
 static int filter_remove(const struct filter *t, const struct lb_firewall *w, struct lb_err *err)
 {
 	struct lb_text text = {}, input = {};
-	char chain[CHAIN_MAX + 1], head[64];
+	char chain[CHAIN_MAX + 1];
 	int ret = save(t, &text, err);
 
-	snprintf(head, sizeof(head), "\n:%s ", chain_name(w, chain));
-	if (!ret && text.s && strstr(text.s, head)) {
+	chain_name(w, chain);
+	if (!ret && text.s && has_chain(text.s, chain)) {
 		lb_text_add(&input, "*filter\n:%s - [0:0]\n", chain);
 		for (int i = 0; i < HOOKS; i++)
 			unhook(&input, text.s, hooks[i], chain);
@@ -303,16 +308,16 @@ static int filter_remove(const struct filter *t, const struct lb_firewall *w, st
 
 bool lb_firewall_is_there(const struct lb_firewall *w)
 {
-	char chain[CHAIN_MAX + 1], head[64];
+	char chain[CHAIN_MAX + 1];
 	bool found = false;
 
-	snprintf(head, sizeof(head), "\n:%s ", chain_name(w, chain));
+	chain_name(w, chain);
 	for (size_t i = 0; i < FILTERS && !found; i++) {
 		struct lb_text text = {};
 		struct lb_err err;
 
 		if (is_in_use(&filters[i]) && !save(&filters[i], &text, &err) && text.s)
-			found = strstr(text.s, head);
+			found = has_chain(text.s, chain);
 		free(text.s);
 	}
 	return found;
@@ -356,8 +361,7 @@ void lb_firewall_warn(const struct lb_firewall *w)
 			if (!(w->dnat && list[k].passes_dnat))
 				lb_warn("table \"%s %s\" of nftables: chain \"%s\" drops what "
 					"none of its rules accepts: let through there what has "
-					"mark "
-					"%s",
+					"mark %s",
 					family_name(list[k].family), list[k].table, list[k].chain,
 					w->mark);
 		free(list);
