@@ -47,6 +47,7 @@ class Judge:
         self.picks = []  # (service, family, what nft calls a class)
         self.sticks = {}
         self.tallies = collections.defaultdict(Tally)
+        self.lost = set()  # targets of TCP connections whose backend has gone
         self.uncertain = set()  # services whose connections may have been taken up in the middle
 
     def found(self, kind, text, **facts):
@@ -171,9 +172,11 @@ class Judge:
         are, and how many connections that makes, depends on who is still sending."""
         for connection in self.model.connections.values():
             if connection.proto == "tcp" and connection.who and not self.model.lives(connection):
-                service, _ = self.model.listening(connection.at, "tcp")
-                if service and service.scheduler in HASHES and self.datapath != "ipvs":
-                    self.uncertain.add(service)
+                self.lost.add(connection.at)
+        for target in self.lost if self.datapath != "ipvs" else ():
+            service, _ = self.model.listening(target, "tcp")
+            if service and service.scheduler in HASHES:
+                self.uncertain.add(service)
 
     def counters(self, services):
         shown = {s["name"]: s for s in services}

@@ -127,6 +127,7 @@ class Model:
         """The draft is in force now; what was there and stays is the same as before."""
         before, alive = self.force, [c for c in self.all_connections()
                                      if self.lives(c) or c.unlistened]
+        held = dict(self.pairs())
         self.force = {}
         for name, wanted in self.draft.items():
             service = self.force[name] = before.get(name) or Service()
@@ -136,6 +137,18 @@ class Model:
         self.changes += 1
         for connection in alive:
             self.look_at_addresses(connection)
+        for pair, service in self.pairs():
+            if held.get(pair, service) is not service:
+                service.shadowed = held[pair].shadowed = True
+
+    def pairs(self):
+        """By what nft counts, and for which service: a listen's address and a backend."""
+        for service in self.force.values():
+            for address, port, proto in service.listens:
+                families = ANY[address] if address in ANY else (family_of((address,)),)
+                for backend in service.members:
+                    if backend.family in families:
+                        yield ("*" if address in ANY else address, port, proto, backend), service
 
     def all_connections(self):
         return *self.connections.values(), *self.flows.values()
