@@ -161,7 +161,7 @@ static __always_inline __u64 lb_conn_age(__u32 meta, __u32 now)
 
 static __always_inline bool lb_conn_expired(__u32 meta, __u32 now)
 {
-	return lb_conn_age(meta, now) > lb_timeouts[LB_META_STATE(meta)];
+	return lb_conn_age(meta, now) > lb_timeouts.ticks[LB_META_LIFE(meta)];
 }
 
 static __always_inline bool lb_conn_addr_is(const int family, const __be32 *a, const __be32 *b)
@@ -318,13 +318,11 @@ static __always_inline struct lb_conn_head *lb_conn_at(__u32 family, __u32 pos)
 /* Changes of a found entry, by its position and the meta and ref that were found; those that are
  * global functions the verifier checks once for any arguments. */
 
-/* Tries to give it a state and a tick. Returns its meta as it was: if that is `meta`, it is done.
- */
-static __always_inline __u32 lb_conn_set(__u32 family, __u32 pos, __u32 meta, __u32 state,
-					 __u32 now)
+/* Tries to give it a life and a tick. Returns its meta as it was: if that is `meta`, it is done. */
+static __always_inline __u32 lb_conn_set(__u32 family, __u32 pos, __u32 meta, __u32 life, __u32 now)
 {
 	struct lb_conn_head *h = lb_conn_at(family, pos);
-	__u32 to = LB_META(LB_META_VERSION(meta), state, now);
+	__u32 to = LB_META(LB_META_VERSION(meta), life, now);
 
 	if (!h)
 		return 0;

@@ -24,9 +24,9 @@ const volatile __u8 lb_conn_kinds[16] = {
 #define LB_CONN_TAKEN ((__u64)LB_CONN_TAKEN_KIND << LB_META_TICK_BITS)
 static __always_inline __u64 lb_conn_rank(__u32 meta, __u32 now)
 {
-	__u64 age = lb_conn_age(meta, now), state = LB_META_STATE(meta);
-	__u64 kind = lb_conn_kinds[state];
-	__u64 in_use = lb_below(0, kind) & lb_below(age, lb_timeouts[state] + 1ull);
+	__u64 age = lb_conn_age(meta, now), kind = lb_conn_kinds[LB_META_STATE(meta)];
+	__u64 lives = lb_timeouts.ticks[LB_META_LIFE(meta)] + 1ull;
+	__u64 in_use = lb_below(0, kind) & lb_below(age, lives);
 
 	return (kind << LB_META_TICK_BITS | (LB_META_TICK_MASK - age)) & -in_use;
 }
@@ -81,9 +81,9 @@ static __always_inline void lb_conn_home_leave(const int family, struct lb_conn_
 /* Claims the slot if it still has this meta, and fills it. Returns its new meta, or 0. */
 static __always_inline __u32 lb_conn_claim(const int family, struct lb_conn_head *h, __u64 slot,
 					   __u32 meta, const struct lb_packet *p, __u64 hash,
-					   __u32 ref, __u32 state, __u32 now)
+					   __u32 ref, __u32 life, __u32 now)
 {
-	__u32 version = (LB_META_VERSION(meta) + 1) & 0xff, to = LB_META(version, state, now);
+	__u32 version = LB_META_VERSION(meta) + 1, to = LB_META(version, life, now);
 
 	if (!lb_meta_change(&h->meta[slot], meta, LB_META(version, LB_CONN_BUSY, now)))
 		return 0;
@@ -135,7 +135,7 @@ static __always_inline __u64 lb_conn_place(const int family, __u64 hash, __u32 n
 /* Claims the best slot for the connection of forward packet p and fills it. True: `out` says where
  * (pos, meta, ref). */
 static __always_inline bool lb_conn_insert(const int family, const struct lb_packet *p, __u64 hash,
-					   __u32 ref, __u32 state, __u32 now,
+					   __u32 ref, __u32 life, __u32 now,
 					   struct lb_conn_found *out)
 {
 	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
@@ -158,7 +158,7 @@ static __always_inline bool lb_conn_insert(const int family, const struct lb_pac
 		/* Whoever looks for it must not miss it: first the count, then the entry. */
 		if (away)
 			lb_conn_home_add(family, hash, 1);
-		out->meta = lb_conn_claim(family, h, slot, meta, p, hash, ref, state, now);
+		out->meta = lb_conn_claim(family, h, slot, meta, p, hash, ref, life, now);
 		if (!out->meta) {
 			if (away)
 				lb_conn_home_add(family, hash, -1);

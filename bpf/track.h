@@ -142,7 +142,7 @@ static __noinline int lb_conn_retire(const struct lb_packet *p, __u32 now)
 /* Enters the connection of forward packet p to backend `id`. Returns the backend that it has: `id`,
  * or another CPU's choice where that one was first; or LB_STOP(). */
 static __always_inline int lb_conn_put_family(const int family, const struct lb_packet *p, __u32 id,
-					      __u32 state, __u32 now)
+					      __u32 life, __u32 now)
 {
 	struct lb_conn_found mine = {}, first = {};
 	struct lb_backend *b = lb_backend_get(id);
@@ -159,7 +159,7 @@ static __always_inline int lb_conn_put_family(const int family, const struct lb_
 	if (rc)
 		return rc;
 	if (!lb_conn_insert(family, p, hash,
-			    id | LB_REF_REUSE(b->reuse) | (p->udp ? LB_REF_UDP : 0), state, now,
+			    id | LB_REF_REUSE(b->reuse) | (p->udp ? LB_REF_UDP : 0), life, now,
 			    &mine))
 		return LB_STOP(LB_REASON_TABLE_FULL);
 	if (lb_conn_find(family, false, false, &t, p->udp, hash, now, &first) &&
@@ -173,14 +173,14 @@ static __always_inline int lb_conn_put_family(const int family, const struct lb_
 	return id;
 }
 
-__noinline int lb_conn_put4(const struct lb_packet *p, __u32 id, __u32 state, __u32 now)
+__noinline int lb_conn_put4(const struct lb_packet *p, __u32 id, __u32 life, __u32 now)
 {
-	return lb_conn_put_family(LB_V4, p, id, state, now);
+	return lb_conn_put_family(LB_V4, p, id, life, now);
 }
 
-__noinline int lb_conn_put6(const struct lb_packet *p, __u32 id, __u32 state, __u32 now)
+__noinline int lb_conn_put6(const struct lb_packet *p, __u32 id, __u32 life, __u32 now)
 {
-	return lb_conn_put_family(LB_V6, p, id, state, now);
+	return lb_conn_put_family(LB_V6, p, id, life, now);
 }
 
 /* The state in which packet p may open a connection of this service, or LB_STOP(). */
@@ -209,6 +209,7 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 	struct lb_service_version *v;
 	struct lb_service *s;
 	int id, state, elsewhere;
+	__u32 life;
 	bool any;
 
 	if (!p)
@@ -231,16 +232,39 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 	/* Forwarding is needed only for a packet that would be forwarded. */
 	if (elsewhere)
 		return elsewhere;
+	life = LB_LIFE(v->timeouts % LB_TIMEOUT_SETS, state);
 	for (again = 0; again < LB_COLLISION_TRIES; again++) {
 		id = lb_backend_select(s, v, p, again);
 		if (id < 0)
 			return id;
-		id = family == LB_V4 ? lb_conn_put4(p, id, state, now)
-				     : lb_conn_put6(p, id, state, now);
+		id = family == LB_V4 ? lb_conn_put4(p, id, life, now)
+				     : lb_conn_put6(p, id, life, now);
 		if (id != LB_STOP(LB_REASON_COLLISION))
 			return id;
 	}
 	return LB_STOP(LB_REASON_COLLISION);
+}
+
+/* The life of an entry in its next state. Where that is the same, so that it is only refreshed, its
+ * service's timeouts may be others by now. */
+static __always_inline __u32 lb_conn_life(const struct lb_conn_found *e, __u32 life, __u32 state)
+{
+	struct lb_service_version *v;
+	struct lb_backend *b;
+	struct lb_service *s;
+	__u32 id;
+
+	if ((life & 15) != state)
+		return LB_LIFE_IN(life, state);
+	b = lb_backend_get(LB_REF_BACKEND(e->ref));
+	if (!b || !lb_backend_holds(b, e->ref))
+		return life;
+	id = b->service;
+	s = bpf_map_lookup_elem(&lb_services, &id);
+	if (!s)
+		return life;
+	v = lb_service_version(s, lb_generation());
+	return v->present ? LB_LIFE(v->timeouts % LB_TIMEOUT_SETS, state) : life;
 }
 
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
@@ -251,10 +275,11 @@ static __always_inline void lb_conn_note(const struct lb_packet *p, const struct
 	int try;
 
 	for (try = 0; try < 4; try++) {
-		__u32 state =
-			lb_conn_next_state(LB_META_STATE(meta), reverse, p->udp, p->tcp_flags);
+		__u32 state = lb_conn_next_state(LB_META_STATE(meta), reverse, p->udp,
+						 p->tcp_flags),
+		      life = lb_conn_life(e, LB_META_LIFE(meta), state);
 
-		was = lb_conn_set(p->family, e->pos, meta, state, now);
+		was = lb_conn_set(p->family, e->pos, meta, life, now);
 		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(meta) ||
 		    LB_META_STATE(was) <= LB_CONN_BUSY)
 			return;

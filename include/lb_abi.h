@@ -9,7 +9,7 @@
 #ifndef LB_ABI_H
 #define LB_ABI_H
 
-#define LB_ABI_VERSION 5
+#define LB_ABI_VERSION 6
 
 /* ---------------------------------------------------------------- numbers that never change */
 
@@ -159,8 +159,8 @@ struct lb_service_version {
 	struct lb_pool pool[LB_FAMILIES];
 	__u8 present; /* 0: the service does not exist in this version */
 	__u8 scheduler;
-	__u8 source; /* enum lb_source in user/core/model.h */
-	__u8 pad;
+	__u8 source;       /* enum lb_source in user/core/model.h */
+	__u8 timeouts;     /* set in lb_timeouts */
 	__u32 maglev_size; /* prime; slots of a maglev ring */
 };
 
@@ -258,9 +258,10 @@ struct lb_iface {
  * the client's address and port names: a packet from the client has these as its source, one from
  * the backend as its destination (as in IPVS, ip_vs_conn.c).
  *
- * meta is version:8 | state:4 | tick:20 and is the only word that changes while an entry stands
- * (but for ref's nexthop); it is changed by compare-and-exchange alone. ref is udp:1 | reuse:3 |
- * nexthop:10 | backend:18: reuse are the low bits of lb_backend.reuse, nexthop is the client's.
+ * meta is version:6 | set:4 | state:4 | tick:18 and is the only word that changes while an entry
+ * stands (but for ref's nexthop); it is changed by compare-and-exchange alone. set is the one of
+ * timeouts, and together with the state the entry's life. ref is udp:1 | reuse:3 | nexthop:10 |
+ * backend:18: reuse are the low bits of lb_backend.reuse, nexthop is the client's.
  * Byte i of tags is lb_conn_tag() of the client in slot i. See bpf/conn.h.
  */
 enum lb_conn_state {
@@ -279,16 +280,41 @@ enum lb_conn_state {
 	LB_CONN_STATES = 12,
 };
 
+/*
+ * lb_timeouts[0]: ticks for which an entry lives without a packet. Set 0 is the instance's;
+ * services that differ from it have others, which equal ones share.
+ */
+enum lb_timeout {
+	LB_TIMEOUT_SYN, /* SYN_SENT, SYN_RECV */
+	LB_TIMEOUT_ESTABLISHED,
+	LB_TIMEOUT_HALF_CLOSED, /* FIN_CLIENT, FIN_BACKEND */
+	LB_TIMEOUT_CLOSING,
+	LB_TIMEOUT_CLOSED,
+	LB_TIMEOUT_UDP_NEW,
+	LB_TIMEOUT_UDP,
+	LB_TIMEOUTS,
+};
+#define LB_TIMEOUT_SETS 16
+struct lb_timeouts {
+	__u32 ticks[LB_TIMEOUT_SETS << 4];           /* by LB_LIFE(); BUSY: never */
+	__u32 seconds[LB_TIMEOUT_SETS][LB_TIMEOUTS]; /* as configured; 0: as set 0 */
+};
+
 /* A tick that seems to lie this little ahead of the reader's clock was set after it was read. */
 #define LB_CONN_AHEAD 16
 
-#define LB_META_TICK_BITS  20
-#define LB_META_TICK_MASK  ((1u << LB_META_TICK_BITS) - 1)
-#define LB_META_STATE(m)   (((m) >> LB_META_TICK_BITS) & 15)
-#define LB_META_TICK(m)    ((m)&LB_META_TICK_MASK)
-#define LB_META_VERSION(m) ((m) >> 24)
-#define LB_META(version, state, tick)                                                              \
-	((__u32)(version) << 24 | (__u32)(state) << LB_META_TICK_BITS | ((tick)&LB_META_TICK_MASK))
+#define LB_META_TICK_BITS     18
+#define LB_META_TICK_MASK     ((1u << LB_META_TICK_BITS) - 1)
+#define LB_META_VERSION_SHIFT (LB_META_TICK_BITS + 8)
+#define LB_META_STATE(m)      (((m) >> LB_META_TICK_BITS) & 15)
+#define LB_META_LIFE(m)       (((m) >> LB_META_TICK_BITS) & 255)
+#define LB_META_TICK(m)       ((m)&LB_META_TICK_MASK)
+#define LB_META_VERSION(m)    ((m) >> LB_META_VERSION_SHIFT)
+#define LB_META(version, life, tick)                                                               \
+	((__u32)(version) << LB_META_VERSION_SHIFT | (__u32)(life) << LB_META_TICK_BITS |          \
+	 ((tick)&LB_META_TICK_MASK))
+#define LB_LIFE(set, state)     ((__u32)(set) << 4 | (state))
+#define LB_LIFE_IN(life, state) (((life) & ~15u) | (state)) /* the same set, another state */
 
 #define LB_REF_BACKEND_BITS  18
 #define LB_REF_NEXTHOP_SHIFT LB_REF_BACKEND_BITS

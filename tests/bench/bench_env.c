@@ -78,8 +78,9 @@ static void lb_load(struct bench_env *e)
 	lb->rodata->lb_conn4_homes = LB_CONN_HOMES(LB_CONN4_BUCKETS(e->limit));
 	lb->rodata->lb_conn6_homes = LB_CONN_HOMES(LB_CONN6_BUCKETS(e->limit));
 	lb->rodata->lb_tick_shift = lb_clock_shift();
-	for (int i = 0; i < LB_CONN_STATES; i++)
-		lb->rodata->lb_timeouts[i] = lb_clock_ticks(lb->rodata->lb_timeouts[i]);
+	for (int i = LB_CONN_SYN_SENT; i < LB_CONN_STATES; i++)
+		lb->data_timeouts->lb_timeouts.ticks[i] =
+			lb_clock_ticks(lb->data_timeouts->lb_timeouts.ticks[i]);
 	if (lb_bpf__load(lb))
 		bench_die("loading the programs: %s", strerror(errno));
 	e->lb = lb;

@@ -166,6 +166,16 @@ expect_mended family 'backend "10.0.1.2:80" .*: its family is 77'
 poke lb_backends "$(number "$(backend)" 4)" 19 9
 expect_mended state 'backend .*: its state is 9'
 
+step lb_timeouts
+poke lb_timeouts "$ZERO" 20 1 0 0 0
+expect_mended ticks 'lb_timeouts: ticks\[5\] is 1, should be [0-9]+'
+poke lb_timeouts "$ZERO" $((1024 + 4)) 5 0 0 0
+expect_mended seconds 'lb_timeouts: seconds\[0\]\[1\] is 5, should be 60 to 172800'
+poke lb_timeouts "$ZERO" $((1024 + 28 * 3)) 255 255 255 255
+expect_mended "nobody's set" 'lb_timeouts: seconds\[3\]\[0\] is 4294967295'
+poke_version vote 35 99
+expect_mended 'set of a service' 'service "vote": there is no set of timeouts 99'
+
 step lb_ifaces
 iface=$(number "$(lab_meshlb -j status |
 	jq '[.hooks[] | select(.interface == "eth0")][0].ifindex')" 4)

@@ -125,7 +125,7 @@ __noinline int flow_find_fast(__u32 family, __u32 n, __u32 reverse, struct lb_co
 	return LB_CONN_HIT;
 }
 
-__noinline int flow_insert(__u32 family, __u32 n, __u32 state, struct lb_conn_found *e)
+__noinline int flow_insert(__u32 family, __u32 n, __u32 life, struct lb_conn_found *e)
 {
 	struct lb_packet p;
 	__u64 hash;
@@ -136,8 +136,8 @@ __noinline int flow_insert(__u32 family, __u32 n, __u32 state, struct lb_conn_fo
 	flow_make(&p, family, n);
 	ref = flow_backend(family, n) | (p.udp ? LB_REF_UDP : 0);
 	hash = flow_hash(&p, false);
-	return p.family == LB_V4 ? lb_conn_insert(LB_V4, &p, hash, ref, state, lb_now(), e)
-				 : lb_conn_insert(LB_V6, &p, hash, ref, state, lb_now(), e);
+	return p.family == LB_V4 ? lb_conn_insert(LB_V4, &p, hash, ref, life, lb_now(), e)
+				 : lb_conn_insert(LB_V6, &p, hash, ref, life, lb_now(), e);
 }
 
 /* Is all of the entry that flow n found its own? */
@@ -233,7 +233,7 @@ static __always_inline void stress_noise(struct stress_thread *t, __u32 family, 
 		stress_remove(t, family, n);
 	} else if ((r >> 21 & 7) == 1) {
 		t->ops++;
-		lb_conn_set(family, e.pos, e.meta, LB_META_STATE(e.meta), lb_now());
+		lb_conn_set(family, e.pos, e.meta, LB_META_LIFE(e.meta), lb_now());
 	}
 }
 
@@ -355,13 +355,13 @@ int conn_one(struct __sk_buff *skb)
 		conn_op.whole = flow_whole(conn_op.family, conn_op.flow, conn_op.reverse, &e);
 		break;
 	case CONN_INSERT:
-		conn_op.result = flow_insert(conn_op.family, conn_op.flow, conn_op.state, &e);
+		conn_op.result = flow_insert(conn_op.family, conn_op.flow, conn_op.life, &e);
 		conn_op.pos = e.pos;
 		conn_op.meta = e.meta;
 		break;
 	case CONN_SET:
 		conn_op.result = lb_conn_set(conn_op.family, conn_op.pos, conn_op.meta,
-					     conn_op.state, lb_now()) == conn_op.meta;
+					     conn_op.life, lb_now()) == conn_op.meta;
 		break;
 	case CONN_REMOVE:
 		conn_op.result = lb_conn_remove(conn_op.family, conn_op.pos, conn_op.meta);

@@ -29,7 +29,7 @@ struct stress_thread {
 enum conn_op_kind { CONN_FIND, CONN_FIND_FAST, CONN_INSERT, CONN_SET, CONN_REMOVE };
 struct conn_op {
 	__u32 kind, family, flow, reverse;
-	__u32 state;     /* for INSERT and SET */
+	__u32 life;      /* for INSERT and SET */
 	__u32 pos, meta; /* for SET and REMOVE; of FIND and INSERT */
 	__s32 result;
 	__u32 whole;              /* of FIND: all its fields are this flow's */

@@ -28,6 +28,7 @@
 #define STRESS_HOMES   6
 #define MODEL_BUCKETS  24
 #define MODEL_HOMES    6
+#define MODEL_SETS     3   /* of timeouts */
 #define MODEL_FLOWS    320 /* of each family */
 #define MODEL_TOKENS   16
 #define AWAY_BUCKETS   256
@@ -238,8 +239,8 @@ static void test_two_threads(void **state)
 /* What one slot must hold. */
 struct slot {
 	bool used; /* not removed since it was filled */
-	uint32_t flow, state, tick;
-	uint8_t version;
+	uint32_t flow, life, tick;
+	uint8_t version : 6;
 };
 
 /* An entry as somebody found it some time ago, who acts on it only now. */
@@ -269,7 +270,7 @@ static uint32_t model_age(const struct slot *s)
 
 static bool model_lives(const struct slot *s)
 {
-	return s->used && model_age(s) <= model.skel->rodata->lb_timeouts[s->state];
+	return s->used && model_age(s) <= model.skel->data_timeouts->lb_timeouts.ticks[s->life];
 }
 
 /* Order of eviction: 0 free of charge, else by kind; within a kind the older one first. */
@@ -279,7 +280,7 @@ static uint64_t model_rank(const struct slot *s)
 
 	if (!model_lives(s))
 		return 0;
-	switch (s->state) {
+	switch (s->life & 15) {
 	case LB_CONN_SYN_SENT:
 	case LB_CONN_SYN_RECV:
 	case LB_CONN_UDP_NEW:
@@ -300,7 +301,7 @@ static uint64_t model_rank(const struct slot *s)
 
 static uint32_t model_meta(const struct slot *s)
 {
-	return LB_META(s->version, s->used ? s->state : LB_CONN_DEAD, s->tick);
+	return LB_META(s->version, s->used ? s->life : LB_CONN_DEAD, s->tick);
 }
 
 static void model_do(enum conn_op_kind kind)
@@ -376,7 +377,7 @@ static void model_insert(void)
 
 	if (model_lookup())
 		return;
-	model.op->state = states[model_random(6)];
+	model.op->life = LB_LIFE(model_random(MODEL_SETS), states[model_random(6)]);
 	model_do(CONN_INSERT);
 	assert_true(model.op->result && model.op->pos < MODEL_BUCKETS * 4);
 	assert_true(is_candidate(model.op->pos >> 2));
@@ -386,7 +387,7 @@ static void model_insert(void)
 	model_check_victim(s);
 	*s = (struct slot){.used = true,
 			   .flow = model.op->flow,
-			   .state = model.op->state,
+			   .life = model.op->life,
 			   .tick = model.skel->bss->lb_clock & LB_META_TICK_MASK,
 			   .version = s->version + 1};
 	assert_int_equal(model.op->meta, model_meta(s));
@@ -405,7 +406,9 @@ static void model_act(enum conn_op_kind kind)
 	model.op->family = t->family;
 	model.op->pos = t->pos;
 	model.op->meta = t->meta;
-	model.op->state = LB_CONN_SYN_SENT + model_random(LB_CONN_STATES - LB_CONN_SYN_SENT);
+	model.op->life =
+		LB_LIFE(model_random(MODEL_SETS),
+			LB_CONN_SYN_SENT + model_random(LB_CONN_STATES - LB_CONN_SYN_SENT));
 	model_do(kind);
 	if (kind == CONN_REMOVE) {
 		/* A change of state does not protect it; another entry in its place is safe. */
@@ -417,16 +420,16 @@ static void model_act(enum conn_op_kind kind)
 	model.stale += !same;
 	if (same) {
 		assert_true(model.op->result);
-		s->state = model.op->state;
+		s->life = model.op->life;
 		s->tick = model.skel->bss->lb_clock & LB_META_TICK_MASK;
 	} else if (model.op->result) {
 		/* It claims success only where it had nothing to change. */
-		assert_int_equal(t->meta, LB_META(LB_META_VERSION(t->meta), model.op->state,
+		assert_int_equal(t->meta, LB_META(LB_META_VERSION(t->meta), model.op->life,
 						  model.skel->bss->lb_clock));
 	}
 }
 
-/* In all less than 2^20 ticks, after which the 20 bits of an old entry's tick come round again. */
+/* In all less than 2^18 ticks, after which the 18 bits of an old entry's tick come round again. */
 static void model_pass_time(void)
 {
 	uint32_t step = 0;
@@ -457,6 +460,7 @@ static void test_model(void **state)
 {
 	uint64_t ops = env_number("MODEL_OPS", getenv("TEST_GUEST") ? 30000 : 300000), i;
 	uint64_t seed = env_number("SEED", (uint64_t)time(NULL));
+	uint32_t *ticks;
 
 	(void)state;
 	printf("  SEED=%" PRIu64 "\n", seed);
@@ -465,6 +469,9 @@ static void test_model(void **state)
 	model.random = seed;
 	model.skel = load(MODEL_BUCKETS, MODEL_HOMES, seed);
 	model.op = &model.skel->bss->conn_op;
+	ticks = model.skel->data_timeouts->lb_timeouts.ticks;
+	for (int life = 16; life < MODEL_SETS << 4; life++)
+		ticks[life] = ticks[life & 15] >> (life >> 4) * 3;
 	model.skel->bss->lb_clock = LB_META_TICK_MASK - 5000; /* it wraps in between */
 	for (i = 0; i < ops; i++) {
 		model.op->family = model_random(LB_FAMILIES);
@@ -522,7 +529,7 @@ static void test_interrupted_writer(void **state)
 	for (uint32_t late = 0; late < 100000; late = late * 3 + 1) {
 		s->bss->lb_clock = 1000 + late;
 		op->kind = CONN_INSERT;
-		op->state = LB_CONN_SYN_SENT;
+		op->life = LB_CONN_SYN_SENT;
 		for (op->family = 0; op->family < LB_FAMILIES; op->family++) {
 			assert_int_equal(run_program(s->progs.conn_one, 0), 0);
 			assert_int_equal(op->result, 0);
@@ -544,7 +551,7 @@ static void test_late_reader(void **state)
 	for (op->family = 0; op->family < LB_FAMILIES; op->family++) {
 		full = op->family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
 		s->bss->lb_clock = 1001;
-		op->state = LB_CONN_SYN_SENT;
+		op->life = LB_CONN_SYN_SENT;
 		op->kind = CONN_INSERT;
 		for (op->flow = 0; op->flow < full; op->flow++)
 			assert_int_equal(run_program(s->progs.conn_one, 0), 0);
@@ -572,7 +579,7 @@ static void test_away_limit(void **state)
 
 	(void)state;
 	op->family = LB_V4;
-	op->state = LB_CONN_UDP_NEW;
+	op->life = LB_CONN_UDP_NEW;
 	op->kind = CONN_INSERT;
 	for (op->flow = 0; op->flow < AWAY_FLOWS; op->flow++)
 		assert_int_equal(run_program(s->progs.conn_one, 0), 0);

@@ -150,7 +150,7 @@ static void test_expiry(void **state)
 {
 	(void)state;
 	for (int s = LB_CONN_SYN_SENT; s < LB_CONN_STATES; s++) {
-		uint32_t timeout = run.skel->rodata->lb_timeouts[s];
+		uint32_t timeout = run.skel->data_timeouts->lb_timeouts.ticks[s];
 		struct flow f = reach(s);
 
 		run_clock(&run, run_now(&run) + timeout);
@@ -332,7 +332,9 @@ static void test_collision(void **state)
 	/* Once the first one is over, the second may have the backend. */
 	other.cport = web.cport;
 	assert_int_equal(flow_send(&other, PKT_SYN), LB_REASON_COLLISION);
-	run_clock(&run, run_now(&run) + run.skel->rodata->lb_timeouts[LB_CONN_ESTABLISHED] + 1);
+	run_clock(&run, run_now(&run) +
+				run.skel->data_timeouts->lb_timeouts.ticks[LB_CONN_ESTABLISHED] +
+				1);
 	assert_int_equal(flow_send(&other, PKT_SYN), RUN_FORWARDED);
 }
 

@@ -35,6 +35,7 @@ static const char example[] = "datapath: auto              # auto | ebpf\n"
 			      "  - { name: br0, hook: tc }\n"
 			      "limits: { connections: 2000000, services: 20, backends: 300 }\n"
 			      "defaults: { scheduler: wrr }\n"
+			      "timeouts: { established: 2h30m, udp: 90 }\n"
 			      "services:\n"
 			      "  - name: vote\n"
 			      "    listen: [\"*:8080\", \"[2001:db8::1]:8080/tcp\", "
@@ -42,6 +43,7 @@ static const char example[] = "datapath: auto              # auto | ebpf\n"
 			      "    scheduler: maglev\n"
 			      "    maglev-size: 251\n"
 			      "    forwarding: masq\n"
+			      "    timeouts: { established: 48h, closed: 1s }\n"
 			      "    backends:\n"
 			      "      - { address: \"10.0.1.3:80\", weight: 2 }\n"
 			      "      - { address: \"[fd00::3]:80\" }\n"
@@ -69,6 +71,10 @@ static void test_example(void **state)
 	assert_int_equal(m.limits.services, 20);
 	assert_int_equal(m.limits.backends, 300);
 	assert_int_equal(m.limits.ring_slots, 16777216);
+	assert_int_equal(m.timeouts[LB_TIMEOUT_ESTABLISHED], 9000);
+	assert_int_equal(m.timeouts[LB_TIMEOUT_UDP], 90);
+	assert_int_equal(m.timeouts[LB_TIMEOUT_HALF_CLOSED], 3600);
+	assert_int_equal(m.timeouts_line, 7);
 	assert_int_equal(m.n_services, 2);
 
 	s = &m.services[0]; /* sorted */
@@ -77,28 +83,32 @@ static void test_example(void **state)
 	assert_int_equal(s->maglev_size, 65537);
 	assert_int_equal(s->forwarding, LB_FORWARDING_NAT);
 	assert_int_equal(s->source, LB_SOURCE_FILE);
-	assert_int_equal(s->line, 16);
+	assert_false(lb_service_has_timeouts(s));
+	assert_int_equal(s->line, 18);
 	assert_int_equal(s->n_listens, 1);
 	assert_string_equal(lb_listen_str(buf, &s->listens[0]), "*:53/udp");
 	assert_int_equal(s->n_backends, 2);
 	assert_string_equal(lb_endpoint_str(buf, &s->backends[0].at), "10.0.1.3:53");
 	assert_int_equal(s->backends[0].weight, 1);
 	assert_int_equal(s->backends[0].override, LB_NO_OVERRIDE);
-	assert_int_equal(s->backends[0].line, 18);
+	assert_int_equal(s->backends[0].line, 20);
 
 	s = &m.services[1];
 	assert_string_equal(s->name, "vote");
 	assert_int_equal(s->scheduler, LB_SCHED_MAGLEV);
 	assert_int_equal(s->maglev_size, 251);
 	assert_int_equal(s->forwarding, LB_FORWARDING_MASQ);
+	assert_int_equal(s->timeouts[LB_TIMEOUT_ESTABLISHED], 48 * 3600);
+	assert_int_equal(s->timeouts[LB_TIMEOUT_CLOSED], 1);
+	assert_int_equal(s->timeouts[LB_TIMEOUT_UDP], 0); /* as the instance's */
 	assert_int_equal(s->n_listens, 3);
 	assert_string_equal(lb_listen_str(buf, &s->listens[0]), "*:8080/tcp");
 	assert_string_equal(lb_listen_str(buf, &s->listens[1]), "192.0.2.1:53/udp");
 	assert_string_equal(lb_listen_str(buf, &s->listens[2]), "[2001:db8::1]:8080/tcp");
-	assert_int_equal(s->listens[2].line, 9);
+	assert_int_equal(s->listens[2].line, 10);
 	assert_int_equal(s->n_backends, 2);
 	assert_int_equal(s->backends[0].weight, 2);
-	assert_int_equal(s->backends[0].line, 14);
+	assert_int_equal(s->backends[0].line, 16);
 	assert_string_equal(lb_endpoint_str(buf, &s->backends[1].at), "[fd00::3]:80");
 	assert_int_equal(s->backends[1].weight, 1);
 	lb_model_free(&m);
@@ -339,7 +349,7 @@ static void test_load_file(void **state)
 
 	assert_int_equal(write(fd, "x", 1), 1);
 	assert_int_equal(lb_config_load(&m, path, &err), -EINVAL);
-	snprintf(message, sizeof(message), "%s:19: ", path);
+	snprintf(message, sizeof(message), "%s:21: ", path);
 	assert_memory_equal(err.text, message, strlen(message));
 
 	/* One byte too large; sparse. */

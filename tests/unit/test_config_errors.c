@@ -53,14 +53,14 @@ static const struct wrong wrong_shape[] = {
 	{"services:\n- name: a\n  listen: '*:80'\n  backends:",
 	 "t:4: backends: is empty: write its items, or []"},
 	{"services", "t:1: config: \"services\": not a mapping: write \"KEY: VALUE\" with "
-		     "the keys datapath, interfaces, limits, defaults, services"},
+		     "the keys datapath, interfaces, limits, defaults, timeouts, services"},
 	{"- services", "t:1: config: \"- services\": not a mapping: write \"KEY: VALUE\" "
-		       "with the keys datapath, interfaces, limits, defaults, services"},
+		       "with the keys datapath, interfaces, limits, defaults, timeouts, services"},
 	{"service: []", "t:1: key of config: \"service\": unknown: write one of datapath, "
-			"interfaces, limits, defaults, services"},
+			"interfaces, limits, defaults, timeouts, services"},
 	{"datapath: auto\n\nservcies: []\n",
 	 "t:3: key of config: \"servcies\": unknown: write one of datapath, interfaces, "
-	 "limits, defaults, services"},
+	 "limits, defaults, timeouts, services"},
 	{"services: []\ndatapath: auto\nservices: []\n",
 	 "t:3: key of config: \"services\": is there twice: write it once"},
 	{"services: []\n---\nservices: []\n",
@@ -71,10 +71,10 @@ static const struct wrong wrong_shape[] = {
 	 "t:1: services: \"services: a\": not a list: begin each of its lines with \"- \""},
 	{"services: [a]",
 	 "t:1: service: \"services: [a]\": not a mapping: write \"KEY: VALUE\" with the "
-	 "keys name, listen, scheduler, maglev-size, forwarding, backends"},
+	 "keys name, listen, scheduler, maglev-size, forwarding, timeouts, backends"},
 	{"services: [[]]",
 	 "t:1: service: \"services: [[]]\": not a mapping: write \"KEY: VALUE\" with the "
-	 "keys name, listen, scheduler, maglev-size, forwarding, backends"},
+	 "keys name, listen, scheduler, maglev-size, forwarding, timeouts, backends"},
 	{"limits: []",
 	 "t:1: limits: \"limits: []\": not a mapping: write \"KEY: VALUE\" with the keys "
 	 "connections, connections6, services, backends, ring-slots"},
@@ -87,7 +87,7 @@ static const struct wrong wrong_shape[] = {
 	 "t:1: key of config: \"services\": has a NUL character: write its name"},
 	{"services:\n  - name: a\n    port: 80\n",
 	 "t:3: key of service: \"port\": unknown: write one of name, listen, scheduler, "
-	 "maglev-size, forwarding, backends"},
+	 "maglev-size, forwarding, timeouts, backends"},
 	{"services:\n  - name: a\n    listen: ['*:80'\n    backends: []\n",
 	 "t:4: syntax: \"backends: []\": while parsing a flow sequence: did not find "
 	 "expected ',' or ']'"},
@@ -524,11 +524,11 @@ static void test_bomb(void **state)
 	(void)state;
 	refused(bomb, strlen(bomb),
 		"t:1: key of config: \"a\": unknown: write one of datapath, interfaces, limits, "
-		"defaults, services");
+		"defaults, timeouts, services");
 	refused(hidden, strlen(hidden), "t:1: anchor: \"b\": anchors are not supported: remove it");
 	refused(merge, strlen(merge),
 		"t:2: key of service: \"<<\": unknown: write one of name, listen, scheduler, "
-		"maglev-size, forwarding, backends");
+		"maglev-size, forwarding, timeouts, backends");
 }
 
 int main(void)

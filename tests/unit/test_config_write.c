@@ -26,6 +26,13 @@ static void random_endpoint(struct lb_endpoint *at, bool v6)
 	at->port = (uint16_t)(1 + test_random(65535));
 }
 
+static uint32_t random_timeout(int timeout)
+{
+	uint32_t min = lb_timeout_min(timeout);
+
+	return min + test_random(test_random(2) ? 100 : LB_TIMEOUT_MAX - min + 1);
+}
+
 static void random_service(struct lb_model *m, uint32_t number)
 {
 	static const uint32_t primes[] = {101, 251, 65537, 655373};
@@ -38,6 +45,9 @@ static void random_service(struct lb_model *m, uint32_t number)
 	s->scheduler = (uint8_t)test_random(LB_SCHEDULERS);
 	s->maglev_size = primes[test_random(4)];
 	s->forwarding = (uint8_t)test_random(LB_FORWARDINGS);
+	for (int i = 0; i < LB_TIMEOUTS && number < LB_TIMEOUT_SETS; i++)
+		if (!test_random(3))
+			s->timeouts[i] = random_timeout(i);
 	for (uint32_t i = 0; i < backends; i++) {
 		struct lb_backend_conf *b = lb_service_add_backend(s);
 
@@ -72,6 +82,9 @@ static void random_model(struct lb_model *m)
 	m->datapath = (uint8_t)test_random(LB_DATAPATHS);
 	m->default_scheduler = (uint8_t)test_random(LB_SCHEDULERS);
 	m->default_maglev_size = test_random(2) ? 65537 : 251;
+	for (int i = 0; i < LB_TIMEOUTS; i++)
+		if (test_random(2))
+			m->timeouts[i] = random_timeout(i);
 	m->limits.connections = 1024 + test_random(1000000);
 	m->limits.connections6 = 1024 + test_random(1000000);
 	m->limits.services = 12 + test_random(1000000 - 12);

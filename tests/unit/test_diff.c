@@ -74,6 +74,7 @@ static void random_service(struct lb_model *m, uint32_t number)
 	s = make_service(m, text, LB_SOURCE_FILE);
 	s->scheduler = (uint8_t)test_random(2);
 	s->maglev_size = test_random(4) ? 65537 : 251;
+	s->timeouts[test_random(LB_TIMEOUTS)] = test_random(4) ? 0 : 600;
 	for (uint32_t i = 0; i < 5; i++) {
 		snprintf(text, sizeof(text), forms[i], 1000 + number);
 		if (test_random(2))
@@ -95,6 +96,7 @@ static void random_model(struct lb_model *m)
 	m->datapath = (uint8_t)test_random(2);
 	m->default_scheduler = test_random(4) ? LB_SCHED_RR : LB_SCHED_MAGLEV;
 	m->default_maglev_size = test_random(4) ? 65537 : 251;
+	m->timeouts[LB_TIMEOUT_UDP] = test_random(4) ? 180 : 60;
 	for (uint32_t i = 0; i < 4; i++) {
 		snprintf(text, sizeof(text), "eth%u", i);
 		if (test_random(2))
@@ -112,6 +114,7 @@ static void copy_service(struct lb_model *m, const struct lb_service_conf *from)
 
 	s->scheduler = from->scheduler;
 	s->maglev_size = from->maglev_size;
+	memcpy(s->timeouts, from->timeouts, sizeof(s->timeouts));
 	for (size_t i = 0; i < from->n_listens; i++)
 		*lb_service_add_listen(s) = from->listens[i];
 	for (size_t i = 0; i < from->n_backends; i++)
@@ -128,6 +131,7 @@ static void apply(struct lb_model *m, const struct lb_diff *d)
 			m->datapath = d->desired->datapath;
 			m->default_scheduler = d->desired->default_scheduler;
 			m->default_maglev_size = d->desired->default_maglev_size;
+			memcpy(m->timeouts, d->desired->timeouts, sizeof(m->timeouts));
 			continue;
 		}
 		if (c->kind == LB_CHANGE_INTERFACE) {
@@ -154,6 +158,8 @@ static void describe_service(const struct lb_service_conf *s, FILE *out)
 	char text[LB_ENDPOINT_STRLEN];
 
 	fprintf(out, "%s %u %u %u:", s->name, s->source, s->scheduler, s->maglev_size);
+	for (int i = 0; i < LB_TIMEOUTS; i++)
+		fprintf(out, " %u", s->timeouts[i]);
 	for (size_t i = 0; i < s->n_listens; i++)
 		fprintf(out, " %s", lb_listen_str(text, &s->listens[i]));
 	for (size_t i = 0; i < s->n_backends; i++)
@@ -170,7 +176,10 @@ static char *describe(const struct lb_model *m)
 	FILE *out = open_memstream(&text, &len);
 
 	assert_non_null(out);
-	fprintf(out, "%u %u %u\n", m->datapath, m->default_scheduler, m->default_maglev_size);
+	fprintf(out, "%u %u %u", m->datapath, m->default_scheduler, m->default_maglev_size);
+	for (int i = 0; i < LB_TIMEOUTS; i++)
+		fprintf(out, " %u", m->timeouts[i]);
+	fputc('\n', out);
 	for (size_t i = 0; i < m->n_interfaces; i++)
 		fprintf(out, "%s %u\n", m->interfaces[i].name, m->interfaces[i].hook);
 	for (size_t i = 0; i < m->n_services; i++)

@@ -13,12 +13,14 @@
 /* clang-format off */
 static const char config[] =
 	"interfaces: [eth0, odd0]\n"                                               /* line 1 */
+	"timeouts: { udp: 20s }\n"
 	"services:\n"
-	"  - { name: far, listen: ['203.0.113.1:1'], backends: [10.0.0.1:1] }\n"      /* 3 */
+	"  - { name: brief, listen: '*:6', timeouts: { closed: 5s } }\n"              /* 4 */
+	"  - { name: far, listen: ['203.0.113.1:1'], backends: [10.0.0.1:1] }\n"
 	"  - { name: half, listen: ['203.0.113.1:2', '*:2'], backends: [10.0.0.1:1] }\n"
-	"  - { name: large, listen: '*:3', backends: [10.0.0.1:1, 10.0.0.2:1] }\n"    /* 5 */
+	"  - { name: large, listen: '*:3', backends: [10.0.0.1:1, 10.0.0.2:1] }\n"    /* 7 */
 	"  - { name: masked, listen: '*:4', forwarding: masq }\n"
-	"  - { name: plain, listen: '*:5' }\n";                                       /* 7 */
+	"  - { name: plain, listen: '*:5' }\n";                                       /* 9 */
 /* clang-format on */
 
 static const char *no_odd(const struct lb_interface_conf *i)
@@ -33,6 +35,7 @@ static const char *no_two(const struct lb_service_conf *s)
 
 static const struct lb_dp_ops able = {
 	.name = "able",
+	.keeps_connections = true,
 	.forwardings = 1 << LB_FORWARDING_NAT | 1 << LB_FORWARDING_MASQ,
 };
 static const struct lb_dp_ops poor = {
@@ -74,7 +77,8 @@ static void test_able(void **state)
 	told[0] = '\0';
 	assert_int_equal(lb_fit_cut(&here, &m, &able, tell, NULL, &err), 0);
 	assert_string_equal(told, "");
-	assert_int_equal(m.n_services, 5);
+	assert_int_equal(m.n_services, 6);
+	assert_int_equal(m.timeouts[LB_TIMEOUT_UDP], 20);
 	lb_model_free(&m);
 }
 
@@ -86,10 +90,16 @@ static void test_refused(void **state)
 	(void)state;
 	parse(&m);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "t:2: timeouts: datapath poor leaves them to the kernel"));
+	m.timeouts[LB_TIMEOUT_UDP] = lb_timeout_default(LB_TIMEOUT_UDP);
+	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
 	assert_string_equal(err.text, "t:1: interface: \"odd0\": datapath poor takes no odd names");
 	lb_model_remove_interface(&m, 1);
+	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "t:4: timeouts of service: \"brief\": datapath poor "));
+	lb_model_remove_service(&m, 0);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EADDRNOTAVAIL);
-	assert_non_null(strstr(err.text, "t:3: listen: \"203.0.113.1:1/tcp\": datapath poor "));
+	assert_non_null(strstr(err.text, "t:5: listen: \"203.0.113.1:1/tcp\": datapath poor "));
 	lb_model_free(&m);
 }
 
@@ -100,9 +110,14 @@ static void test_cut(void **state)
 	char *line, *end;
 
 	static const char *const lines[] = {
-		"t:1: interface: \"odd0\": ",    "t:3: listen: \"203.0.113.1:1/tcp\": ",
-		"t:3: service: \"far\": it has", "t:4: listen: \"203.0.113.1:2/tcp\": ",
-		"t:5: service: \"large\": ",     "t:6: forwarding: \"masq\": service \"masked\": ",
+		"t:2: timeouts: ",
+		"t:1: interface: \"odd0\": ",
+		"t:4: timeouts of service: \"brief\": ",
+		"t:5: listen: \"203.0.113.1:1/tcp\": ",
+		"t:5: service: \"far\": it has",
+		"t:6: listen: \"203.0.113.1:2/tcp\": ",
+		"t:7: service: \"large\": ",
+		"t:8: forwarding: \"masq\": service \"masked\": ",
 	};
 
 	(void)state;
@@ -117,10 +132,12 @@ static void test_cut(void **state)
 	}
 	assert_string_equal(line, "");
 	assert_int_equal(m.n_interfaces, 1);
-	assert_int_equal(m.n_services, 3);
-	assert_string_equal(m.services[0].name, "half");
-	assert_int_equal(m.services[0].n_listens, 1);
-	assert_int_equal(m.services[1].forwarding, LB_FORWARDING_NAT);
+	assert_int_equal(m.timeouts[LB_TIMEOUT_UDP], 180);
+	assert_int_equal(m.n_services, 4);
+	assert_false(lb_service_has_timeouts(&m.services[0]));
+	assert_string_equal(m.services[1].name, "half");
+	assert_int_equal(m.services[1].n_listens, 1);
+	assert_int_equal(m.services[2].forwarding, LB_FORWARDING_NAT);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), 0);
 	lb_model_free(&m);
 }
@@ -139,7 +156,7 @@ static void test_standing(void **state)
 	told[0] = '\0';
 	assert_int_equal(lb_fit_cut(&f, &m, &poor, tell, NULL, &err), 0);
 	assert_null(strstr(told, "listen: "));
-	assert_int_equal(m.n_services, 4);
+	assert_int_equal(m.n_services, 5);
 	lb_model_free(&m);
 	lb_model_free(&standing.model);
 }

@@ -23,6 +23,7 @@ static int export_json(const struct lb_model *m)
 				      (json_int_t)l->services, "backends", (json_int_t)l->backends,
 				      "ring_slots", (json_int_t)l->ring_slots));
 	json_object_set_new(o, "defaults", lb_json_defaults(m));
+	json_object_set_new(o, "timeouts", lb_json_timeouts(m->timeouts));
 	json_object_set_new(o, "services", services);
 	return lb_json_print(o);
 }

@@ -127,6 +127,14 @@ static void show_text(const struct lb_service_conf *s, const struct lb_counters 
 	       lb_source_name(s->source));
 	if (s->scheduler == LB_SCHED_MAGLEV)
 		printf("maglev table: %u slots\n", s->maglev_size);
+	if (lb_service_has_timeouts(s)) {
+		printf("timeouts:");
+		for (int i = 0; i < LB_TIMEOUTS; i++)
+			if (s->timeouts[i])
+				printf(" %s %s", lb_timeout_name(i),
+				       lb_duration_exact(text, s->timeouts[i]));
+		putchar('\n');
+	}
 	printf("listens: %s\n", listens_text(s, listens, sizeof(listens)));
 	printf("connections %" PRIu64 ", packets in %" PRIu64 " out %" PRIu64 ", bytes in %" PRIu64
 	       " out %" PRIu64 "\n\n",
@@ -169,6 +177,7 @@ static void show_json(const struct lb_service_conf *s, const struct lb_counters 
 	json_object_set_new(o, "scheduler", json_string(lb_scheduler_name(s->scheduler)));
 	json_object_set_new(o, "maglev_size", json_integer(s->maglev_size));
 	json_object_set_new(o, "forwarding", json_string(lb_forwarding_name(s->forwarding)));
+	json_object_set_new(o, "timeouts", lb_json_timeouts(s->timeouts));
 	json_object_set_new(o, "listen", lb_json_listens(s));
 	json_object_set_new(o, "counters", lb_json_counters(all));
 	json_object_set_new(o, "backends", backends);

@@ -101,6 +101,7 @@ static int print_json(const struct status *st)
 	json_object_set_new(o, "build_current", json_boolean(s->build_current));
 	json_object_set_new(o, "iterator",
 			    s->no_iterator ? json_string(strerror(s->no_iterator)) : json_null());
+	json_object_set_new(o, "timeouts", lb_json_timeouts(s->timeouts));
 	json_object_set_new(o, "usage", usage_json(s));
 	json_object_set_new(o, "hooks", hooks_json(s));
 	json_object_set_new(o, "services", json_integer(st->s.model.n_services));
@@ -184,6 +185,19 @@ static void print_usage(const struct lb_dp_status *s)
 	lb_table_free(&t);
 }
 
+static void print_timeouts(const struct lb_dp_status *s)
+{
+	char text[LB_DURATION_MAX];
+
+	if (!s->timeouts[0])
+		return;
+	printf("timeouts:");
+	for (int i = 0; i < LB_TIMEOUTS; i++)
+		printf("%s %s %s", i ? "," : "", lb_timeout_name(i),
+		       lb_duration_exact(text, s->timeouts[i]));
+	putchar('\n');
+}
+
 static void print_hooks(const struct lb_dp_status *s)
 {
 	struct lb_table t =
@@ -216,6 +230,7 @@ static int print(const struct lb_cli *cli, const struct status *st)
 	if (cli->json)
 		return print_json(st);
 	print_head(st);
+	print_timeouts(&st->dp);
 	print_pending(st);
 	print_usage(&st->dp);
 	print_hooks(&st->dp);

@@ -58,6 +58,27 @@ static int forwarding_fits(struct fit *f, const struct lb_service_conf *s)
 			  f->ops->name);
 }
 
+static int timeouts_fit(struct fit *f, const struct lb_model *m)
+{
+	char at[256];
+
+	for (int i = 0; i < LB_TIMEOUTS && !f->ops->keeps_connections; i++)
+		if (m->timeouts[i] != lb_timeout_default(i))
+			return lb_err_set(&f->why, EOPNOTSUPP,
+					  "%stimeouts: datapath %s leaves them to the kernel's own "
+					  "(sysctl net.netfilter.nf_conntrack_*, `ipvsadm --set`)",
+					  place(f, m->timeouts_line, at), f->ops->name);
+	return 0;
+}
+
+static int service_timeouts_fit(struct fit *f, const struct lb_service_conf *s)
+{
+	return f->ops->keeps_connections || !lb_service_has_timeouts(s)
+		       ? 0
+		       : refused(f, "timeouts of service", s->name, s->line,
+				 "leaves them to the kernel's own");
+}
+
 static int listen_fits(struct fit *f, const struct lb_service_conf *s, const struct lb_listen *l)
 {
 	const struct lb_service_conf *stands =
@@ -130,12 +151,15 @@ int lb_fit_check(const struct lb_fit *with, const struct lb_model *m, const stru
 
 	if (ret)
 		return ret;
+	ret = timeouts_fit(&f, m);
 	for (size_t i = 0; i < m->n_interfaces && !ret; i++)
 		ret = interface_fits(&f, &m->interfaces[i]);
 	for (size_t i = 0; i < m->n_services && !ret; i++) {
 		const struct lb_service_conf *s = &m->services[i];
 
 		ret = forwarding_fits(&f, s);
+		if (!ret)
+			ret = service_timeouts_fit(&f, s);
 		for (size_t k = 0; k < s->n_listens && !ret; k++)
 			ret = listen_fits(&f, s, &s->listens[k]);
 		if (!ret)
@@ -170,6 +194,10 @@ static bool service_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn 
 		fn(arg, f->why.text);
 		s->forwarding = LB_FORWARDING_NAT;
 	}
+	if (service_timeouts_fit(f, s)) {
+		fn(arg, f->why.text);
+		memset(s->timeouts, 0, sizeof(s->timeouts));
+	}
 	for (size_t k = 0; k < s->n_listens;) {
 		if (!listen_fits(f, s, &s->listens[k])) {
 			k++;
@@ -199,6 +227,11 @@ int lb_fit_cut(const struct lb_fit *with, struct lb_model *m, const struct lb_dp
 
 	if (ret)
 		return ret;
+	if (timeouts_fit(&f, m)) {
+		fn(arg, f.why.text);
+		for (int i = 0; i < LB_TIMEOUTS; i++)
+			m->timeouts[i] = lb_timeout_default(i);
+	}
 	for (size_t i = 0; i < m->n_interfaces;) {
 		if (!interface_fits(&f, &m->interfaces[i])) {
 			hook_cut(&f, &m->interfaces[i++], fn, arg);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* instance.c - an instance with all datapaths in view: opened, made, moved. */
 #include <errno.h>
+#include <string.h>
 
 #include "instance.h"
 #include "preflight.h"
@@ -12,6 +13,7 @@ static void take_over_settings(struct lb_model *m, const struct lb_model *desire
 	m->limits = desired->limits;
 	m->default_scheduler = desired->default_scheduler;
 	m->default_maglev_size = desired->default_maglev_size;
+	memcpy(m->timeouts, desired->timeouts, sizeof(m->timeouts));
 }
 
 /*

@@ -56,16 +56,28 @@ json_t *lb_json_backend(const struct lb_backend_conf *b)
 	return o;
 }
 
+/* In seconds. Those that are 0 are left out: a service has the instance's. */
+json_t *lb_json_timeouts(const uint32_t timeouts[LB_TIMEOUTS])
+{
+	json_t *o = json_object();
+
+	for (int i = 0; i < LB_TIMEOUTS; i++)
+		if (timeouts[i])
+			json_object_set_new(o, lb_timeout_name(i), json_integer(timeouts[i]));
+	return o;
+}
+
 json_t *lb_json_service(const struct lb_service_conf *s)
 {
 	json_t *backends = json_array();
 
 	for (size_t i = 0; i < s->n_backends; i++)
 		json_array_append_new(backends, lb_json_backend(&s->backends[i]));
-	return json_pack("{s:s, s:o, s:s, s:s, s:I, s:s, s:o}", "name", s->name, "listen",
+	return json_pack("{s:s, s:o, s:s, s:s, s:I, s:s, s:o, s:o}", "name", s->name, "listen",
 			 lb_json_listens(s), "source", lb_source_name(s->source), "scheduler",
 			 lb_scheduler_name(s->scheduler), "maglev_size", (json_int_t)s->maglev_size,
-			 "forwarding", lb_forwarding_name(s->forwarding), "backends", backends);
+			 "forwarding", lb_forwarding_name(s->forwarding), "timeouts",
+			 lb_json_timeouts(s->timeouts), "backends", backends);
 }
 
 json_t *lb_json_interface(const struct lb_interface_conf *i)
@@ -98,6 +110,7 @@ static json_t *settings(const struct lb_model *m)
 	json_t *o = lb_json_defaults(m);
 
 	json_object_set_new(o, "datapath", json_string(lb_datapath_kind_name(m->datapath)));
+	json_object_set_new(o, "timeouts", lb_json_timeouts(m->timeouts));
 	return o;
 }
 

@@ -7,19 +7,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/duration.h"
 #include "core/log.h"
 #include "datapath/datapath.h"
 
 #define LB_TEXT_MAX 32 /* what the buffers below need */
 
-/* "90", "60s", "5m", "1h30m", "1d": seconds, at least 1. 0 or -EINVAL. */
-int lb_duration_parse(uint32_t *seconds, const char *text);
-/* The same in milliseconds, and fractions of a second: "0.5"; at least 100 ms. 0 or -EINVAL. */
+/* As lb_duration_parse(), in milliseconds, and fractions of a second: "0.5"; at least 100 ms. 0 or
+ * -EINVAL. */
 int lb_interval_parse(uint32_t *ms, const char *text);
-const char *lb_duration_str(char *buf, uint64_t seconds); /* 12s, 3m 4s, 5h 6m, 2d 3h */
-const char *lb_age_str(char *buf, uint64_t since);        /* seconds since the epoch; 0: "-" */
-const char *lb_time_str(char *buf, uint64_t at);          /* 2026-11-23 20:51:05, local time */
-const char *lb_size_str(char *buf, uint64_t bytes);       /* 512 B, 1.5 KiB, 72.0 MiB */
+const char *lb_age_str(char *buf, uint64_t since);  /* seconds since the epoch; 0: "-" */
+const char *lb_time_str(char *buf, uint64_t at);    /* 2026-11-23 20:51:05, local time */
+const char *lb_size_str(char *buf, uint64_t bytes); /* 512 B, 1.5 KiB, 72.0 MiB */
 
 /* The candidate that is most like `text`, or NULL where none is near. Ends with NULL. */
 const char *lb_nearest(const char *text, const char *const *candidates);

@@ -156,6 +156,41 @@ static int read_service_maglev_size(struct lb_yaml *y, void *into)
 	return read_maglev_size(y, &((struct lb_service_conf *)into)->maglev_size);
 }
 
+/* Of the instance or of a service: an array by enum lb_timeout. */
+#define TIMEOUT_READER(name, timeout, key)                                                         \
+	static int read_timeout_##name(struct lb_yaml *y, void *into)                              \
+	{                                                                                          \
+		return lb_yaml_duration(y, "timeouts." key, lb_timeout_min(timeout),               \
+					LB_TIMEOUT_MAX, (uint32_t *)into + (timeout));             \
+	}
+TIMEOUT_READER(syn, LB_TIMEOUT_SYN, "syn")
+TIMEOUT_READER(established, LB_TIMEOUT_ESTABLISHED, "established")
+TIMEOUT_READER(half_closed, LB_TIMEOUT_HALF_CLOSED, "half-closed")
+TIMEOUT_READER(closing, LB_TIMEOUT_CLOSING, "closing")
+TIMEOUT_READER(closed, LB_TIMEOUT_CLOSED, "closed")
+TIMEOUT_READER(udp_new, LB_TIMEOUT_UDP_NEW, "udp-new")
+TIMEOUT_READER(udp, LB_TIMEOUT_UDP, "udp")
+
+static int read_timeouts(struct lb_yaml *y, uint32_t timeouts[LB_TIMEOUTS])
+{
+	static const struct lb_yaml_key keys[] = {
+		{"syn", read_timeout_syn, NULL},
+		{"established", read_timeout_established, NULL},
+		{"half-closed", read_timeout_half_closed, NULL},
+		{"closing", read_timeout_closing, NULL},
+		{"closed", read_timeout_closed, NULL},
+		{"udp-new", read_timeout_udp_new, NULL},
+		{"udp", read_timeout_udp, NULL},
+	};
+
+	return lb_yaml_mapping(y, "timeouts", keys, ARRAY_SIZE(keys), timeouts);
+}
+
+static int read_service_timeouts(struct lb_yaml *y, void *into)
+{
+	return read_timeouts(y, ((struct lb_service_conf *)into)->timeouts);
+}
+
 static int read_service(struct lb_yaml *y, void *into)
 {
 	static const struct lb_yaml_key keys[] = {
@@ -164,6 +199,7 @@ static int read_service(struct lb_yaml *y, void *into)
 		{"scheduler", read_service_scheduler, NULL},
 		{"maglev-size", read_service_maglev_size, NULL},
 		{"forwarding", read_forwarding, NULL},
+		{"timeouts", read_service_timeouts, NULL},
 		{"backends", read_backends, NULL},
 	};
 	struct lb_model *m = into;
@@ -298,6 +334,14 @@ static int read_defaults(struct lb_yaml *y, void *into)
 	return lb_yaml_mapping(y, "defaults", keys, ARRAY_SIZE(keys), into);
 }
 
+static int read_model_timeouts(struct lb_yaml *y, void *into)
+{
+	struct lb_model *m = into;
+
+	m->timeouts_line = lb_yaml_line(y);
+	return read_timeouts(y, m->timeouts);
+}
+
 /* The stream: one document, which is a mapping. */
 static int read_stream(struct lb_yaml *y, struct lb_model *m)
 {
@@ -306,6 +350,7 @@ static int read_stream(struct lb_yaml *y, struct lb_model *m)
 		{"interfaces", read_interfaces, NULL},
 		{"limits", read_limits, NULL},
 		{"defaults", read_defaults, NULL},
+		{"timeouts", read_model_timeouts, NULL},
 		/* A file that was cut short must not remove all of them. */
 		{"services", read_services, "services: []"},
 	};

@@ -189,6 +189,30 @@ static int check_services(const struct lb_model *m, const char *file, struct lb_
 	return ret;
 }
 
+/* An entry of the connection table names its set of timeouts by a number. */
+static int check_timeouts(const struct lb_model *m, const char *file, struct lb_err *err)
+{
+	const uint32_t *sets[LB_TIMEOUT_SETS];
+	size_t n = 1, k; /* the first is the instance's */
+
+	for (size_t i = 0; i < m->n_services; i++) {
+		const struct lb_service_conf *s = &m->services[i];
+
+		if (!lb_service_has_timeouts(s))
+			continue;
+		for (k = 1; k < n && memcmp(sets[k], s->timeouts, sizeof(s->timeouts)) != 0; k++)
+			;
+		if (k == LB_TIMEOUT_SETS)
+			return lb_config_refuse(err, file, s->line, "timeouts of service", s->name,
+						"unlike those of %d others: services may have %d "
+						"different ones: make some alike",
+						LB_TIMEOUT_SETS - 1, LB_TIMEOUT_SETS - 1);
+		sets[k] = s->timeouts;
+		n += k == n;
+	}
+	return 0;
+}
+
 /* What a listen takes: an address, port and protocol; `*` takes two. */
 struct taken {
 	struct lb_listen key;
@@ -257,6 +281,8 @@ int lb_config_check_model(struct lb_model *m, const char *file, struct lb_err *e
 		ret = check_services(m, file, err);
 	if (!ret)
 		ret = check_listens(m, file, err);
+	if (!ret)
+		ret = check_timeouts(m, file, err);
 	if (!ret)
 		ret = lb_config_check_room(m, file, err);
 	return ret;

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "duration.h"
+
 /* All names are quoted: `no`, `1e3` or `~` would be something else to other readers of YAML. */
 static void write_quoted(FILE *out, const char *text)
 {
@@ -38,6 +40,26 @@ static void write_limits(const struct lb_limits *l, FILE *out)
 	fprintf(out, "  ring-slots: %u\n", l->ring_slots);
 }
 
+/* Those that differ from `usual`. */
+static void write_timeouts(const uint32_t *timeouts, const uint32_t *usual, const char *indent,
+			   FILE *out)
+{
+	char text[LB_DURATION_MAX];
+	const char *sep = " ";
+
+	if (!memcmp(timeouts, usual, LB_TIMEOUTS * sizeof(*timeouts)))
+		return;
+	fprintf(out, "%stimeouts: {", indent);
+	for (int i = 0; i < LB_TIMEOUTS; i++) {
+		if (timeouts[i] == usual[i])
+			continue;
+		fprintf(out, "%s%s: %s", sep, lb_timeout_name(i),
+			lb_duration_exact(text, timeouts[i]));
+		sep = ", ";
+	}
+	fputs(" }\n", out);
+}
+
 static void write_listen(const struct lb_listen *l, FILE *out)
 {
 	char text[LB_ENDPOINT_STRLEN];
@@ -50,6 +72,7 @@ static void write_listen(const struct lb_listen *l, FILE *out)
 
 static void write_service(const struct lb_model *m, const struct lb_service_conf *s, FILE *out)
 {
+	static const uint32_t none[LB_TIMEOUTS];
 	char text[LB_ENDPOINT_STRLEN];
 
 	fputs("  - name: ", out);
@@ -63,6 +86,7 @@ static void write_service(const struct lb_model *m, const struct lb_service_conf
 		fprintf(out, "    maglev-size: %u\n", s->maglev_size);
 	if (s->forwarding != LB_FORWARDING_NAT)
 		fprintf(out, "    forwarding: %s\n", lb_forwarding_name(s->forwarding));
+	write_timeouts(s->timeouts, none, "    ", out);
 	fprintf(out, "    backends:%s\n", s->n_backends ? "" : " []");
 	for (size_t i = 0; i < s->n_backends; i++)
 		fprintf(out, "      - { address: \"%s\", weight: %u }\n",
@@ -71,12 +95,17 @@ static void write_service(const struct lb_model *m, const struct lb_service_conf
 
 int lb_config_write(const struct lb_model *m, FILE *out)
 {
+	uint32_t usual[LB_TIMEOUTS];
+
 	fputs("# meshlb.yaml(5), written by meshlb\n", out);
 	fprintf(out, "datapath: %s\n", lb_datapath_kind_name(m->datapath));
 	write_interfaces(m, out);
 	write_limits(&m->limits, out);
 	fprintf(out, "defaults:\n  scheduler: %s\n  maglev-size: %u\n",
 		lb_scheduler_name(m->default_scheduler), m->default_maglev_size);
+	for (int i = 0; i < LB_TIMEOUTS; i++)
+		usual[i] = lb_timeout_default(i);
+	write_timeouts(m->timeouts, usual, "", out);
 	fprintf(out, "services:%s\n", m->n_services ? "" : " []");
 	for (size_t i = 0; i < m->n_services; i++)
 		write_service(m, &m->services[i], out);

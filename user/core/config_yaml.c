@@ -7,6 +7,7 @@
  */
 
 #include "config_yaml.h"
+#include "duration.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -174,7 +175,7 @@ int lb_yaml_expect_scalar(struct lb_yaml *y, const char *what, const char *right
 /* ---------------------------------------------------------------------------- shapes */
 
 /* Texts for messages are made where one is refused: large configs have many keys and numbers. */
-#define KNOWN_KEYS 128 /* characters of the longest list of names */
+#define KNOWN_KEYS 160 /* characters of the longest list of names */
 #define KEY_OF     32
 #define RANGE      64
 
@@ -282,6 +283,27 @@ int lb_yaml_number(struct lb_yaml *y, const char *what, uint32_t min, uint32_t m
 	if (number < min || number > max)
 		return lb_yaml_refuse(y, what, v, "out of range: write %s", range(min, max, right));
 	*into = (uint32_t)number;
+	return 0;
+}
+
+int lb_yaml_duration(struct lb_yaml *y, const char *what, uint32_t min, uint32_t max,
+		     uint32_t *into)
+{
+	char right[RANGE], least[LB_DURATION_MAX], most[LB_DURATION_MAX];
+	const char *v = lb_yaml_value(y);
+	uint32_t seconds;
+	int err;
+
+	snprintf(right, sizeof(right), "%s to %s, as 90s, 5m, 1h30m", lb_duration_exact(least, min),
+		 lb_duration_exact(most, max));
+	err = lb_yaml_expect_scalar(y, what, right);
+	if (err)
+		return err;
+	if (lb_duration_parse(&seconds, v))
+		return lb_yaml_refuse(y, what, v, "not a length of time: write %s", right);
+	if (seconds < min || seconds > max)
+		return lb_yaml_refuse(y, what, v, "out of range: write %s", right);
+	*into = seconds;
 	return 0;
 }
 

@@ -43,6 +43,9 @@ int lb_yaml_no_memory(const struct lb_yaml *y);
 /* A scalar that is not empty; `right` says what it should be. */
 int lb_yaml_expect_scalar(struct lb_yaml *y, const char *what, const char *right);
 int lb_yaml_number(struct lb_yaml *y, const char *what, uint32_t min, uint32_t max, uint32_t *into);
+/* "90", "30s", "1h30m" in seconds. */
+int lb_yaml_duration(struct lb_yaml *y, const char *what, uint32_t min, uint32_t max,
+		     uint32_t *into);
 /* A value of an enum by its name. */
 int lb_yaml_choice(struct lb_yaml *y, const char *what, const char *(*name)(unsigned int),
 		   int (*from_name)(const char *), unsigned int n, uint8_t *into);

@@ -14,6 +14,15 @@
 #define LIMIT_BACKENDS    100000u
 #define LIMIT_RING_SLOTS  16777216u
 
+static const struct {
+	uint32_t seconds, min;
+} timeouts[LB_TIMEOUTS] = {
+	[LB_TIMEOUT_SYN] = {30, 1},           [LB_TIMEOUT_ESTABLISHED] = {4 * 3600, 60},
+	[LB_TIMEOUT_HALF_CLOSED] = {3600, 1}, [LB_TIMEOUT_CLOSING] = {120, 1},
+	[LB_TIMEOUT_CLOSED] = {10, 1},        [LB_TIMEOUT_UDP_NEW] = {30, 1},
+	[LB_TIMEOUT_UDP] = {180, 10},
+};
+
 static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff}; /* RFC 4291, 2.5.5.2 */
 
 void lb_model_init(struct lb_model *m)
@@ -31,6 +40,18 @@ void lb_model_init(struct lb_model *m)
 				.ring_slots = LIMIT_RING_SLOTS,
 			},
 	};
+	for (int i = 0; i < LB_TIMEOUTS; i++)
+		m->timeouts[i] = timeouts[i].seconds;
+}
+
+uint32_t lb_timeout_default(enum lb_timeout timeout)
+{
+	return timeouts[timeout].seconds;
+}
+
+uint32_t lb_timeout_min(enum lb_timeout timeout)
+{
+	return timeouts[timeout].min;
 }
 
 static void service_free(struct lb_service_conf *s)
@@ -247,6 +268,14 @@ bool lb_model_has_family(const struct lb_model *m, enum lb_family family)
 {
 	for (size_t i = 0; i < m->n_services; i++)
 		if (lb_service_has_family(&m->services[i], family))
+			return true;
+	return false;
+}
+
+bool lb_service_has_timeouts(const struct lb_service_conf *s)
+{
+	for (int i = 0; i < LB_TIMEOUTS; i++)
+		if (s->timeouts[i])
 			return true;
 	return false;
 }

@@ -20,6 +20,7 @@
 #define LB_MAGLEV_SIZE_DEFAULT 65537
 #define LB_MAGLEV_SIZE_MAX     655373
 #define LB_IFNAME_MAX          16
+#define LB_TIMEOUT_MAX         (48 * 3600) /* seconds: what an entry's tick has room for */
 
 /* Who made an object, as a route's proto. A source reconciles only its own. */
 enum lb_source {
@@ -72,6 +73,7 @@ struct lb_service_conf {
 	uint8_t forwarding; /* enum lb_forwarding */
 	uint8_t source;     /* enum lb_source */
 	uint32_t maglev_size;
+	uint32_t timeouts[LB_TIMEOUTS]; /* seconds; 0: as the model's */
 	struct lb_listen *listens;
 	size_t n_listens;
 	struct lb_backend_conf *backends; /* canonical: sorted by lb_endpoint_cmp() */
@@ -114,8 +116,10 @@ struct lb_model {
 	uint8_t datapath;          /* enum lb_datapath_kind */
 	uint8_t default_scheduler; /* enum lb_scheduler */
 	uint32_t default_maglev_size;
+	uint32_t timeouts[LB_TIMEOUTS]; /* seconds, by enum lb_timeout */
+	int timeouts_line;              /* of the config; 0: not in it */
 	struct lb_limits limits;
-	int limits_line;  /* of the config; 0: not in it */
+	int limits_line;
 	bool limits_free; /* read back: from a datapath that did not fix them when it was made */
 	struct lb_interface_conf *interfaces;
 	size_t n_interfaces;
@@ -152,6 +156,7 @@ static inline bool lb_listen_in(const struct lb_listen *l, enum lb_family family
 bool lb_model_has_family(const struct lb_model *m, enum lb_family family);
 bool lb_service_has_family(const struct lb_service_conf *s, enum lb_family family);
 bool lb_service_has_listen(const struct lb_service_conf *s, const struct lb_listen *l);
+bool lb_service_has_timeouts(const struct lb_service_conf *s);            /* of its own */
 static inline uint32_t lb_backend_weight(const struct lb_backend_conf *b) /* in force */
 {
 	return b->override == LB_NO_OVERRIDE ? b->weight : b->override;
@@ -177,6 +182,10 @@ bool lb_addr_is_any(const struct lb_addr *addr, enum lb_family family); /* 0.0.0
  * nothing of 0.0.0.0 and ::, which are more than one address. */
 const char *lb_addr_why_not(const struct lb_addr *addr, enum lb_family family);
 
+/* Seconds. Entries in use are refreshed only now and then: a shorter timeout would end them. */
+uint32_t lb_timeout_default(enum lb_timeout timeout);
+uint32_t lb_timeout_min(enum lb_timeout timeout);
+
 /* A name out of a map, where anybody may have written: what is not printable becomes `?`. */
 void lb_name_mend(char *name);
 
@@ -189,6 +198,7 @@ const char *lb_hook_kind_name(unsigned int kind);
 const char *lb_datapath_kind_name(unsigned int kind);
 const char *lb_source_name(unsigned int source);
 const char *lb_conn_state_name(unsigned int state);
+const char *lb_timeout_name(unsigned int timeout);
 const char *lb_reason_name(unsigned int reason);
 const char *lb_reason_help(unsigned int reason);
 bool lb_reason_is_drop(unsigned int reason);

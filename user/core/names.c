@@ -75,6 +75,16 @@ NAME_TABLE(source_names, SOURCE_LIST, LB_SOURCES);
 	X(LB_CONN_UDP, "udp")
 NAME_TABLE(conn_state_names, CONN_STATE_LIST, LB_CONN_STATES);
 
+#define TIMEOUT_LIST(X)                                                                            \
+	X(LB_TIMEOUT_SYN, "syn")                                                                   \
+	X(LB_TIMEOUT_ESTABLISHED, "established")                                                   \
+	X(LB_TIMEOUT_HALF_CLOSED, "half-closed")                                                   \
+	X(LB_TIMEOUT_CLOSING, "closing")                                                           \
+	X(LB_TIMEOUT_CLOSED, "closed")                                                             \
+	X(LB_TIMEOUT_UDP_NEW, "udp-new")                                                           \
+	X(LB_TIMEOUT_UDP, "udp")
+NAME_TABLE(timeout_names, TIMEOUT_LIST, LB_TIMEOUTS);
+
 /* Made from the same list as the enum: whole by construction. */
 static const struct {
 	const char *name, *help;
@@ -137,6 +147,11 @@ const char *lb_source_name(unsigned int source)
 const char *lb_conn_state_name(unsigned int state)
 {
 	return NAME_OF(conn_state_names, state);
+}
+
+const char *lb_timeout_name(unsigned int timeout)
+{
+	return NAME_OF(timeout_names, timeout);
 }
 
 const char *lb_reason_name(unsigned int reason)

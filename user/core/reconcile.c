@@ -4,6 +4,7 @@
  * it, and how it is printed. All of it walks sorted lists in step.
  */
 
+#include "duration.h"
 #include "reconcile.h"
 
 #include <errno.h>
@@ -199,7 +200,8 @@ static bool service_equal(const struct lb_service_conf *a, const struct lb_servi
 {
 	if (a->scheduler != b->scheduler || a->maglev_size != b->maglev_size ||
 	    a->forwarding != b->forwarding || a->n_listens != b->n_listens ||
-	    a->n_backends != b->n_backends)
+	    a->n_backends != b->n_backends ||
+	    memcmp(a->timeouts, b->timeouts, sizeof(a->timeouts)) != 0)
 		return false;
 	for (size_t i = 0; i < a->n_listens; i++)
 		if (lb_listen_cmp(&a->listens[i], &b->listens[i]))
@@ -215,6 +217,7 @@ static bool defaults_equal(const struct lb_model *a, const struct lb_model *b)
 {
 	return a->datapath == b->datapath && a->default_scheduler == b->default_scheduler &&
 	       a->default_maglev_size == b->default_maglev_size &&
+	       !memcmp(a->timeouts, b->timeouts, sizeof(a->timeouts)) &&
 	       !memcmp(&a->limits, &b->limits, sizeof(a->limits));
 }
 
@@ -360,6 +363,17 @@ static void print_resized(FILE *out, bool *first, uint32_t from, uint32_t to)
 		fprintf(out, "%smaglev-size %u -> %u", comma(first), from, to);
 }
 
+static void print_timeouts(FILE *out, bool *first, const uint32_t *from, const uint32_t *to)
+{
+	char a[LB_DURATION_MAX], b[LB_DURATION_MAX];
+
+	for (int i = 0; i < LB_TIMEOUTS; i++)
+		if (from[i] != to[i])
+			fprintf(out, "%stimeouts.%s %s -> %s", comma(first), lb_timeout_name(i),
+				from[i] ? lb_duration_exact(a, from[i]) : "the instance's",
+				to[i] ? lb_duration_exact(b, to[i]) : "the instance's");
+}
+
 static void print_weight(FILE *out, const struct lb_backend_conf *b)
 {
 	fprintf(out, "%u", b->weight);
@@ -414,6 +428,8 @@ static void print_added(FILE *out, const struct lb_service_conf *s)
 	fprintf(out, "%s%s, ", comma(&first), lb_scheduler_name(s->scheduler));
 	if (s->forwarding != LB_FORWARDING_NAT)
 		fprintf(out, "%s, ", lb_forwarding_name(s->forwarding));
+	if (lb_service_has_timeouts(s))
+		fputs("timeouts of its own, ", out);
 	fprintf(out, "%zu backend%s\n", s->n_backends, s->n_backends == 1 ? "" : "s");
 	print_backends(out, NULL, s);
 }
@@ -428,6 +444,7 @@ static void print_changed(FILE *out, const struct lb_service_conf *a,
 	print_resized(out, &first, a->maglev_size, b->maglev_size);
 	print_renamed(out, &first, "forwarding", lb_forwarding_name(a->forwarding),
 		      lb_forwarding_name(b->forwarding));
+	print_timeouts(out, &first, a->timeouts, b->timeouts);
 	fputc('\n', out);
 	lists_pair(a->listens, a->n_listens, b->listens, b->n_listens, sizeof(*b->listens),
 		   listen_order, print_listen, out);
@@ -470,6 +487,7 @@ static void print_defaults(FILE *out, const struct lb_model *a, const struct lb_
 	print_renamed(out, &first, "scheduler", lb_scheduler_name(a->default_scheduler),
 		      lb_scheduler_name(b->default_scheduler));
 	print_resized(out, &first, a->default_maglev_size, b->default_maglev_size);
+	print_timeouts(out, &first, a->timeouts, b->timeouts);
 	if (memcmp(&a->limits, &b->limits, sizeof(a->limits)) != 0)
 		fprintf(out, "%slimits", comma(&first));
 	fputc('\n', out);

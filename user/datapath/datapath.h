@@ -46,6 +46,7 @@ struct lb_dp_status {
 	uint64_t build, created, applied; /* hash; seconds since the epoch */
 	bool build_current;               /* the loaded programs are this binary's */
 	uint32_t no_iterator; /* errno: why there is no file "connections"; 0: there is one */
+	uint32_t timeouts[LB_TIMEOUTS]; /* seconds; 0: they are the kernel's */
 	struct lb_usage connections4, connections6, services, backends, ring_slots;
 	struct lb_hook_status *hooks;
 	size_t n_hooks;
@@ -94,10 +95,11 @@ typedef void (*lb_capability_fn)(void *arg, const char *name, int errnum, const 
 
 struct lb_dp_ops {
 	const char *name;
-	bool has_programs;    /* on interfaces' hooks, and maps made for the model's limits */
-	bool sets_sysctls;    /* those that forwarding needs, by itself */
-	bool own_addresses;   /* serves no others than this host's */
-	uint32_t forwardings; /* bits, 1 << enum lb_forwarding */
+	bool has_programs;      /* on interfaces' hooks, and maps made for the model's limits */
+	bool keeps_connections; /* in a table of its own, whose timeouts are the model's */
+	bool sets_sysctls;      /* those that forwarding needs, by itself */
+	bool own_addresses;     /* serves no others than this host's */
+	uint32_t forwardings;   /* bits, 1 << enum lb_forwarding */
 
 	/* Why it cannot take one, in words that follow its name; NULL: it can. The functions may be
 	 * NULL: any. */

@@ -198,7 +198,7 @@ static int ebpf_open(struct lb_dp **dp, const struct lb_dp_options *opt, struct 
 }
 
 /* Where nothing is, or what a killed first apply left, or what cannot be used any more. */
-static int instance_make(struct lb_dp *dp, const struct lb_limits *limits, struct lb_err *err)
+static int instance_make(struct lb_dp *dp, const struct lb_model *model, struct lb_err *err)
 {
 	int ret = lb_instance_removable(dp, err);
 
@@ -214,7 +214,7 @@ static int instance_make(struct lb_dp *dp, const struct lb_limits *limits, struc
 	ret = lb_instance_clear(dp, err);
 	dp->fresh = !ret;
 	dp->dead = dp->wreck = false;
-	return ret ? ret : lb_object_create(dp, limits, err);
+	return ret ? ret : lb_object_create(dp, model, err);
 }
 
 static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
@@ -230,7 +230,7 @@ static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 	if (!ret)
 		ret = instance_open(*dp, err);
 	if (ret == -ENOENT)
-		ret = instance_make(*dp, &model->limits, err);
+		ret = instance_make(*dp, model, err);
 	if (ret) {
 		ebpf_close(*dp);
 		*dp = NULL;
@@ -258,6 +258,7 @@ static int ebpf_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 const struct lb_dp_ops lb_dp_ebpf = {
 	.name = "ebpf",
 	.has_programs = true,
+	.keeps_connections = true,
 	.forwardings = 1 << LB_FORWARDING_NAT,
 	.probe = ebpf_probe,
 	.capabilities = ebpf_capabilities,

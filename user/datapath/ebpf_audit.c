@@ -168,6 +168,8 @@ static int service_check(struct walk *w)
 	if (v->maglev_size > LB_MAGLEV_SIZE_MAX)
 		damage(w, "its maglev size is %u, should be at most %u", v->maglev_size,
 		       LB_MAGLEV_SIZE_MAX);
+	if (v->timeouts >= LB_TIMEOUT_SETS)
+		damage(w, "there is no set of timeouts %u", v->timeouts);
 	for (int f = 0; f < LB_FAMILIES && !ret; f++)
 		ret = pool_check(w, v, f);
 	lb_ports_need(w->dp, w->s, w->a);
@@ -254,6 +256,7 @@ int lb_audit_run(struct lb_dp *dp, const struct lb_model *m, struct lb_audit *a,
 
 	lb_maps_audit(dp, a);
 	lb_config_audit(dp, a);
+	lb_timeouts_audit(dp, a);
 	progs_check(dp, a);
 	ret = services_check(dp, m, a, err);
 	if (!ret)

@@ -17,7 +17,6 @@ struct table {
 	__u32 n;
 	int slots;
 	__u32 now; /* ticks */
-	__u32 timeouts[LB_CONN_STATES];
 };
 
 /* A copy of one entry. IPv4 addresses are in word 0. */
@@ -41,7 +40,7 @@ static int table_open(struct table *t, struct lb_dp *dp, enum lb_family family, 
 			    .n = dp->max_entries[map],
 			    .slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS};
 	t->now = lb_clock_now();
-	return lb_conn_timeouts(t->timeouts, err);
+	return 0;
 }
 
 static __u32 meta_age(const struct table *t, __u32 meta)
@@ -55,7 +54,8 @@ static bool is_live(const struct table *t, __u32 meta)
 	__u32 state = LB_META_STATE(meta), age = meta_age(t, meta);
 
 	return state > LB_CONN_BUSY && state < LB_CONN_STATES &&
-	       (age <= t->timeouts[state] || age > LB_META_TICK_MASK - LB_CONN_AHEAD);
+	       (age <= t->dp->timeouts->ticks[LB_META_LIFE(meta)] ||
+		age > LB_META_TICK_MASK - LB_CONN_AHEAD);
 }
 
 static void *bucket_at(const struct table *t, __u32 bucket)

@@ -28,6 +28,7 @@ enum lb_map {
 	LB_MAP_BACKEND_STATS,
 	LB_MAP_REASONS,
 	LB_MAP_NEXTHOPS,
+	LB_MAP_TIMEOUTS,
 	LB_MAP_IFACES,
 	LB_MAP_CONN4,
 	LB_MAP_CONN6,
@@ -86,6 +87,7 @@ struct lb_dp {
 	struct lb_member *members;
 	struct lb_ring_line *rings;
 	struct lb_backend *backends;
+	struct lb_timeouts *timeouts;
 	struct lb_listen_entry *listens; /* as last read, sorted by key */
 	size_t n_listens;
 	bool listens_known;    /* and not written since */
@@ -200,7 +202,7 @@ __u64 lb_build_id(void);   /* hash of the object that this binary embeds */
 int lb_prog_least(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_id);
 int lb_prog_probe(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_id);
 int lb_iterator_probe(void); /* 0 or the errno, as above */
-int lb_object_create(struct lb_dp *dp, const struct lb_limits *l, struct lb_err *err);
+int lb_object_create(struct lb_dp *dp, const struct lb_model *m, struct lb_err *err);
 int lb_object_reload(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err);
 int lb_progs_open(struct lb_dp *dp, struct lb_err *err); /* the pinned ones into dp->progs */
 int lb_progs_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err); /* and adopt */
@@ -221,8 +223,6 @@ __u32 lb_clock_tick_ms(void);        /* the same in milliseconds */
 __u32 lb_clock_now(void);            /* modulo 2^LB_META_TICK_BITS */
 __u32 lb_clock_ticks(__u32 seconds); /* rounded up */
 __u32 lb_clock_seconds(__u32 ticks);
-
-int lb_conn_timeouts(__u32 timeouts[LB_CONN_STATES], struct lb_err *err);
 
 /* ebpf_hooks.c - which programs are on which interfaces. lb_ifaces is the record: `actual` tells
  * that ours may be there, LB_IFACE_ATTACHED that it is committed. */
@@ -349,6 +349,7 @@ struct lb_tx {
 	size_t max_rings;               /* in force and to be made */
 	struct lb_ring_table table;     /* by key; made when the first ring is */
 	__u8 *named;                    /* by backend id: how many members in force have it */
+	__u16 sets;                     /* of timeouts, by bit: in force, or taken for the next */
 	__u32 next_service, next_backend;
 	__u32 *gone; /* backend ids to give away when no fresh one is left, least used first */
 	size_t n_gone, next_gone;
@@ -369,6 +370,14 @@ void lb_tx_end(struct lb_tx *tx);
 int lb_pool_make(struct lb_tx *tx, const struct lb_service_conf *from,
 		 const struct lb_service_conf *to, __u32 service, enum lb_family family,
 		 struct lb_pool *pool, struct lb_err *err);
+
+/* ebpf_timeouts.c - lb_timeouts: sets in seconds as configured, and in ticks for the programs */
+void lb_timeouts_fill(struct lb_dp *dp, const uint32_t seconds[LB_TIMEOUTS]); /* set 0, all ticks */
+int lb_timeouts_take(
+	struct lb_tx *tx, const struct lb_service_conf *s, __u8 *set,
+	struct lb_err *err); /* the service's set: an equal one, or one made of a free one */
+void lb_timeouts_read(const struct lb_dp *dp, __u32 set, uint32_t seconds[LB_TIMEOUTS]);
+void lb_timeouts_audit(const struct lb_dp *dp, struct lb_audit *a);
 
 /* ebpf_settle.c - putting right what an interrupted or failed apply left, and cleaning up */
 int lb_settle(struct lb_dp *dp, struct lb_err *err);

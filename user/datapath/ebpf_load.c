@@ -156,8 +156,6 @@ static void rodata_fill(struct lb_bpf *skel, const __u64 *secret, __u32 buckets4
 	skel->rodata->lb_conn6_homes = LB_CONN_HOMES(buckets6);
 	skel->rodata->lb_tick_shift = lb_clock_shift();
 	skel->rodata->lb_tick_ms = lb_clock_tick_ms();
-	for (int i = 0; i < LB_CONN_STATES; i++) /* seconds in the object */
-		skel->rodata->lb_timeouts[i] = lb_clock_ticks(skel->rodata->lb_timeouts[i]);
 }
 
 static struct bpf_map *object_map(const struct lb_bpf *skel, enum lb_map map)
@@ -212,8 +210,9 @@ static void config_fill(struct lb_config *c, const struct lb_limits *l, const __
 	c->ring_slots = l->ring_slots;
 }
 
-int lb_object_create(struct lb_dp *dp, const struct lb_limits *l, struct lb_err *err)
+int lb_object_create(struct lb_dp *dp, const struct lb_model *m, struct lb_err *err)
 {
+	const struct lb_limits *l = &m->limits;
 	__u64 secret[sizeof(dp->config->secret) / sizeof(__u64)];
 	struct lb_progs progs = LB_PROGS_NONE;
 	struct lb_bpf *skel;
@@ -239,6 +238,7 @@ int lb_object_create(struct lb_dp *dp, const struct lb_limits *l, struct lb_err 
 		goto out;
 	/* Before the first pin: by any of them the maps are found again. */
 	config_fill(dp->config, l, secret);
+	lb_timeouts_fill(dp, m->timeouts);
 	ret = progs_take(skel, &progs, err);
 	if (!ret)
 		ret = lb_slow_pin(dp, skel, &progs, err);
@@ -347,17 +347,4 @@ void lb_progs_close(struct lb_progs *progs)
 	if (progs->iter_link >= 0)
 		close(progs->iter_link);
 	*progs = LB_PROGS_NONE;
-}
-
-/* After how many ticks without a packet an entry counts as absent, by state. */
-int lb_conn_timeouts(__u32 timeouts[LB_CONN_STATES], struct lb_err *err)
-{
-	struct lb_bpf *skel = object_open(err);
-
-	if (!skel)
-		return -errno;
-	for (int i = 0; i < LB_CONN_STATES; i++)
-		timeouts[i] = lb_clock_ticks(skel->rodata->lb_timeouts[i]);
-	lb_bpf__destroy(skel);
-	return 0;
 }

@@ -32,6 +32,7 @@ static const struct map_spec {
 	[LB_MAP_REASONS] = {"lb_reasons", 4, sizeof(struct lb_reasons), false, false},
 	[LB_MAP_NEXTHOPS] = {"lb_nexthops", 4, LB_NEXTHOPS * sizeof(struct lb_nexthop), false,
 			     false},
+	[LB_MAP_TIMEOUTS] = {"lb_timeouts", 4, sizeof(struct lb_timeouts), true, false},
 	[LB_MAP_IFACES] = {"lb_ifaces", 4, sizeof(struct lb_iface), false, false},
 	[LB_MAP_CONN4] = {"lb_conn4", 4, sizeof(struct lb_conn4_bucket), true, true},
 	[LB_MAP_CONN6] = {"lb_conn6", 4, sizeof(struct lb_conn6_bucket), true, true},
@@ -42,7 +43,8 @@ static const struct map_spec {
 _Static_assert(!(sizeof(struct lb_config) % 8 || sizeof(struct lb_ports) % 8 ||
 		 sizeof(struct lb_service) % 8 || sizeof(struct lb_member) % 8 ||
 		 sizeof(struct lb_ring_line) % 8 || sizeof(struct lb_backend) % 8 ||
-		 sizeof(struct lb_counters) % 8 || sizeof(struct lb_reasons) % 8),
+		 sizeof(struct lb_counters) % 8 || sizeof(struct lb_reasons) % 8 ||
+		 sizeof(struct lb_timeouts) % 8),
 	       "elements of ARRAY maps");
 
 const char *lb_map_name(enum lb_map map)
@@ -58,6 +60,8 @@ const char *lb_map_object_name(enum lb_map map)
 		return ".data.lb_ports";
 	case LB_MAP_NEXTHOPS:
 		return ".data.nexthops";
+	case LB_MAP_TIMEOUTS:
+		return ".data.timeouts";
 	default:
 		return specs[map].name;
 	}
@@ -155,6 +159,7 @@ int lb_maps_adopt(struct lb_dp *dp, struct lb_err *err)
 	dp->members = dp->mem[LB_MAP_MEMBERS];
 	dp->rings = dp->mem[LB_MAP_RINGS];
 	dp->backends = dp->mem[LB_MAP_BACKENDS];
+	dp->timeouts = dp->mem[LB_MAP_TIMEOUTS];
 	return 0;
 }
 

@@ -70,6 +70,8 @@ static int services_read(struct reading *r)
 		s->source = lb_source_is_known(v->source) ? v->source : LB_SOURCE_FILE;
 		s->maglev_size = v->maglev_size <= LB_MAGLEV_SIZE_MAX ? v->maglev_size : 0;
 		s->id = id;
+		if (v->timeouts)
+			lb_timeouts_read(r->dp, v->timeouts, s->timeouts);
 		for (int f = 0; f < LB_FAMILIES && !ret; f++)
 			ret = pool_read(r->dp, v, f, s);
 		if (ret)
@@ -168,6 +170,7 @@ static void config_read(const struct lb_dp *dp, struct lb_model *m)
 	m->datapath = c->datapath_auto ? LB_DATAPATH_AUTO : LB_DATAPATH_EBPF;
 	m->default_scheduler = c->default_scheduler;
 	m->default_maglev_size = c->default_maglev_size;
+	lb_timeouts_read(dp, 0, m->timeouts);
 	lb_limits_read(dp, &m->limits);
 }
 

@@ -103,6 +103,7 @@ int lb_ebpf_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err)
 				   .no_iterator = c->no_iterator,
 				   .build_current = c->build == lb_build_id()};
 	snprintf(s->instance, sizeof(s->instance), "%s", dp->instance);
+	lb_timeouts_read(dp, 0, s->timeouts);
 	ret = usage_read(dp, s, err);
 	return ret ? ret : lb_hooks_status(dp, &s->hooks, &s->n_hooks, err);
 }

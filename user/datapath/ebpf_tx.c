@@ -32,6 +32,8 @@ static int spaces_make(struct lb_tx *tx)
 	for (__u32 id = 1; id < n_services && !ret; id++) {
 		const struct lb_service_version *v = lb_service_in_force(dp, id, tx->generation);
 
+		if (v)
+			tx->sets |= 1 << v->timeouts % LB_TIMEOUT_SETS;
 		for (int f = 0; v && f < LB_FAMILIES; f++) {
 			const struct lb_pool *p = &v->pool[f];
 
@@ -203,11 +205,12 @@ static int version_make(struct lb_tx *tx, const struct lb_service_conf *from,
 	struct lb_service_version *v = &s->version[slot];
 	bool keep = from && !rebuild && from->scheduler == to->scheduler &&
 		    from->maglev_size == to->maglev_size,
-	     same = keep && from->source == to->source;
+	     same = keep && from->source == to->source &&
+		    !memcmp(from->timeouts, to->timeouts, sizeof(to->timeouts));
+	int ret = 0;
 
 	for (int f = 0; f < LB_FAMILIES; f++) {
 		bool keep_pool = keep && pool_is_same(from, to, f);
-		int ret = 0;
 
 		same &= keep_pool;
 		if (keep_pool)
@@ -219,6 +222,9 @@ static int version_make(struct lb_tx *tx, const struct lb_service_conf *from,
 	}
 	if (same) /* only listens differ */
 		return 0;
+	ret = lb_timeouts_take(tx, to, &v->timeouts, err);
+	if (ret)
+		return ret;
 	v->scheduler = to->scheduler;
 	v->source = to->source;
 	v->maglev_size = to->maglev_size;

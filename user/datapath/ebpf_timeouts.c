@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ebpf_timeouts.c - lb_timeouts: sets of timeouts in seconds as configured, and in ticks as the
+ * programs look them up. Set 0 is the instance's; services that differ from it name another.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "ebpf_internal.h"
+
+static const __u8 timeout_of[LB_CONN_STATES] = {
+	[LB_CONN_SYN_SENT] = LB_TIMEOUT_SYN,
+	[LB_CONN_SYN_RECV] = LB_TIMEOUT_SYN,
+	[LB_CONN_ESTABLISHED] = LB_TIMEOUT_ESTABLISHED,
+	[LB_CONN_FIN_CLIENT] = LB_TIMEOUT_HALF_CLOSED,
+	[LB_CONN_FIN_BACKEND] = LB_TIMEOUT_HALF_CLOSED,
+	[LB_CONN_CLOSING] = LB_TIMEOUT_CLOSING,
+	[LB_CONN_CLOSED] = LB_TIMEOUT_CLOSED,
+	[LB_CONN_UDP_NEW] = LB_TIMEOUT_UDP_NEW,
+	[LB_CONN_UDP] = LB_TIMEOUT_UDP,
+};
+
+/* What somebody has written into the map is not believed. */
+static bool is_sound(int timeout, __u32 seconds)
+{
+	return seconds >= lb_timeout_min(timeout) && seconds <= LB_TIMEOUT_MAX;
+}
+
+static __u32 seconds_in_force(const struct lb_timeouts *t, __u32 set, int timeout)
+{
+	if (set && is_sound(timeout, t->seconds[set][timeout]))
+		return t->seconds[set][timeout];
+	return is_sound(timeout, t->seconds[0][timeout]) ? t->seconds[0][timeout]
+							 : lb_timeout_default(timeout);
+}
+
+static __u32 ticks_of(const struct lb_timeouts *t, __u32 life)
+{
+	__u32 state = life & 15;
+
+	if (state == LB_CONN_BUSY)
+		return ~0u;
+	if (state < LB_CONN_BUSY || state >= LB_CONN_STATES)
+		return 0;
+	return lb_clock_ticks(seconds_in_force(t, life >> 4, timeout_of[state]));
+}
+
+static void ticks_fill(struct lb_timeouts *t, __u32 from, __u32 to)
+{
+	for (__u32 life = from; life < to; life++)
+		__atomic_store_n(&t->ticks[life], ticks_of(t, life), __ATOMIC_RELAXED);
+}
+
+void lb_timeouts_fill(struct lb_dp *dp, const uint32_t seconds[LB_TIMEOUTS])
+{
+	struct lb_timeouts *t = dp->timeouts;
+
+	memcpy(t->seconds[0], seconds, sizeof(t->seconds[0]));
+	for (int set = 1; set < LB_TIMEOUT_SETS; set++)
+		for (int i = 0; i < LB_TIMEOUTS; i++)
+			if (!is_sound(i, t->seconds[set][i]))
+				t->seconds[set][i] = 0;
+	ticks_fill(t, 0, LB_TIMEOUT_SETS << 4);
+}
+
+int lb_timeouts_take(struct lb_tx *tx, const struct lb_service_conf *s, __u8 *set,
+		     struct lb_err *err)
+{
+	struct lb_timeouts *t = tx->dp->timeouts;
+	__u32 i = 0;
+
+	if (lb_service_has_timeouts(s))
+		for (i = 1; i < LB_TIMEOUT_SETS; i++)
+			if (tx->sets >> i & 1 &&
+			    !memcmp(t->seconds[i], s->timeouts, sizeof(s->timeouts)))
+				break;
+	if (i == LB_TIMEOUT_SETS) { /* none is equal */
+		for (i = 1; i < LB_TIMEOUT_SETS && tx->sets >> i & 1; i++)
+			;
+		if (i == LB_TIMEOUT_SETS)
+			return lb_err_set(
+				err, ENOSPC,
+				"timeouts of service \"%s\": %d different ones are in force, "
+				"and old and new stand side by side: change less at a time",
+				s->name, LB_TIMEOUT_SETS - 1);
+		memcpy(t->seconds[i], s->timeouts, sizeof(s->timeouts));
+		ticks_fill(t, i << 4, (i + 1) << 4);
+	}
+	tx->sets |= 1 << i;
+	*set = i;
+	return 0;
+}
+
+void lb_timeouts_read(const struct lb_dp *dp, __u32 set, uint32_t seconds[LB_TIMEOUTS])
+{
+	for (int i = 0; i < LB_TIMEOUTS; i++) {
+		seconds[i] = set < LB_TIMEOUT_SETS ? dp->timeouts->seconds[set][i] : 0;
+		if (!is_sound(i, seconds[i]))
+			seconds[i] = set ? 0 : lb_timeout_default(i);
+	}
+}
+
+void lb_timeouts_audit(const struct lb_dp *dp, struct lb_audit *a)
+{
+	const struct lb_timeouts *t = dp->timeouts;
+
+	if (dp->fresh) /* the first commit fills it */
+		return;
+	for (int set = 0; set < LB_TIMEOUT_SETS; set++)
+		for (int i = 0; i < LB_TIMEOUTS; i++)
+			if ((!set || t->seconds[set][i]) && !is_sound(i, t->seconds[set][i]))
+				lb_finding(a,
+					   "lb_timeouts: seconds[%d][%d] is %u, should be %u to %u",
+					   set, i, t->seconds[set][i], lb_timeout_min(i),
+					   LB_TIMEOUT_MAX);
+	for (__u32 life = 0; life < LB_TIMEOUT_SETS << 4; life++)
+		if (t->ticks[life] != ticks_of(t, life))
+			lb_finding(a, "lb_timeouts: ticks[%u] is %u, should be %u", life,
+				   t->ticks[life], ticks_of(t, life));
+}
