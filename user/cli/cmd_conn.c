@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* cmd_conn.c - `meshlb conn`: connections, listed, counted or forgotten, all or by filters. */
+/* cmd_conn.c - `meshlb conn`: connections, listed, counted, forgotten, collected once expired. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -171,7 +171,31 @@ static int count(struct lb_session *s, struct lb_cli *cli, const struct lb_conn_
 	return lb_json_print(o);
 }
 
-enum what { LIST, COUNT, FLUSH };
+static int gc(struct lb_session *s, struct lb_cli *cli)
+{
+	struct lb_err err;
+	uint64_t n = 0;
+	json_t *o;
+
+	if (!s->ops->conn_gc) {
+		lb_info("datapath %s: the kernel itself forgets connections that have expired",
+			s->ops->name);
+	} else if (s->ops->conn_gc(s->dp, &n, &err)) {
+		lb_error("%s", err.text);
+		return n ? LB_EXIT_PARTLY : LB_EXIT_FAILED;
+	}
+	cli->changed = n > 0;
+	if (!cli->json) {
+		if (!lb_log_quiet)
+			printf("%" PRIu64 " collected\n", n);
+		return LB_EXIT_DONE;
+	}
+	o = lb_json_new("gc");
+	json_object_set_new(o, "collected", json_integer(n));
+	return lb_json_print(o);
+}
+
+enum what { LIST, COUNT, FLUSH, GC };
 
 static int run(struct lb_cli *cli, enum what what)
 {
@@ -181,12 +205,14 @@ static int run(struct lb_cli *cli, enum what what)
 
 	if (code)
 		return code;
-	if (lb_session_start(&s, cli, what == FLUSH ? LB_WRITE : LB_READ))
+	if (lb_session_start(&s, cli, what == FLUSH || what == GC ? LB_WRITE : LB_READ))
 		return LB_EXIT_FAILED;
 	if (filter.service && !lb_need_service(&s.model, filter.service))
 		code = LB_EXIT_FAILED;
 	else if (what == LIST)
 		code = list(&s, cli, &filter);
+	else if (what == GC)
+		code = gc(&s, cli);
 	else
 		code = count(&s, cli, &filter, what == FLUSH);
 	lb_session_close(&s);
@@ -206,4 +232,9 @@ int lb_cmd_conn_count(struct lb_cli *cli)
 int lb_cmd_conn_flush(struct lb_cli *cli)
 {
 	return run(cli, FLUSH);
+}
+
+int lb_cmd_conn_gc(struct lb_cli *cli)
+{
+	return run(cli, GC);
 }
