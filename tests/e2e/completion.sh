@@ -33,4 +33,7 @@ offers --instance=a.b service show '' of-a.b
 offers --ver '--verbose --version'
 offers verify --f --file
 offers status --f ''
+offers conn '' 'ls count flush gc'
+offers conn flush --s --service
+offers conn gc --s ''
 offers apply --f '--file --force'

@@ -104,6 +104,9 @@ equal 'conn count of turns' "$(lab_meshlb -j conn count --service turns | jq .co
 equal 'conn count of IPv6' "$(lab_meshlb -j conn ls --client '2001:db8::/64' | jq '.connections | length')" 5
 expect 1 lab_meshlb conn flush
 expect_text "$ERR" 'datapath ipvs cannot forget connections'
+expect 0 lab_meshlb conn gc
+equal 'conn gc' "$OUT" '0 collected'
+expect_text "$ERR" 'datapath ipvs: the kernel itself forgets'
 expect 0 lab_meshlb status
 expect_text "$OUT" '^connections IPv4 +[0-9]+ +-'
 

@@ -103,6 +103,7 @@ int lb_cmd_backend_weight(struct lb_cli *cli);
 int lb_cmd_conn_ls(struct lb_cli *cli);
 int lb_cmd_conn_count(struct lb_cli *cli);
 int lb_cmd_conn_flush(struct lb_cli *cli);
+int lb_cmd_conn_gc(struct lb_cli *cli);
 int lb_cmd_stats(struct lb_cli *cli);
 int lb_cmd_down(struct lb_cli *cli);
 int lb_cmd_version(struct lb_cli *cli);

@@ -149,6 +149,9 @@ struct lb_dp_ops {
 			 uint64_t *n, struct lb_err *err);
 	int (*conn_flush)(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
 			  struct lb_err *err);
+	/* Takes away what has expired or whose backend's id is another's by now. *n: how many.
+	 * NULL: the kernel does it by itself. */
+	int (*conn_gc)(struct lb_dp *dp, uint64_t *n, struct lb_err *err);
 
 	/* Calls fn with the name of each instance on this host. */
 	int (*list)(lb_finding_fn fn, void *arg, struct lb_err *err);

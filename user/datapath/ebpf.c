@@ -274,6 +274,7 @@ const struct lb_dp_ops lb_dp_ebpf = {
 	.stats_free = lb_ebpf_stats_free,
 	.conn_list = lb_ebpf_conn_list,
 	.conn_flush = lb_ebpf_conn_flush,
+	.conn_gc = lb_ebpf_conn_gc,
 	.list = lb_ebpf_list,
 	.down = ebpf_down,
 };

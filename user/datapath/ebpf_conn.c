@@ -250,6 +250,51 @@ int lb_ebpf_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_
 	return ret;
 }
 
+/* Is its time over? The clock is read after the meta: seen by a clock of before a long halt, all
+ * that was touched since would look old. */
+static bool is_over(struct table *t, __u32 meta)
+{
+	if (LB_META_STATE(meta) <= LB_CONN_BUSY || is_live(t, meta))
+		return false;
+	t->now = lb_clock_now();
+	return !is_live(t, meta);
+}
+
+/* Of this meta alone: a packet that has come meanwhile keeps the entry. */
+static bool meta_collect(__u32 *at, __u32 meta)
+{
+	__u32 dead = LB_META(LB_META_VERSION(meta), LB_CONN_DEAD, LB_META_TICK(meta));
+
+	return __atomic_compare_exchange_n(at, &meta, dead, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
+}
+
+static bool collect(struct table *t, __u32 bucket, int slot)
+{
+	__u32 *at = meta_at(t, bucket, slot), meta = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+	struct entry e;
+
+	if (is_over(t, meta))
+		return meta_collect(at, meta);
+	return entry_read(t, bucket, slot, &e) && entry_is_stale(t, &e) && meta_collect(at, e.meta);
+}
+
+int lb_ebpf_conn_gc(struct lb_dp *dp, uint64_t *n, struct lb_err *err)
+{
+	*n = 0;
+	for (int family = 0; family < LB_FAMILIES; family++) {
+		struct table t;
+		int ret = table_open(&t, dp, family, err);
+
+		if (ret)
+			return ret;
+		for (__u32 bucket = 0; bucket < t.n; bucket++)
+			for (int slot = 0; slot < t.slots; slot++)
+				*n += collect(&t, bucket, slot);
+	}
+	return 0;
+}
+
 /* Forgets whatever names the backend, stale or not. */
 int lb_conn_forget_backend(struct lb_dp *dp, __u32 id, struct lb_err *err)
 {

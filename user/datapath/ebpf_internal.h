@@ -412,6 +412,7 @@ int lb_ebpf_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_
 		      uint64_t *n, struct lb_err *err);
 int lb_ebpf_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
 		       struct lb_err *err);
+int lb_ebpf_conn_gc(struct lb_dp *dp, uint64_t *n, struct lb_err *err);
 int lb_conn_forget_backend(struct lb_dp *dp, __u32 id, struct lb_err *err);
 int lb_conn_usage(struct lb_dp *dp, uint64_t *conn4, uint64_t *conn6, struct lb_err *err);
 

@@ -1,0 +1,85 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# conn.sh - `conn gc` takes out what has expired and nothing else; `conn ls` needs no more memory for
+# 190,000 connections than for a few.
+# hooks: tc nft
+# guest: full
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+lab_topology direct 2
+lab_nginx r1 r2
+lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
+apply
+held4=$(hold_open h4 4)
+held6=$(hold_open h6 6)
+
+collected() { # NUMBER: what gc says; those that are held live on
+	expect 0 lab_meshlb conn gc
+	equal 'what gc says' "$OUT" "$1 collected"
+	equal 'the IPv4 connection' "$(ask_held h4)" "$held4"
+	equal 'the IPv6 connection' "$(ask_held h6)" "$held6"
+}
+
+step 'nothing has expired'
+collected 0
+[[ $HOOK != nft ]] || expect_text "$ERR" 'datapath nft: the kernel itself forgets'
+expect 2 lab_meshlb conn gc --service vote
+expect_text "$ERR" 'takes no --service'
+expect 0 lab_meshlb -q conn gc
+equal 'quiet' "$OUT$ERR" ''
+expect 0 lab_meshlb -j conn gc
+equal JSON "$(jq -c . <<<"$OUT")" '{"schema":1,"kind":"gc","collected":0}'
+[[ $HOOK != nft ]] || exit 0 # the table is the kernel's own
+
+copies() { # WORD...: in both tables
+	"$E2E/conn_table.py" "$PINS/lb_conn4" "$@"
+	"$E2E/conn_table.py" "$PINS/lb_conn6" "$@"
+}
+used() { lab_meshlb -j status | jq -c '[.usage.connections.used, .usage.connections6.used]'; }
+
+step 'expired entries: they are not counted, and go before their ticks come round again'
+equal 'connections used' "$(used)" '[1,1]'
+copies add 1000
+equal 'connections used' "$(used)" '[1001,1001]'
+copies turn
+equal 'conn count' "$(lab_meshlb conn count)" 2
+copies turn
+equal 'conn count, the ticks having come round' "$(lab_meshlb conn count)" 2002
+copies turn
+collected 2000
+collected 0
+copies turn
+equal 'conn count, the ticks having come round after gc' "$(lab_meshlb conn count)" 2
+equal 'connections used' "$(used)" '[1,1]'
+
+step 'entries of backends whose ids are others'"'"' by now'
+copies add 100 stale
+equal 'conn count' "$(lab_meshlb conn count)" 2
+equal 'connections used' "$(used)" '[101,101]'
+collected 200
+equal 'connections used' "$(used)" '[1,1]'
+
+peak() { # ARGUMENT...: the most memory that this meshlb had, KiB; its output is in $LAB_DIR/list
+	lab_in node1 python3 -c 'import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)' \
+		"$MESHLB" --instance "$LAB" "$@" >"$LAB_DIR/list" 2>"$LAB_DIR/peak" ||
+		fail "$*: $(<"$LAB_DIR/peak")"
+	cat "$LAB_DIR/peak"
+}
+
+step 'a list of many'
+few=$(peak conn ls)
+few_json=$(peak -j conn ls)
+equal 'connections in JSON' "$(jq '.connections | length' "$LAB_DIR/list")" 2
+"$E2E/conn_table.py" "$PINS/lb_conn4" add 190000
+many=$(peak conn ls)
+equal lines "$(wc -l <"$LAB_DIR/list")" 190003
+many_json=$(peak -j conn ls)
+equal 'connections in JSON' "$(jq '.connections | length' "$LAB_DIR/list")" 190002
+equal 'clients in JSON' "$(jq -r '.connections[].client' "$LAB_DIR/list" | sort -u | wc -l)" 190002
+echo "KiB: text $few, then $many; JSON $few_json, then $many_json"
+# What the kernel counts is some pages more or less each time.
+((many < few + 2048)) || fail "conn ls takes $many KiB, not $few"
+((many_json < few_json + 2048)) || fail "-j conn ls takes $many_json KiB, not $few_json"
