@@ -20,6 +20,7 @@
 #define LB_ETH_LEN      14
 #define LB_TC_NEXT      (-1) /* TC_ACT_UNSPEC and TCX_NEXT: the next program decides */
 #define LB_TC_DROP      2
+#define LB_TC_REDIRECT  7
 #define LB_AF_INET      2
 #define LB_AF_INET6     10
 
@@ -61,12 +62,30 @@ struct lb_packet {
 	__u32 ip_len;   /* IP header and payload, bytes */
 	__u32 segments; /* packets on the wire: more than 1 for GSO */
 	__u32 ifindex;  /* it came in by */
+	__be32 ack;     /* TCP's */
 	__u16 l4;       /* offset of the TCP or UDP header from the frame's start */
 	__u8 family;    /* enum lb_family */
 	__u8 udp;       /* 0: TCP, 1: UDP, as enum lb_proto */
 	__u8 tcp_flags;
 	__u8 ttl; /* or hop limit, before we count it down */
 };
+
+static __always_inline bool lb_is_syn(const struct lb_packet *p)
+{
+	return !p->udp && (p->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK | LB_TCP_RST)) == LB_TCP_SYN;
+}
+
+/* Where TCP begins behind a plain IP header. */
+#define LB_TCP_AT(family)                                                                          \
+	(LB_ETH_LEN + ((family) == LB_V4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)))
+
+/* May it be answered by a reset? With longer headers than ours a partial checksum would be
+ * completed at another place. */
+static __always_inline bool lb_is_resettable(const struct lb_packet *p)
+{
+	return (p->tcp_flags & (LB_TCP_ACK | LB_TCP_RST)) == LB_TCP_ACK &&
+	       p->l4 == (p->family == LB_V4 ? LB_TCP_AT(LB_V4) : LB_TCP_AT(LB_V6));
+}
 
 /* Slow-path functions return an id >= 0, or LB_STOP(reason). */
 #define LB_STOP(reason)        (-1 - (int)(reason))

@@ -112,6 +112,17 @@ struct {
 	__type(value, struct lb_nexthop);
 } lb_spare SEC(".maps");
 
+/* What this CPU has sent by itself in a tick. */
+struct lb_sent {
+	__u32 tick, resets;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_sent);
+} lb_sent SEC(".maps");
+
 /* Global data, so that the fast way finds them without a lookup. Pinned as maps of one element,
  * under their names. */
 struct lb_ports lb_ports SEC(".data.lb_ports");
@@ -145,6 +156,9 @@ const volatile __u32 lb_conn6_homes = 1;
 const volatile __u32 lb_tick_shift = 8;
 const volatile __u32 lb_tick_ms = 1024; /* the same in milliseconds, to be shown */
 __u32 lb_clock = 0;
+
+/* Resets of a CPU in a tick. */
+const volatile __u32 lb_resets_max = 1000;
 
 /* Ticks for which an entry counts as just touched, by state: not each of its packets shall write to
  * it. At most LB_NEXTHOP_GRACE, and about a hundredth of its timeout. */

@@ -105,6 +105,15 @@ static __always_inline struct lb_service_version *lb_service_version(struct lb_s
 	return lb_slot(READ_ONCE(s->select), generation) ? &s->version[1] : &s->version[0];
 }
 
+/* By which a packet's backend is chosen: in the middle of a connection never by whose turn it is.
+ */
+static __always_inline __u32 lb_scheduler_for(const struct lb_packet *p,
+					      const struct lb_service_version *v)
+{
+	return p->udp || lb_is_syn(p) || v->scheduler >= LB_SCHED_SH ? v->scheduler
+								     : LB_SCHED_MAGLEV;
+}
+
 /* A backend's id for a new flow, or LB_STOP(). */
 static __always_inline int lb_backend_select(struct lb_service *s, struct lb_service_version *v,
 					     const struct lb_packet *p, __u32 again)
@@ -116,7 +125,7 @@ static __always_inline int lb_backend_select(struct lb_service *s, struct lb_ser
 
 	if (!size)
 		return LB_STOP(LB_REASON_NO_BACKEND);
-	index = pool->ring + lb_ring_index(s, p, v->scheduler, size, again);
+	index = pool->ring + lb_ring_index(s, p, lb_scheduler_for(p, v), size, again);
 	at = index / LB_RING_LINE;
 	line = bpf_map_lookup_elem(&lb_rings, &at);
 	if (!line)

@@ -8,6 +8,7 @@
 #include "conn.h"
 #include "emit.h"
 #include "nexthop.h"
+#include "reset.h"
 #include "track.h"
 
 static __always_inline int lb_slow_emit_xdp(const int family, const bool reverse,
@@ -73,7 +74,10 @@ static __always_inline int lb_slow_forward(const int hook, const int family, voi
 
 	id = e ? lb_track_forward(p, e, now) : 0;
 	if (!id)
-		id = lb_conn_open(family, ctx, p, ports, now);
+		id = lb_conn_open(family, ctx, p, ports, e != NULL, now);
+	if (id == LB_STOP(LB_REASON_BACKEND_GONE_RESET) ||
+	    id == LB_STOP(LB_REASON_NO_CONNECTION_RESET))
+		return lb_reset(hook, family, ctx, p, e, LB_STOP_REASON(id), now);
 	if (id < 0)
 		return lb_slow_stop(hook, p, LB_STOP_REASON(id), now);
 	b = lb_backend_get(id);

@@ -109,11 +109,6 @@ static __always_inline int lb_conn_collides(const int family, const struct lb_pa
 	return 0;
 }
 
-static __always_inline bool lb_is_syn(const struct lb_packet *p)
-{
-	return !p->udp && (p->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK | LB_TCP_RST)) == LB_TCP_SYN;
-}
-
 static __always_inline void lb_conn_retire_family(const int family, const struct lb_packet *p,
 						  __u32 now)
 {
@@ -183,9 +178,24 @@ __noinline int lb_conn_put6(const struct lb_packet *p, __u32 id, __u32 life, __u
 	return lb_conn_put_family(LB_V6, p, id, life, now);
 }
 
-/* The state in which packet p may open a connection of this service, or LB_STOP(). */
+/* Of a mid-connection packet of no connection, what the service says. */
+static __always_inline int lb_open_unknown(const struct lb_packet *p,
+					   const struct lb_service_version *v)
+{
+	if (p->tcp_flags & LB_TCP_RST)
+		return LB_STOP(LB_REASON_NO_CONNECTION);
+	if (v->unknown == LB_UNKNOWN_DROP)
+		return LB_STOP(LB_REASON_NO_CONNECTION_DROP);
+	if (v->unknown == LB_UNKNOWN_RESET)
+		return LB_STOP(lb_is_resettable(p) ? LB_REASON_NO_CONNECTION_RESET
+						   : LB_REASON_NO_CONNECTION);
+	return p->ttl > 1 ? LB_CONN_SYN_SENT : LB_STOP(LB_REASON_TTL_EXPIRED);
+}
+
+/* The state in which packet p may open a connection of this service, or LB_STOP(). `rehash`: its
+ * connection has lost its backend, and takes another. */
 static __always_inline int lb_open_state(const struct lb_packet *p,
-					 const struct lb_service_version *v)
+					 const struct lb_service_version *v, bool rehash)
 {
 	if (!v->present)
 		return LB_STOP(LB_REASON_NO_SERVICE);
@@ -193,17 +203,15 @@ static __always_inline int lb_open_state(const struct lb_packet *p,
 		return LB_STOP(LB_REASON_NO_FAMILY);
 	if (p->udp)
 		return p->ttl > 1 ? LB_CONN_UDP_NEW : LB_STOP(LB_REASON_TTL_EXPIRED);
-	if (lb_is_syn(p))
-		return p->ttl > 1 ? LB_CONN_SYN_SENT : LB_STOP(LB_REASON_TTL_EXPIRED);
-	/* Not the start of a connection: only where any node would choose the same. */
-	if (v->scheduler < LB_SCHED_SH || (p->tcp_flags & LB_TCP_RST))
-		return LB_STOP(LB_REASON_NO_CONNECTION);
+	if (!lb_is_syn(p) && !rehash)
+		return lb_open_unknown(p, v);
 	return p->ttl > 1 ? LB_CONN_SYN_SENT : LB_STOP(LB_REASON_TTL_EXPIRED);
 }
 
-/* Opens a connection for forward packet p. Returns the backend's id or LB_STOP(). */
+/* Opens a connection for forward packet p. Returns the backend's id or LB_STOP(). `rehash`: for
+ * one that it had. */
 static __always_inline int lb_conn_open(const int family, void *ctx, const struct lb_packet *p,
-					__u32 ports, __u32 now)
+					__u32 ports, bool rehash, __u32 now)
 {
 	__u32 generation = lb_generation(), again;
 	struct lb_service_version *v;
@@ -226,13 +234,19 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 	elsewhere = any ? lb_addr_local(ctx, p, now) : 0;
 	if (elsewhere && elsewhere != LB_STOP(LB_REASON_FORWARDING_OFF))
 		return elsewhere;
-	state = lb_open_state(p, v);
+	state = lb_open_state(p, v, rehash);
+	/* To an address of its own the host's stack resets, and lets live what it knows itself: a
+	 * local program's connection, or one of another datapath's. */
+	if (state == LB_STOP(LB_REASON_NO_CONNECTION_RESET) && (any || !lb_addr_local(ctx, p, now)))
+		return LB_STOP(LB_REASON_NO_CONNECTION);
 	if (state < 0)
 		return state;
 	/* Forwarding is needed only for a packet that would be forwarded. */
 	if (elsewhere)
 		return elsewhere;
 	life = LB_LIFE(v->timeouts % LB_TIMEOUT_SETS, state);
+	/* Unrolled: Linux 6.1 takes no loop whose first instruction comes right after a call. */
+#pragma unroll
 	for (again = 0; again < LB_COLLISION_TRIES; again++) {
 		id = lb_backend_select(s, v, p, again);
 		if (id < 0)
@@ -287,6 +301,39 @@ static __always_inline void lb_conn_note(const struct lb_packet *p, const struct
 	}
 }
 
+/* What becomes of connections whose backend was removed, by the service that is there now. */
+static __always_inline __u32 lb_on_remove(const struct lb_packet *p)
+{
+	__u32 generation = lb_generation(), ports = lb_ports_of(0)[lb_port(p->flow.dport)];
+	bool any;
+	int id = lb_service_find(p, ports, generation, &any);
+	struct lb_service *s = id < 0 ? NULL : bpf_map_lookup_elem(&lb_services, &id);
+	struct lb_service_version *v;
+
+	if (!s)
+		return LB_ON_REMOVE_RESET;
+	v = lb_service_version(s, generation);
+	return v->present ? v->on_remove : LB_ON_REMOVE_RESET;
+}
+
+/* A TCP packet in the middle of connection `e`, whose backend was removed. As lb_track_forward().
+ */
+static __always_inline int lb_track_gone(const struct lb_packet *p, const struct lb_conn_found *e)
+{
+	__u32 on_remove = lb_on_remove(p);
+
+	/* All of its packets are dropped, until it expires. */
+	if (on_remove == LB_ON_REMOVE_DROP)
+		return LB_STOP(LB_REASON_BACKEND_GONE);
+	/* Forgotten when it is sent. */
+	if (on_remove == LB_ON_REMOVE_RESET && lb_is_resettable(p))
+		return LB_STOP(LB_REASON_BACKEND_GONE_RESET);
+	lb_conn_remove(p->family, e->pos, e->meta);
+	return on_remove == LB_ON_REMOVE_REHASH && !(p->tcp_flags & LB_TCP_RST)
+		       ? 0
+		       : LB_STOP(LB_REASON_BACKEND_GONE);
+}
+
 /* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet
  * starts a new connection in the place of this one, which is forgotten, or LB_STOP(). */
 static __noinline int lb_track_forward(const struct lb_packet *p, const struct lb_conn_found *e,
@@ -302,10 +349,12 @@ static __noinline int lb_track_forward(const struct lb_packet *p, const struct l
 	b = lb_backend_get(id);
 	gone = !b || !lb_backend_holds(b, e->ref);
 	opens = p->udp || lb_is_syn(p);
+	if (gone && !opens)
+		return lb_track_gone(p, e);
 	if (gone || (opens && !p->udp && LB_META_STATE(e->meta) >= LB_CONN_FIN_CLIENT)) {
 		/* The backend left, or the client uses its port again: start anew. */
 		lb_conn_remove(p->family, e->pos, e->meta);
-		return opens ? 0 : LB_STOP(LB_REASON_BACKEND_GONE);
+		return 0;
 	}
 	/* The client's next hop is not confirmed now: forget it before the tick moves. */
 	if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))

@@ -26,6 +26,22 @@ enum lb_scheduler {
 	LB_SCHEDULERS = 5,
 };
 
+/* What becomes of a TCP packet in the middle of a connection that is not known. */
+enum lb_unknown {
+	LB_UNKNOWN_HASH = 0,  /* taken up, by the backend that a hash names */
+	LB_UNKNOWN_RESET = 1, /* reset: by the host's own stack where the address is its own */
+	LB_UNKNOWN_DROP = 2,
+	LB_UNKNOWNS = 3,
+};
+
+/* And of one whose backend was removed. */
+enum lb_on_remove {
+	LB_ON_REMOVE_RESET = 0,
+	LB_ON_REMOVE_REHASH = 1, /* balanced anew */
+	LB_ON_REMOVE_DROP = 2,
+	LB_ON_REMOVES = 3,
+};
+
 /*
  * Why a packet was not forwarded. X(name, printed name, is it a drop?, explanation).
  * Each packet that a program does not forward counts exactly one of them, per hook.
@@ -44,9 +60,17 @@ enum lb_scheduler {
 	  "from or to an address that nobody forwards: loopback, link-local, ...")                 \
 	X(NO_FAMILY, "no-family", 0, "a `*` service without a backend of this address family")     \
 	X(NO_CONNECTION, "no-connection", 0, "mid-connection TCP packet of no known connection")   \
+	X(NO_CONNECTION_DROP, "no-connection-drop", 1,                                             \
+	  "mid-connection TCP packet of no known connection: `unknown: drop`")                     \
+	X(NO_CONNECTION_RESET, "no-connection-reset", 1,                                           \
+	  "mid-connection TCP packet of no known connection: answered by a reset")                 \
 	X(TO_TC, "to-tc", 0, "XDP left the packet to the tc program behind it")                    \
 	X(NO_BACKEND, "no-backend", 1, "the service has no backend that takes connections")        \
 	X(BACKEND_GONE, "backend-gone", 1, "the connection's backend was removed")                 \
+	X(BACKEND_GONE_RESET, "backend-gone-reset", 1,                                             \
+	  "the connection's backend was removed: answered by a reset")                             \
+	X(RESET_LIMITED, "reset-limited", 1,                                                       \
+	  "a reset was due, but too many were sent in this second")                                \
 	X(COLLISION, "collision", 1, "client address and port in use towards every backend tried") \
 	X(TABLE_FULL, "table-full", 1, "no room among the flow's candidate slots")                 \
 	X(NO_ROUTE, "no-route", 1, "the kernel has no route to the backend or client")             \
@@ -162,6 +186,9 @@ struct lb_service_version {
 	__u8 source;       /* enum lb_source in user/core/model.h */
 	__u8 timeouts;     /* set in lb_timeouts */
 	__u32 maglev_size; /* prime; slots of a maglev ring */
+	__u8 unknown;      /* enum lb_unknown */
+	__u8 on_remove;    /* enum lb_on_remove */
+	__u8 pad[2];
 };
 
 struct lb_counters {

@@ -20,17 +20,10 @@ DIFFERENCES = [
                and {o for d, o in f.facts["outs"].items() if d != "ipvs"} == {0}),
     Difference("nobody-left-is-told", ("ipvs",), ("outcome",),
                lambda f: f.facts["out"] == "refused" and f.facts["due"] == {"silent"}),
-    Difference("middle-is-reset", ("ipvs",), ("outcome",),
-               lambda f: f.facts["out"] == "reset" and f.facts["proto"] == "tcp"
-               and f.facts["lost"] and f.facts["due"] == {"answered"}),
-    Difference("middle-is-reset", ("ipvs",), ("differ",),
-               lambda f: f.facts["outs"].get("ipvs") == "reset"
-               and {o for d, o in f.facts["outs"].items() if d != "ipvs"} == {"answered"}),
-    Difference("nobody-takes-up", ("ebpf",), ("differ",),
-               lambda f: f.facts["outs"].get("ebpf") == "silent"
-               and set(f.facts["outs"].values()) == {"reset", "silent"}),
     Difference("outlives-its-listen", ("nft",), ("outcome", "who"),
                lambda f: f.facts["unlistened"] and f.facts["out"] == "answered"),
+    Difference("lost-is-taken-up", ("nft",), ("outcome", "who"),
+               lambda f: f.facts["lost"] and f.facts["out"] == "answered"),
     Difference("removed-not-counted", ("nft",), ("total", "counter", "packets", "bytes"),
                lambda f: f.facts["removed"]),
     Difference("counted-by-address", ("nft",), ("total", "counter", "packets", "bytes"),
@@ -40,9 +33,6 @@ DIFFERENCES = [
     Difference("family-not-counted", ("ipvs",), ("total",), lambda f: f.facts["emptied"]),
     Difference("merged-packets", ("ebpf", "nft", "ipvs"), ("packets", "bytes"),
                lambda f: f.facts["merged"]),
-    Difference("hash-differs", ("ebpf", "nft"), ("differ",),
-               lambda f: {f.facts["outs"].get("ebpf"), f.facts["outs"].get("nft")} ==
-               {"answered", "reset"} and f.facts["outs"].get("ipvs", "reset") == "reset"),
 ]
 
 

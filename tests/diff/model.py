@@ -214,18 +214,11 @@ class Model:
             return self.new(connection.at, "udp")
         return self._lost(connection)
 
-    def _lost(self, connection):
-        """TCP whose backend is gone: a hash takes it up again, and where that is another backend
-        than before it is that one who resets."""
-        service, _ = self.listening(connection.at, "tcp")
-        if not service:
-            return Expect({"silent" if connection.at[0][0] == "y" else "reset"}, set())
-        whos = service.candidates(family_of(connection.at))
-        if service.scheduler in HASHES and not whos:
-            return Expect({"reset", "silent"}, set())  # as nobody's, or as a new one for nobody
-        if service.scheduler not in HASHES or connection.who not in whos:
-            return Expect({"reset"}, set())
-        return Expect({"answered"} if len(whos) == 1 else {"answered", "reset"}, {connection.who})
+    @staticmethod
+    def _lost(connection):
+        """TCP whose backend is gone. To where the host has no route only ebpf knows that it was
+        its own."""
+        return Expect({"reset", "silent"} if connection.at[0][0] == "y" else {"reset"}, set())
 
     def is_lost(self, connection):
         """Whether its backend is gone, and it was not heard of since."""

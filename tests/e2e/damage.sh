@@ -64,7 +64,7 @@ poke_version() { # NAME OFFSET BYTE...
 	local id slot offset=$2
 	read -r id slot < <(in_force "$1")
 	shift 2
-	poke lb_services "$(number "$id" 4)" $((8 + 40 * slot + offset)) "$@"
+	poke lb_services "$(number "$id" 4)" $((8 + 44 * slot + offset)) "$@"
 }
 
 poke_config() { # FIELD BYTE...
@@ -128,6 +128,10 @@ expect_mended members 'service "vote": its pool 1 points outside'
 read -r id slot < <(in_force vote)
 poke lb_services "$(number "$id" 4)" 0 $((254 + slot)) 255 255 255
 expect_mended 'a select of no generation' 'generation is .* services or listens are of later ones'
+poke_version vote 40 9
+expect_mended unknown 'service "vote": there is no value 9 of unknown'
+poke_version vote 41 9
+expect_mended on-remove 'service "vote": there is no value 9 of on-remove'
 poke_version vote 34 0 # so that vote is of a generation beyond the first ones
 apply
 poke_version vote 34 0

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""hold.py ADDRESS PORT - keep one connection; for each line of input one HTTP request over it.
+"""hold.py ADDRESS PORT [SECONDS] - keep one connection; for each line of input one HTTP request over it.
 
-Prints the replica's id for each, or what went wrong."""
+Prints the replica's id for each, or what went wrong; SECONDS without an answer are."""
 import re
 import socket
 import sys
@@ -23,7 +23,7 @@ def ask(sock):
 
 def main():
     sock = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10)
-    sock.settimeout(4)
+    sock.settimeout(float((sys.argv[3:] or [4])[0]))
     for _ in sys.stdin:
         try:
             print(ask(sock), flush=True)

@@ -116,12 +116,13 @@ blob() { # 4|6
 }
 
 # A client that holds connections open: one line in, one HTTP request over the same connection out.
-hold_open() { # NAME 4|6
+hold_open() { # NAME 4|6 [ADDRESS]
 	local to=$VIP4
 	[[ $2 == 4 ]] || to=$VIP6
+	to=${3:-$to} # for as long as an answer may take: $HOLD_TIMEOUT
 	mkfifo "$LAB_DIR/$1.in"
 	: >"$LAB_DIR/$1.out"
-	nsenter --net="/run/netns/$LAB-node2" -- "$E2E/hold.py" "$to" 8080 \
+	nsenter --net="/run/netns/$LAB-node2" -- "$E2E/hold.py" "$to" 8080 "${HOLD_TIMEOUT:-4}" \
 		<>"$LAB_DIR/$1.in" >>"$LAB_DIR/$1.out" 2>&1 &
 	LAB_PIDS+=($!)
 	ask_held "$1"

@@ -131,6 +131,10 @@ static void write_version(struct run *r, uint32_t id, struct lb_service_version 
 	v->present = 1;
 	v->scheduler = s->scheduler;
 	v->maglev_size = MAGLEV_SIZE;
+	v->unknown = s->unknown                    ? s->unknown - 1
+		     : s->scheduler >= LB_SCHED_SH ? LB_UNKNOWN_HASH
+						   : LB_UNKNOWN_RESET;
+	v->on_remove = s->on_remove;
 	write_pool(r, id, LB_V4, &v->pool[LB_V4], s);
 	write_pool(r, id, LB_V6, &v->pool[LB_V6], s);
 }

@@ -15,6 +15,8 @@ int judge_accounts(const struct pkt *in, const struct run_result *res, char *why
 			 run_reason_name(res->reason));
 		return -1;
 	}
+	if (res->answered)
+		return pkt_check_reset(in, &res->out, why, WHY_SIZE);
 	if (res->dropped != run_reason_drops(res->reason)) {
 		snprintf(why, WHY_SIZE, "%s for \"%s\"", res->dropped ? "dropped" : "not dropped",
 			 run_reason_name(res->reason));

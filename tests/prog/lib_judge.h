@@ -10,7 +10,8 @@
 #define WHY_SIZE 256
 
 /* What holds for every packet: exactly one reason where it was not forwarded and none where it was;
- * dropped where the reason is a drop; not a byte changed unless forwarded. */
+ * dropped where the reason is a drop, or turned into a whole reset to its sender; not a byte
+ * changed else unless forwarded. */
 int judge_accounts(const struct pkt *in, const struct run_result *res, char *why);
 
 /* Forwarded to `to` (as its source, if `reverse`) by the way that the namespace's routes say. */

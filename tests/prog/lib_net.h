@@ -13,6 +13,8 @@
 
 #define NET_VIP       "192.0.2.1" /* c0's addresses */
 #define NET_VIP6      "2001:db8::1"
+#define NET_VIP_AWAY  "192.0.2.77" /* on its link, and nobody's */
+#define NET_VIP6_AWAY "2001:db8::77"
 #define NET_CLIENT    "192.0.2.10" /* its direct neighbours */
 #define NET_CLIENT6   "2001:db8::10"
 #define NET_FAR       "198.51.100.7" /* a client behind c0's router, as all of 198.51.100.0/24 */

@@ -125,6 +125,10 @@ struct pkt_want {
 int pkt_check(const struct pkt *in, const struct pkt *out, const struct pkt_want *want, char *why,
 	      size_t why_size);
 
+/* Is `out` a TCP reset that the sender of `in` believes at once: with just the sequence number that
+ * it waits for, and nothing else? As pkt_check(). */
+int pkt_check_reset(const struct pkt *in, const struct pkt *out, char *why, size_t why_size);
+
 void pkt_hexdump(FILE *f, const char *title, const struct pkt *p);
 
 #endif

@@ -270,3 +270,35 @@ int pkt_check(const struct pkt *in, const struct pkt *out, const struct pkt_want
 	pkt_parse(out->data, out->len, &vo);
 	return check_csums(in, &vi, out, &vo, why, size);
 }
+static bool same_end(const struct pkt_end *a, const struct pkt_end *b)
+{
+	return a->port == b->port && pkt_addr_equal(&a->addr, &b->addr);
+}
+
+int pkt_check_reset(const struct pkt *in, const struct pkt *out, char *why, size_t size)
+{
+	const uint8_t *tcp_in, *tcp;
+	struct pkt_view vi, vo;
+
+	pkt_parse(in->data, in->len, &vi);
+	pkt_parse(out->data, out->len, &vo);
+	tcp_in = in->data + vi.l4_off;
+	tcp = out->data + vo.l4_off;
+	if (!vi.l4 || !vo.l4 || vi.proto != PKT_TCP || vo.proto != PKT_TCP)
+		snprintf(why, size, "a reset, and one of them is no whole TCP packet");
+	else if (vo.end != out->len || vo.l4_off + 20 != vo.end || tcp[12] != 5 << 4)
+		snprintf(why, size, "a reset with more than its headers");
+	else if (!vo.ip_csum_ok || !vo.l4_csum_ok)
+		snprintf(why, size, "a reset with wrong checksums");
+	else if (!same_end(&vi.src, &vo.dst) || !same_end(&vi.dst, &vo.src))
+		snprintf(why, size, "a reset to somebody else");
+	else if (memcmp(in->data, out->data + 6, 6) != 0 || memcmp(in->data + 6, out->data, 6) != 0)
+		snprintf(why, size, "a reset with other MACs");
+	else if (!(vi.flags & PKT_ACK) || (vi.flags & PKT_RST) || vo.flags != PKT_RST)
+		snprintf(why, size, "flags %#x answered by %#x", vi.flags, vo.flags);
+	else if (memcmp(tcp + 4, tcp_in + 8, 4) != 0 || vo.ttl != 64)
+		snprintf(why, size, "a reset with another sequence number, or TTL %d", vo.ttl);
+	else
+		return 0;
+	return -1;
+}

@@ -42,6 +42,12 @@ static const struct run_service services[] = {
 	 .backends = {{"10.1.0.13", 80, 1}, {"fd00:1::13", 80, 1}}},
 	{"star-v4-only", LB_SCHED_RR, .listens = {{"*", 8002, LB_TCP}},
 	 .backends = {{"10.1.0.12", 80, 1}}},
+	/* At an address that is not the host's. */
+	{"away", LB_SCHED_RR, .listens = {{NET_VIP_AWAY, 91, LB_TCP}, {NET_VIP6_AWAY, 91, LB_TCP}},
+	 .backends = {{"10.1.0.11", 80, 1}, {"fd00:1::11", 80, 1}}},
+	{"away-dropping", LB_SCHED_RR, .unknown = LB_UNKNOWN_DROP + 1,
+	 .listens = {{NET_VIP_AWAY, 92, LB_TCP}, {NET_VIP6_AWAY, 92, LB_TCP}},
+	 .backends = {{"10.1.0.11", 80, 1}, {"fd00:1::11", 80, 1}}},
 	{"any-v4", LB_SCHED_RR, .listens = {{"0.0.0.0", 8003, LB_TCP}},
 	 .backends = {{"10.1.0.12", 80, 1}}},
 };

@@ -92,6 +92,8 @@ static int map_all(struct run *r)
 	return r->per_cpu ? 0 : -ENOMEM;
 }
 
+uint32_t run_resets_max = 1000;
+
 int run_open(struct run *r, uint32_t buckets4, uint32_t buckets6, uint64_t seed)
 {
 	int rc;
@@ -111,6 +113,7 @@ int run_open(struct run *r, uint32_t buckets4, uint32_t buckets6, uint64_t seed)
 	r->skel->rodata->lb_conn4_homes = LB_CONN_HOMES(buckets4);
 	r->skel->rodata->lb_conn6_homes = LB_CONN_HOMES(buckets6);
 	r->skel->rodata->lb_tick_shift = 64 /* LB_TEST_CLOCK */;
+	r->skel->rodata->lb_resets_max = run_resets_max;
 	for (size_t i = 0; i < LB_SECRET_WORDS; i++)
 		r->skel->rodata->lb_secret[i] = next_random(&seed);
 	rc = lb_bpf__load(r->skel);
@@ -200,14 +203,15 @@ static int read_reasons(struct run *r, enum lb_hook hook, struct run_result *res
 
 static int judge_verdict(enum lb_hook hook, struct run_result *res)
 {
-	if (hook == LB_HOOK_XDP) {
-		res->forwarded = res->verdict == XDP_TX || res->verdict == XDP_REDIRECT;
-		res->dropped = res->verdict == XDP_DROP;
-		return res->forwarded || res->dropped || res->verdict == XDP_PASS ? 0 : -EPROTO;
-	}
-	res->forwarded = res->verdict == TC_REDIRECT;
-	res->dropped = res->verdict == TC_DROP;
-	return res->forwarded || res->dropped || res->verdict == TC_NEXT ? 0 : -EPROTO;
+	bool xdp = hook == LB_HOOK_XDP;
+	bool sent = xdp ? res->verdict == XDP_TX || res->verdict == XDP_REDIRECT
+			: res->verdict == TC_REDIRECT;
+
+	res->answered = sent && (res->reason == LB_REASON_BACKEND_GONE_RESET ||
+				 res->reason == LB_REASON_NO_CONNECTION_RESET);
+	res->forwarded = sent && !res->answered;
+	res->dropped = res->verdict == (xdp ? XDP_DROP : TC_DROP);
+	return sent || res->dropped || res->verdict == (xdp ? XDP_PASS : TC_NEXT) ? 0 : -EPROTO;
 }
 
 bool run_accepts(enum lb_hook hook, const struct pkt *p)
@@ -234,6 +238,6 @@ int run_packet(struct run *r, enum lb_hook hook, uint32_t ifindex, const struct 
 		return rc;
 	res->verdict = (int)opts.retval;
 	res->out.len = opts.data_size_out;
-	rc = judge_verdict(hook, res);
-	return rc ? rc : read_reasons(r, hook, res);
+	rc = read_reasons(r, hook, res);
+	return rc ? rc : judge_verdict(hook, res);
 }

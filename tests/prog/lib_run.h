@@ -34,6 +34,7 @@ struct run {
 };
 
 /* The process' own namespace, the programs loaded, all interfaces able to transmit from XDP. */
+extern uint32_t run_resets_max; /* of run_open(): in a tick */
 int run_open(struct run *r, uint32_t buckets4, uint32_t buckets6, uint64_t seed);
 void run_close(struct run *r);
 
@@ -41,6 +42,7 @@ void run_close(struct run *r);
 struct run_result {
 	int verdict; /* of the program */
 	bool forwarded, dropped;
+	bool answered;        /* sent back as a reset of our own */
 	int reason;           /* the one counted; RUN_FORWARDED for none */
 	unsigned int reasons; /* how many were counted */
 	struct pkt out;
@@ -67,6 +69,8 @@ struct run_service {
 	uint32_t maglev_size;
 	struct run_listen listens[6];
 	struct run_backend backends[RUN_BACKENDS]; /* in canonical order */
+	uint8_t unknown; /* enum lb_unknown + 1; 0: reset, of those that hash: hash */
+	uint8_t on_remove;
 };
 uint32_t run_add_service(struct run *r, const struct run_service *s); /* its id */
 /* Another version of service `id`, in force from `generation` on; its listens are not changed. */

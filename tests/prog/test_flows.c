@@ -15,7 +15,11 @@
 /* Ids are given in this order, from 1. */
 enum { WEB = 1, DNS, OTHER, HASHED, PARTLY, ANY4 };
 static const struct run_service services[] = {
-	{"web", LB_SCHED_RR, .listens = {{NET_VIP, 80, LB_TCP}, {NET_VIP6, 80, LB_TCP}},
+	{"web", LB_SCHED_RR,
+	 .listens = {{NET_VIP, 80, LB_TCP},
+		     {NET_VIP6, 80, LB_TCP},
+		     {NET_VIP_AWAY, 80, LB_TCP},
+		     {NET_VIP6_AWAY, 80, LB_TCP}},
 	 .backends = {{"10.1.0.11", 8080, 1}, {"fd00:1::11", 8080, 1}}},
 	{"dns", LB_SCHED_RR, .listens = {{NET_VIP, 53, LB_UDP}, {NET_VIP6, 53, LB_UDP}},
 	 .backends = {{"10.1.0.11", 5353, 1}, {"fd00:1::11", 5353, 1}}},
@@ -286,7 +290,8 @@ static void remove_backend(bool reused)
 		data.backend.addr.b[3]++;
 		assert_int_equal(flow_answer(&data, PKT_ACK), LB_REASON_NO_SERVICE);
 	}
-	assert_int_equal(flow_send(&data, PKT_ACK), LB_REASON_BACKEND_GONE);
+	assert_int_equal(flow_send(&data, PKT_ACK), LB_REASON_BACKEND_GONE_RESET);
+	assert_int_equal(flow_state(&data), -1);
 	assert_int_equal(flow_send(&syn, PKT_SYN), RUN_FORWARDED);
 	assert_int_equal(syn.backend.addr.b[3], 12);
 	assert_int_equal(flow_answer(&syn, PKT_SYN | PKT_ACK), RUN_FORWARDED);
@@ -309,6 +314,97 @@ static void test_reused_backend_id(void **state)
 {
 	(void)state;
 	remove_backend(true);
+}
+
+/* A connection of the service whose backend is removed; what its next packets come to. */
+static void remove_under(uint8_t on_remove, struct flow *f)
+{
+	const struct pkt_end old = pkt_end("10.1.0.11", 8080);
+	uint32_t id = run_backend_id(&run, WEB, &old);
+	struct run_service moved = web_moved;
+
+	moved.on_remove = on_remove;
+	*f = tcp();
+	assert_int_equal(flow_establish(f), RUN_FORWARDED);
+	run_next_version(&run, WEB, &moved, ++run.config->generation);
+	run.backends[id].state = LB_BACKEND_GONE;
+}
+
+static void put_back(void)
+{
+	const struct pkt_end old = pkt_end("10.1.0.11", 8080);
+
+	run.backends[run_backend_id(&run, WEB, &old)].state = LB_BACKEND_LIVE;
+	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+}
+
+static void test_on_remove(void **state)
+{
+	struct flow f, never;
+
+	(void)state;
+	/* Resets are answered by none, nor is what has no ACK; then it is forgotten, too. */
+	remove_under(LB_ON_REMOVE_RESET, &f);
+	assert_int_equal(flow_send(&f, PKT_RST | PKT_ACK), LB_REASON_BACKEND_GONE);
+	assert_int_equal(flow_state(&f), -1);
+	put_back();
+	remove_under(LB_ON_REMOVE_RESET, &f);
+	assert_int_equal(flow_send(&f, PKT_PSH), LB_REASON_BACKEND_GONE);
+	assert_int_equal(flow_state(&f), -1);
+	put_back();
+
+	/* Until it expires; a SYN is a new connection. */
+	remove_under(LB_ON_REMOVE_DROP, &f);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_BACKEND_GONE);
+	never = f;
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	assert_int_equal(f.backend.addr.b[3], 12);
+	assert_int_equal(flow_answer(&never, PKT_ACK), LB_REASON_NO_SERVICE);
+	put_back();
+
+	remove_under(LB_ON_REMOVE_REHASH, &f);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(f.backend.addr.b[3], 12);
+	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	put_back();
+	remove_under(LB_ON_REMOVE_REHASH, &f);
+	assert_int_equal(flow_send(&f, PKT_RST), LB_REASON_BACKEND_GONE);
+	put_back();
+}
+
+/* A service's policy of packets that belong to no connection, at an address that is not the host's:
+ * there the host would not answer. */
+static void test_unknown(void **state)
+{
+	struct run_service web = services[WEB - 1];
+	struct flow f = tcp(), f6 = tcp();
+
+	(void)state;
+	f.service = NET_VIP_AWAY;
+	f6.client = NET_CLIENT6;
+	f6.service = NET_VIP6_AWAY;
+	assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_NO_CONNECTION_RESET);
+	assert_int_equal(flow_send(&f, PKT_SYN | PKT_ACK), LB_REASON_NO_CONNECTION_RESET);
+	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), LB_REASON_NO_CONNECTION_RESET);
+	assert_int_equal(flow_send(&f, PKT_RST | PKT_ACK), LB_REASON_NO_CONNECTION);
+	assert_int_equal(flow_send(&f, PKT_PSH), LB_REASON_NO_CONNECTION);
+	assert_int_equal(flow_send(&f6, PKT_ACK), LB_REASON_NO_CONNECTION_RESET);
+	assert_int_equal(flow_state(&f), -1);
+
+	web.unknown = LB_UNKNOWN_DROP + 1;
+	run_next_version(&run, WEB, &web, ++run.config->generation);
+	assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_NO_CONNECTION_DROP);
+	assert_int_equal(flow_send(&f6, PKT_ACK), LB_REASON_NO_CONNECTION_DROP);
+	assert_int_equal(flow_send(&f, PKT_RST), LB_REASON_NO_CONNECTION);
+
+	web.unknown = LB_UNKNOWN_HASH + 1; /* also of a service that takes turns */
+	run_next_version(&run, WEB, &web, ++run.config->generation);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
 }
 
 /* One client address and port towards one backend by two services: the answers could not be told
@@ -636,6 +732,8 @@ int main(void)
 		FLOW_TEST(test_removed_listen),
 		FLOW_TEST(test_taken_up),
 		FLOW_TEST(test_removed_backend),
+		FLOW_TEST(test_on_remove),
+		FLOW_TEST(test_unknown),
 		FLOW_TEST(test_reused_backend_id),
 		FLOW_TEST(test_collision),
 		FLOW_TEST(test_collision_with_removed),

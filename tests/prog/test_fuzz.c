@@ -33,9 +33,20 @@ static const struct {
 
 /* Reasons that come after a service or a connection was found. */
 static const int reached_by[] = {
-	LB_REASON_TO_TC,         LB_REASON_NO_BACKEND, LB_REASON_BACKEND_GONE, LB_REASON_COLLISION,
-	LB_REASON_TABLE_FULL,    LB_REASON_NO_ROUTE,   LB_REASON_TOO_BIG,      LB_REASON_NO_FAMILY,
-	LB_REASON_NO_CONNECTION, LB_REASON_MARTIAN,
+	LB_REASON_TO_TC,
+	LB_REASON_NO_BACKEND,
+	LB_REASON_BACKEND_GONE,
+	LB_REASON_COLLISION,
+	LB_REASON_TABLE_FULL,
+	LB_REASON_NO_ROUTE,
+	LB_REASON_TOO_BIG,
+	LB_REASON_NO_FAMILY,
+	LB_REASON_NO_CONNECTION,
+	LB_REASON_MARTIAN,
+	LB_REASON_BACKEND_GONE_RESET,
+	LB_REASON_NO_CONNECTION_DROP,
+	LB_REASON_NO_CONNECTION_RESET,
+	LB_REASON_RESET_LIMITED,
 };
 
 enum world { NORMAL, FORWARDING_OFF, BACKENDS_GONE, TABLE_BUSY, RINGS_BROKEN, WORLDS };
@@ -245,6 +256,7 @@ int main(void)
 	};
 	int rc;
 
+	run_resets_max = 4;
 	rc = run_open(&run, 512, 256, 2);
 	if (rc) {
 		fprintf(stderr, "test_fuzz: loading the programs: %s\n", strerror(-rc));

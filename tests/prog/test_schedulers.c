@@ -30,11 +30,11 @@
 	}
 
 static const struct run_service services[] = {
-	{"rr", LB_SCHED_RR, 0, LISTENS(PORT_RR), MEMBERS(1, 1, 1)},
-	{"wrr", LB_SCHED_WRR, 0, LISTENS(PORT_WRR), MEMBERS(37, 20, 10)},
-	{"random", LB_SCHED_RANDOM, 0, LISTENS(PORT_RANDOM), MEMBERS(2, 1, 0)},
-	{"sh", LB_SCHED_SH, 0, LISTENS(PORT_SH), MEMBERS(1, 1, 1)},
-	{"maglev", LB_SCHED_MAGLEV, 0, LISTENS(PORT_MAGLEV), MEMBERS(1, 1, 1)},
+	{"rr", LB_SCHED_RR, .listens = LISTENS(PORT_RR), .backends = MEMBERS(1, 1, 1)},
+	{"wrr", LB_SCHED_WRR, .listens = LISTENS(PORT_WRR), .backends = MEMBERS(37, 20, 10)},
+	{"random", LB_SCHED_RANDOM, .listens = LISTENS(PORT_RANDOM), .backends = MEMBERS(2, 1, 0)},
+	{"sh", LB_SCHED_SH, .listens = LISTENS(PORT_SH), .backends = MEMBERS(1, 1, 1)},
+	{"maglev", LB_SCHED_MAGLEV, .listens = LISTENS(PORT_MAGLEV), .backends = MEMBERS(1, 1, 1)},
 };
 
 static struct run run;

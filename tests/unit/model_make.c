@@ -22,6 +22,7 @@ struct lb_service_conf *make_service(struct lb_model *m, const char *name, enum 
 	snprintf(s->name, sizeof(s->name), "%s", name);
 	s->source = (uint8_t)source;
 	s->scheduler = LB_SCHED_RR;
+	s->unknown = LB_UNKNOWN_RESET;
 	s->maglev_size = LB_MAGLEV_SIZE_DEFAULT;
 	return s;
 }

@@ -43,6 +43,8 @@ static const char example[] = "datapath: auto              # auto | ebpf\n"
 			      "    scheduler: maglev\n"
 			      "    maglev-size: 251\n"
 			      "    forwarding: masq\n"
+			      "    unknown: drop\n"
+			      "    on-remove: rehash\n"
 			      "    timeouts: { established: 48h, closed: 1s }\n"
 			      "    backends:\n"
 			      "      - { address: \"10.0.1.3:80\", weight: 2 }\n"
@@ -84,20 +86,24 @@ static void test_example(void **state)
 	assert_int_equal(s->forwarding, LB_FORWARDING_NAT);
 	assert_int_equal(s->source, LB_SOURCE_FILE);
 	assert_false(lb_service_has_timeouts(s));
-	assert_int_equal(s->line, 18);
+	assert_int_equal(s->unknown, LB_UNKNOWN_RESET);
+	assert_int_equal(s->on_remove, LB_ON_REMOVE_RESET);
+	assert_int_equal(s->line, 20);
 	assert_int_equal(s->n_listens, 1);
 	assert_string_equal(lb_listen_str(buf, &s->listens[0]), "*:53/udp");
 	assert_int_equal(s->n_backends, 2);
 	assert_string_equal(lb_endpoint_str(buf, &s->backends[0].at), "10.0.1.3:53");
 	assert_int_equal(s->backends[0].weight, 1);
 	assert_int_equal(s->backends[0].override, LB_NO_OVERRIDE);
-	assert_int_equal(s->backends[0].line, 20);
+	assert_int_equal(s->backends[0].line, 22);
 
 	s = &m.services[1];
 	assert_string_equal(s->name, "vote");
 	assert_int_equal(s->scheduler, LB_SCHED_MAGLEV);
 	assert_int_equal(s->maglev_size, 251);
 	assert_int_equal(s->forwarding, LB_FORWARDING_MASQ);
+	assert_int_equal(s->unknown, LB_UNKNOWN_DROP);
+	assert_int_equal(s->on_remove, LB_ON_REMOVE_REHASH);
 	assert_int_equal(s->timeouts[LB_TIMEOUT_ESTABLISHED], 48 * 3600);
 	assert_int_equal(s->timeouts[LB_TIMEOUT_CLOSED], 1);
 	assert_int_equal(s->timeouts[LB_TIMEOUT_UDP], 0); /* as the instance's */
@@ -108,7 +114,7 @@ static void test_example(void **state)
 	assert_int_equal(s->listens[2].line, 10);
 	assert_int_equal(s->n_backends, 2);
 	assert_int_equal(s->backends[0].weight, 2);
-	assert_int_equal(s->backends[0].line, 16);
+	assert_int_equal(s->backends[0].line, 18);
 	assert_string_equal(lb_endpoint_str(buf, &s->backends[1].at), "[fd00::3]:80");
 	assert_int_equal(s->backends[1].weight, 1);
 	lb_model_free(&m);
@@ -349,7 +355,7 @@ static void test_load_file(void **state)
 
 	assert_int_equal(write(fd, "x", 1), 1);
 	assert_int_equal(lb_config_load(&m, path, &err), -EINVAL);
-	snprintf(message, sizeof(message), "%s:21: ", path);
+	snprintf(message, sizeof(message), "%s:23: ", path);
 	assert_memory_equal(err.text, message, strlen(message));
 
 	/* One byte too large; sparse. */

@@ -45,6 +45,8 @@ static void random_service(struct lb_model *m, uint32_t number)
 	s->scheduler = (uint8_t)test_random(LB_SCHEDULERS);
 	s->maglev_size = primes[test_random(4)];
 	s->forwarding = (uint8_t)test_random(LB_FORWARDINGS);
+	s->unknown = (uint8_t)test_random(LB_UNKNOWNS);
+	s->on_remove = (uint8_t)test_random(LB_ON_REMOVES);
 	for (int i = 0; i < LB_TIMEOUTS && number < LB_TIMEOUT_SETS; i++)
 		if (!test_random(3))
 			s->timeouts[i] = random_timeout(i);

@@ -74,6 +74,8 @@ static void random_service(struct lb_model *m, uint32_t number)
 	s = make_service(m, text, LB_SOURCE_FILE);
 	s->scheduler = (uint8_t)test_random(2);
 	s->maglev_size = test_random(4) ? 65537 : 251;
+	s->unknown = test_random(4) ? LB_UNKNOWN_RESET : LB_UNKNOWN_HASH;
+	s->on_remove = test_random(4) ? LB_ON_REMOVE_RESET : LB_ON_REMOVE_DROP;
 	s->timeouts[test_random(LB_TIMEOUTS)] = test_random(4) ? 0 : 600;
 	for (uint32_t i = 0; i < 5; i++) {
 		snprintf(text, sizeof(text), forms[i], 1000 + number);
@@ -114,6 +116,8 @@ static void copy_service(struct lb_model *m, const struct lb_service_conf *from)
 
 	s->scheduler = from->scheduler;
 	s->maglev_size = from->maglev_size;
+	s->unknown = from->unknown;
+	s->on_remove = from->on_remove;
 	memcpy(s->timeouts, from->timeouts, sizeof(s->timeouts));
 	for (size_t i = 0; i < from->n_listens; i++)
 		*lb_service_add_listen(s) = from->listens[i];
@@ -157,7 +161,8 @@ static void describe_service(const struct lb_service_conf *s, FILE *out)
 {
 	char text[LB_ENDPOINT_STRLEN];
 
-	fprintf(out, "%s %u %u %u:", s->name, s->source, s->scheduler, s->maglev_size);
+	fprintf(out, "%s %u %u %u %u %u:", s->name, s->source, s->scheduler, s->maglev_size,
+		s->unknown, s->on_remove);
 	for (int i = 0; i < LB_TIMEOUTS; i++)
 		fprintf(out, " %u", s->timeouts[i]);
 	for (size_t i = 0; i < s->n_listens; i++)

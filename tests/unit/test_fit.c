@@ -16,11 +16,12 @@ static const char config[] =
 	"timeouts: { udp: 20s }\n"
 	"services:\n"
 	"  - { name: brief, listen: '*:6', timeouts: { closed: 5s } }\n"              /* 4 */
+	"  - { name: ends, listen: '*:7', unknown: hash, on-remove: drop }\n"
 	"  - { name: far, listen: ['203.0.113.1:1'], backends: [10.0.0.1:1] }\n"
 	"  - { name: half, listen: ['203.0.113.1:2', '*:2'], backends: [10.0.0.1:1] }\n"
-	"  - { name: large, listen: '*:3', backends: [10.0.0.1:1, 10.0.0.2:1] }\n"    /* 7 */
+	"  - { name: large, listen: '*:3', backends: [10.0.0.1:1, 10.0.0.2:1] }\n"    /* 8 */
 	"  - { name: masked, listen: '*:4', forwarding: masq }\n"
-	"  - { name: plain, listen: '*:5' }\n";                                       /* 9 */
+	"  - { name: plain, listen: '*:5' }\n";                                       /* 10 */
 /* clang-format on */
 
 static const char *no_odd(const struct lb_interface_conf *i)
@@ -77,7 +78,7 @@ static void test_able(void **state)
 	told[0] = '\0';
 	assert_int_equal(lb_fit_cut(&here, &m, &able, tell, NULL, &err), 0);
 	assert_string_equal(told, "");
-	assert_int_equal(m.n_services, 6);
+	assert_int_equal(m.n_services, 7);
 	assert_int_equal(m.timeouts[LB_TIMEOUT_UDP], 20);
 	lb_model_free(&m);
 }
@@ -98,8 +99,11 @@ static void test_refused(void **state)
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
 	assert_non_null(strstr(err.text, "t:4: timeouts of service: \"brief\": datapath poor "));
 	lb_model_remove_service(&m, 0);
+	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "t:5: unknown of service: \"ends\": datapath poor "));
+	lb_model_remove_service(&m, 0);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EADDRNOTAVAIL);
-	assert_non_null(strstr(err.text, "t:5: listen: \"203.0.113.1:1/tcp\": datapath poor "));
+	assert_non_null(strstr(err.text, "t:6: listen: \"203.0.113.1:1/tcp\": datapath poor "));
 	lb_model_free(&m);
 }
 
@@ -113,11 +117,13 @@ static void test_cut(void **state)
 		"t:2: timeouts: ",
 		"t:1: interface: \"odd0\": ",
 		"t:4: timeouts of service: \"brief\": ",
-		"t:5: listen: \"203.0.113.1:1/tcp\": ",
-		"t:5: service: \"far\": it has",
-		"t:6: listen: \"203.0.113.1:2/tcp\": ",
-		"t:7: service: \"large\": ",
-		"t:8: forwarding: \"masq\": service \"masked\": ",
+		"t:5: unknown of service: \"ends\": ",
+		"t:5: on-remove of service: \"ends\": ",
+		"t:6: listen: \"203.0.113.1:1/tcp\": ",
+		"t:6: service: \"far\": it has",
+		"t:7: listen: \"203.0.113.1:2/tcp\": ",
+		"t:8: service: \"large\": ",
+		"t:9: forwarding: \"masq\": service \"masked\": ",
 	};
 
 	(void)state;
@@ -133,11 +139,13 @@ static void test_cut(void **state)
 	assert_string_equal(line, "");
 	assert_int_equal(m.n_interfaces, 1);
 	assert_int_equal(m.timeouts[LB_TIMEOUT_UDP], 180);
-	assert_int_equal(m.n_services, 4);
+	assert_int_equal(m.n_services, 5);
 	assert_false(lb_service_has_timeouts(&m.services[0]));
-	assert_string_equal(m.services[1].name, "half");
-	assert_int_equal(m.services[1].n_listens, 1);
-	assert_int_equal(m.services[2].forwarding, LB_FORWARDING_NAT);
+	assert_int_equal(m.services[1].unknown, LB_UNKNOWN_RESET);
+	assert_int_equal(m.services[1].on_remove, LB_ON_REMOVE_RESET);
+	assert_string_equal(m.services[2].name, "half");
+	assert_int_equal(m.services[2].n_listens, 1);
+	assert_int_equal(m.services[3].forwarding, LB_FORWARDING_NAT);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), 0);
 	lb_model_free(&m);
 }
@@ -156,7 +164,7 @@ static void test_standing(void **state)
 	told[0] = '\0';
 	assert_int_equal(lb_fit_cut(&f, &m, &poor, tell, NULL, &err), 0);
 	assert_null(strstr(told, "listen: "));
-	assert_int_equal(m.n_services, 5);
+	assert_int_equal(m.n_services, 6);
 	lb_model_free(&m);
 	lb_model_free(&standing.model);
 }

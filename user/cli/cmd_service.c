@@ -122,8 +122,9 @@ static void show_text(const struct lb_service_conf *s, const struct lb_counters 
 			 ">PACKETS IN", ">BYTES IN", ">PACKETS OUT", ">BYTES OUT");
 	char listens[1024], text[LB_ENDPOINT_STRLEN], age[LB_TEXT_MAX];
 
-	printf("service %s: scheduler %s, forwarding %s, source %s\n", s->name,
-	       lb_scheduler_name(s->scheduler), lb_forwarding_name(s->forwarding),
+	printf("service %s: scheduler %s, forwarding %s, unknown %s, on-remove %s, source %s\n",
+	       s->name, lb_scheduler_name(s->scheduler), lb_forwarding_name(s->forwarding),
+	       lb_unknown_name(s->unknown), lb_on_remove_name(s->on_remove),
 	       lb_source_name(s->source));
 	if (s->scheduler == LB_SCHED_MAGLEV)
 		printf("maglev table: %u slots\n", s->maglev_size);
@@ -177,6 +178,8 @@ static void show_json(const struct lb_service_conf *s, const struct lb_counters 
 	json_object_set_new(o, "scheduler", json_string(lb_scheduler_name(s->scheduler)));
 	json_object_set_new(o, "maglev_size", json_integer(s->maglev_size));
 	json_object_set_new(o, "forwarding", json_string(lb_forwarding_name(s->forwarding)));
+	json_object_set_new(o, "unknown", json_string(lb_unknown_name(s->unknown)));
+	json_object_set_new(o, "on_remove", json_string(lb_on_remove_name(s->on_remove)));
 	json_object_set_new(o, "timeouts", lb_json_timeouts(s->timeouts));
 	json_object_set_new(o, "listen", lb_json_listens(s));
 	json_object_set_new(o, "counters", lb_json_counters(all));

@@ -79,6 +79,22 @@ static int service_timeouts_fit(struct fit *f, const struct lb_service_conf *s)
 				 "leaves them to the kernel's own");
 }
 
+static int unknown_fits(struct fit *f, const struct lb_service_conf *s)
+{
+	return f->ops->keeps_connections || s->unknown == lb_unknown_default(s->scheduler)
+		       ? 0
+		       : refused(f, "unknown of service", s->name, s->line,
+				 "knows hash alone where the scheduler is sh or maglev, else "
+				 "reset");
+}
+
+static int on_remove_fits(struct fit *f, const struct lb_service_conf *s)
+{
+	return f->ops->keeps_connections || s->on_remove == LB_ON_REMOVE_RESET
+		       ? 0
+		       : refused(f, "on-remove of service", s->name, s->line, "knows reset alone");
+}
+
 static int listen_fits(struct fit *f, const struct lb_service_conf *s, const struct lb_listen *l)
 {
 	const struct lb_service_conf *stands =
@@ -160,6 +176,10 @@ int lb_fit_check(const struct lb_fit *with, const struct lb_model *m, const stru
 		ret = forwarding_fits(&f, s);
 		if (!ret)
 			ret = service_timeouts_fit(&f, s);
+		if (!ret)
+			ret = unknown_fits(&f, s);
+		if (!ret)
+			ret = on_remove_fits(&f, s);
 		for (size_t k = 0; k < s->n_listens && !ret; k++)
 			ret = listen_fits(&f, s, &s->listens[k]);
 		if (!ret)
@@ -185,11 +205,9 @@ static void hook_cut(const struct fit *f, struct lb_interface_conf *i, lb_findin
 	i->hook = LB_KIND_AUTO;
 }
 
-/* True: the service goes. */
-static bool service_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn fn, void *arg)
+/* What it can be without. */
+static void settings_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn fn, void *arg)
 {
-	char at[256];
-
 	if (forwarding_fits(f, s)) {
 		fn(arg, f->why.text);
 		s->forwarding = LB_FORWARDING_NAT;
@@ -198,6 +216,22 @@ static bool service_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn 
 		fn(arg, f->why.text);
 		memset(s->timeouts, 0, sizeof(s->timeouts));
 	}
+	if (unknown_fits(f, s)) {
+		fn(arg, f->why.text);
+		s->unknown = lb_unknown_default(s->scheduler);
+	}
+	if (on_remove_fits(f, s)) {
+		fn(arg, f->why.text);
+		s->on_remove = LB_ON_REMOVE_RESET;
+	}
+}
+
+/* True: the service goes. */
+static bool service_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn fn, void *arg)
+{
+	char at[256];
+
+	settings_cut(f, s, fn, arg);
 	for (size_t k = 0; k < s->n_listens;) {
 		if (!listen_fits(f, s, &s->listens[k])) {
 			k++;

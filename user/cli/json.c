@@ -73,10 +73,12 @@ json_t *lb_json_service(const struct lb_service_conf *s)
 
 	for (size_t i = 0; i < s->n_backends; i++)
 		json_array_append_new(backends, lb_json_backend(&s->backends[i]));
-	return json_pack("{s:s, s:o, s:s, s:s, s:I, s:s, s:o, s:o}", "name", s->name, "listen",
-			 lb_json_listens(s), "source", lb_source_name(s->source), "scheduler",
-			 lb_scheduler_name(s->scheduler), "maglev_size", (json_int_t)s->maglev_size,
-			 "forwarding", lb_forwarding_name(s->forwarding), "timeouts",
+	return json_pack("{s:s, s:o, s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:o}", "name", s->name,
+			 "listen", lb_json_listens(s), "source", lb_source_name(s->source),
+			 "scheduler", lb_scheduler_name(s->scheduler), "maglev_size",
+			 (json_int_t)s->maglev_size, "forwarding",
+			 lb_forwarding_name(s->forwarding), "unknown", lb_unknown_name(s->unknown),
+			 "on_remove", lb_on_remove_name(s->on_remove), "timeouts",
 			 lb_json_timeouts(s->timeouts), "backends", backends);
 }
 

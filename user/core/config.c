@@ -15,6 +15,7 @@
 
 /* Until the whole text is read, since `defaults` may come after `services`. */
 #define SCHEDULER_UNSET 0xff
+#define UNKNOWN_UNSET   0xff
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -151,6 +152,18 @@ static int read_forwarding(struct lb_yaml *y, void *into)
 			      LB_FORWARDINGS, &((struct lb_service_conf *)into)->forwarding);
 }
 
+static int read_unknown(struct lb_yaml *y, void *into)
+{
+	return lb_yaml_choice(y, "unknown", lb_unknown_name, lb_unknown_from_name, LB_UNKNOWNS,
+			      &((struct lb_service_conf *)into)->unknown);
+}
+
+static int read_on_remove(struct lb_yaml *y, void *into)
+{
+	return lb_yaml_choice(y, "on-remove", lb_on_remove_name, lb_on_remove_from_name,
+			      LB_ON_REMOVES, &((struct lb_service_conf *)into)->on_remove);
+}
+
 static int read_service_maglev_size(struct lb_yaml *y, void *into)
 {
 	return read_maglev_size(y, &((struct lb_service_conf *)into)->maglev_size);
@@ -199,6 +212,8 @@ static int read_service(struct lb_yaml *y, void *into)
 		{"scheduler", read_service_scheduler, NULL},
 		{"maglev-size", read_service_maglev_size, NULL},
 		{"forwarding", read_forwarding, NULL},
+		{"unknown", read_unknown, NULL},
+		{"on-remove", read_on_remove, NULL},
 		{"timeouts", read_service_timeouts, NULL},
 		{"backends", read_backends, NULL},
 	};
@@ -211,6 +226,7 @@ static int read_service(struct lb_yaml *y, void *into)
 	s->line = lb_yaml_line(y);
 	s->source = LB_SOURCE_FILE;
 	s->scheduler = SCHEDULER_UNSET;
+	s->unknown = UNKNOWN_UNSET;
 	err = lb_yaml_mapping(y, "service", keys, ARRAY_SIZE(keys), s);
 	if (err)
 		return err;
@@ -385,6 +401,8 @@ static void set_defaults(struct lb_model *m)
 
 		if (s->scheduler == SCHEDULER_UNSET)
 			s->scheduler = m->default_scheduler;
+		if (s->unknown == UNKNOWN_UNSET)
+			s->unknown = lb_unknown_default(s->scheduler);
 		if (!s->maglev_size)
 			s->maglev_size = m->default_maglev_size;
 	}

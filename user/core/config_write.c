@@ -86,6 +86,10 @@ static void write_service(const struct lb_model *m, const struct lb_service_conf
 		fprintf(out, "    maglev-size: %u\n", s->maglev_size);
 	if (s->forwarding != LB_FORWARDING_NAT)
 		fprintf(out, "    forwarding: %s\n", lb_forwarding_name(s->forwarding));
+	if (s->unknown != lb_unknown_default(s->scheduler))
+		fprintf(out, "    unknown: %s\n", lb_unknown_name(s->unknown));
+	if (s->on_remove != LB_ON_REMOVE_RESET)
+		fprintf(out, "    on-remove: %s\n", lb_on_remove_name(s->on_remove));
 	write_timeouts(s->timeouts, none, "    ", out);
 	fprintf(out, "    backends:%s\n", s->n_backends ? "" : " []");
 	for (size_t i = 0; i < s->n_backends; i++)

@@ -72,6 +72,8 @@ struct lb_service_conf {
 	uint8_t scheduler;  /* enum lb_scheduler */
 	uint8_t forwarding; /* enum lb_forwarding */
 	uint8_t source;     /* enum lb_source */
+	uint8_t unknown;    /* enum lb_unknown */
+	uint8_t on_remove;  /* enum lb_on_remove */
 	uint32_t maglev_size;
 	uint32_t timeouts[LB_TIMEOUTS]; /* seconds; 0: as the model's */
 	struct lb_listen *listens;
@@ -156,6 +158,13 @@ static inline bool lb_listen_in(const struct lb_listen *l, enum lb_family family
 bool lb_model_has_family(const struct lb_model *m, enum lb_family family);
 bool lb_service_has_family(const struct lb_service_conf *s, enum lb_family family);
 bool lb_service_has_listen(const struct lb_service_conf *s, const struct lb_listen *l);
+/* What a service does with unknown connections that does not say so: those that hash can take them
+ * up without changing their backend. */
+static inline uint8_t lb_unknown_default(uint8_t scheduler)
+{
+	return scheduler == LB_SCHED_SH || scheduler == LB_SCHED_MAGLEV ? LB_UNKNOWN_HASH
+									: LB_UNKNOWN_RESET;
+}
 bool lb_service_has_timeouts(const struct lb_service_conf *s);            /* of its own */
 static inline uint32_t lb_backend_weight(const struct lb_backend_conf *b) /* in force */
 {
@@ -193,6 +202,8 @@ void lb_name_mend(char *name);
 uint32_t lb_name_hash(const char *name); /* the same on every host, and in every version */
 const char *lb_scheduler_name(unsigned int scheduler);
 const char *lb_forwarding_name(unsigned int forwarding);
+const char *lb_unknown_name(unsigned int unknown);
+const char *lb_on_remove_name(unsigned int on_remove);
 const char *lb_proto_name(unsigned int proto);
 const char *lb_hook_kind_name(unsigned int kind);
 const char *lb_datapath_kind_name(unsigned int kind);
@@ -204,6 +215,8 @@ const char *lb_reason_help(unsigned int reason);
 bool lb_reason_is_drop(unsigned int reason);
 int lb_scheduler_from_name(const char *name);
 int lb_forwarding_from_name(const char *name);
+int lb_unknown_from_name(const char *name);
+int lb_on_remove_from_name(const char *name);
 int lb_hook_kind_from_name(const char *name);
 int lb_datapath_kind_from_name(const char *name);
 

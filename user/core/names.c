@@ -75,6 +75,18 @@ NAME_TABLE(source_names, SOURCE_LIST, LB_SOURCES);
 	X(LB_CONN_UDP, "udp")
 NAME_TABLE(conn_state_names, CONN_STATE_LIST, LB_CONN_STATES);
 
+#define UNKNOWN_LIST(X)                                                                            \
+	X(LB_UNKNOWN_HASH, "hash")                                                                 \
+	X(LB_UNKNOWN_RESET, "reset")                                                               \
+	X(LB_UNKNOWN_DROP, "drop")
+NAME_TABLE(unknown_names, UNKNOWN_LIST, LB_UNKNOWNS);
+
+#define ON_REMOVE_LIST(X)                                                                          \
+	X(LB_ON_REMOVE_RESET, "reset")                                                             \
+	X(LB_ON_REMOVE_REHASH, "rehash")                                                           \
+	X(LB_ON_REMOVE_DROP, "drop")
+NAME_TABLE(on_remove_names, ON_REMOVE_LIST, LB_ON_REMOVES);
+
 #define TIMEOUT_LIST(X)                                                                            \
 	X(LB_TIMEOUT_SYN, "syn")                                                                   \
 	X(LB_TIMEOUT_ESTABLISHED, "established")                                                   \
@@ -122,6 +134,16 @@ const char *lb_scheduler_name(unsigned int scheduler)
 const char *lb_forwarding_name(unsigned int forwarding)
 {
 	return NAME_OF(forwarding_names, forwarding);
+}
+
+const char *lb_unknown_name(unsigned int unknown)
+{
+	return NAME_OF(unknown_names, unknown);
+}
+
+const char *lb_on_remove_name(unsigned int on_remove)
+{
+	return NAME_OF(on_remove_names, on_remove);
 }
 
 const char *lb_proto_name(unsigned int proto)
@@ -185,6 +207,16 @@ int lb_scheduler_from_name(const char *name)
 int lb_forwarding_from_name(const char *name)
 {
 	return from_name(forwarding_names, LB_FORWARDINGS, name);
+}
+
+int lb_unknown_from_name(const char *name)
+{
+	return from_name(unknown_names, LB_UNKNOWNS, name);
+}
+
+int lb_on_remove_from_name(const char *name)
+{
+	return from_name(on_remove_names, LB_ON_REMOVES, name);
 }
 
 int lb_hook_kind_from_name(const char *name)

@@ -200,7 +200,8 @@ static bool service_equal(const struct lb_service_conf *a, const struct lb_servi
 {
 	if (a->scheduler != b->scheduler || a->maglev_size != b->maglev_size ||
 	    a->forwarding != b->forwarding || a->n_listens != b->n_listens ||
-	    a->n_backends != b->n_backends ||
+	    a->n_backends != b->n_backends || a->unknown != b->unknown ||
+	    a->on_remove != b->on_remove ||
 	    memcmp(a->timeouts, b->timeouts, sizeof(a->timeouts)) != 0)
 		return false;
 	for (size_t i = 0; i < a->n_listens; i++)
@@ -428,6 +429,10 @@ static void print_added(FILE *out, const struct lb_service_conf *s)
 	fprintf(out, "%s%s, ", comma(&first), lb_scheduler_name(s->scheduler));
 	if (s->forwarding != LB_FORWARDING_NAT)
 		fprintf(out, "%s, ", lb_forwarding_name(s->forwarding));
+	if (s->unknown != lb_unknown_default(s->scheduler))
+		fprintf(out, "unknown %s, ", lb_unknown_name(s->unknown));
+	if (s->on_remove != LB_ON_REMOVE_RESET)
+		fprintf(out, "on-remove %s, ", lb_on_remove_name(s->on_remove));
 	if (lb_service_has_timeouts(s))
 		fputs("timeouts of its own, ", out);
 	fprintf(out, "%zu backend%s\n", s->n_backends, s->n_backends == 1 ? "" : "s");
@@ -444,6 +449,10 @@ static void print_changed(FILE *out, const struct lb_service_conf *a,
 	print_resized(out, &first, a->maglev_size, b->maglev_size);
 	print_renamed(out, &first, "forwarding", lb_forwarding_name(a->forwarding),
 		      lb_forwarding_name(b->forwarding));
+	print_renamed(out, &first, "unknown", lb_unknown_name(a->unknown),
+		      lb_unknown_name(b->unknown));
+	print_renamed(out, &first, "on-remove", lb_on_remove_name(a->on_remove),
+		      lb_on_remove_name(b->on_remove));
 	print_timeouts(out, &first, a->timeouts, b->timeouts);
 	fputc('\n', out);
 	lists_pair(a->listens, a->n_listens, b->listens, b->n_listens, sizeof(*b->listens),

@@ -168,6 +168,10 @@ static int service_check(struct walk *w)
 	if (v->maglev_size > LB_MAGLEV_SIZE_MAX)
 		damage(w, "its maglev size is %u, should be at most %u", v->maglev_size,
 		       LB_MAGLEV_SIZE_MAX);
+	if (v->unknown >= LB_UNKNOWNS)
+		damage(w, "there is no value %u of unknown", v->unknown);
+	if (v->on_remove >= LB_ON_REMOVES)
+		damage(w, "there is no value %u of on-remove", v->on_remove);
 	if (v->timeouts >= LB_TIMEOUT_SETS)
 		damage(w, "there is no set of timeouts %u", v->timeouts);
 	for (int f = 0; f < LB_FAMILIES && !ret; f++)

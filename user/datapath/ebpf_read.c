@@ -69,6 +69,9 @@ static int services_read(struct reading *r)
 		s->scheduler = v->scheduler;
 		s->source = lb_source_is_known(v->source) ? v->source : LB_SOURCE_FILE;
 		s->maglev_size = v->maglev_size <= LB_MAGLEV_SIZE_MAX ? v->maglev_size : 0;
+		s->unknown =
+			v->unknown < LB_UNKNOWNS ? v->unknown : lb_unknown_default(v->scheduler);
+		s->on_remove = v->on_remove < LB_ON_REMOVES ? v->on_remove : LB_ON_REMOVE_RESET;
 		s->id = id;
 		if (v->timeouts)
 			lb_timeouts_read(r->dp, v->timeouts, s->timeouts);

@@ -205,7 +205,8 @@ static int version_make(struct lb_tx *tx, const struct lb_service_conf *from,
 	struct lb_service_version *v = &s->version[slot];
 	bool keep = from && !rebuild && from->scheduler == to->scheduler &&
 		    from->maglev_size == to->maglev_size,
-	     same = keep && from->source == to->source &&
+	     same = keep && from->source == to->source && from->unknown == to->unknown &&
+		    from->on_remove == to->on_remove &&
 		    !memcmp(from->timeouts, to->timeouts, sizeof(to->timeouts));
 	int ret = 0;
 
@@ -228,6 +229,8 @@ static int version_make(struct lb_tx *tx, const struct lb_service_conf *from,
 	v->scheduler = to->scheduler;
 	v->source = to->source;
 	v->maglev_size = to->maglev_size;
+	v->unknown = to->unknown;
+	v->on_remove = to->on_remove;
 	v->present = 1;
 	lb_select_store(&s->select, tx->next << 1 | slot);
 	return 0;

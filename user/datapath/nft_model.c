@@ -224,6 +224,7 @@ static int service_read(struct lb_model *m, uint32_t id, const char *text, bool 
 		s->scheduler = v[0] < LB_SCHEDULERS ? v[0] : LB_SCHED_RR;
 		s->source = v[1] && v[1] < LB_SOURCES ? v[1] : LB_SOURCE_FILE;
 		s->maglev_size = v[2];
+		s->unknown = lb_unknown_default(s->scheduler);
 		if (numbers_read(rest, "", v, 1) && v[0] < LB_FORWARDINGS)
 			s->forwarding = v[0];
 		return 0;
