@@ -62,10 +62,11 @@ struct lb_packet {
 	__u32 ip_len;   /* IP header and payload, bytes */
 	__u32 segments; /* packets on the wire: more than 1 for GSO */
 	__u32 ifindex;  /* it came in by */
-	__be32 ack;     /* TCP's */
-	__u16 l4;       /* offset of the TCP or UDP header from the frame's start */
-	__u8 family;    /* enum lb_family */
-	__u8 udp;       /* 0: TCP, 1: UDP, as enum lb_proto */
+	__be32 seq;     /* TCP's */
+	__be32 ack;
+	__u16 l4;    /* offset of the TCP or UDP header from the frame's start */
+	__u8 family; /* enum lb_family */
+	__u8 udp;    /* 0: TCP, 1: UDP, as enum lb_proto */
 	__u8 tcp_flags;
 	__u8 ttl; /* or hop limit, before we count it down */
 };

@@ -91,6 +91,13 @@ struct {
 	__type(value, struct lb_conn6_bucket);
 } lb_conn6 SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_seqs);
+} lb_seqs4 SEC(".maps"), lb_seqs6 SEC(".maps");
+
 /* Addresses found local less than a tick ago. Per CPU, so that nobody reads a half-written one. */
 #define LB_LOCALS 64
 struct lb_local {
@@ -141,6 +148,7 @@ struct lb_timeouts lb_timeouts SEC(".data.timeouts") = {
 			[LB_CONN_CLOSED] = 10,
 			[LB_CONN_UDP_NEW] = 30,
 			[LB_CONN_UDP] = 180,
+			[LB_CONN_RESET] = 10,
 		},
 };
 

@@ -21,6 +21,7 @@ static __always_inline int lb_parse_tcp(struct lb_packet *p, struct tcphdr *tcp,
 	p->udp = 0;
 	p->flow.ports = *(__u32 *)tcp;
 	p->tcp_flags = ((__u8 *)tcp)[13];
+	p->seq = tcp->seq;
 	p->ack = tcp->ack_seq;
 	if (unlikely(((__u8 *)tcp)[12] < 5 << 4 || (((__u8 *)tcp)[12] >> 4) * 4u > room))
 		return LB_STOP(LB_REASON_MALFORMED);

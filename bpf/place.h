@@ -18,6 +18,7 @@ const volatile __u8 lb_conn_kinds[16] = {
 	[LB_CONN_FIN_CLIENT] = 1 + LB_EVICT_ESTABLISHED,
 	[LB_CONN_FIN_BACKEND] = 1 + LB_EVICT_ESTABLISHED,
 	[LB_CONN_UDP] = 1 + LB_EVICT_UDP,
+	[LB_CONN_RESET] = 1 + LB_EVICT_CLOSING,
 };
 
 /* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. */

@@ -39,6 +39,9 @@ static __always_inline void lb_show_state(struct seq_file *seq, __u32 state, __u
 	case LB_CONN_CLOSED:
 		name = "CLOSED";
 		break;
+	case LB_CONN_RESET:
+		name = "RESET";
+		break;
 	case LB_CONN_UDP_NEW:
 		name = "UDP_NEW";
 		break;

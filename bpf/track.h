@@ -13,6 +13,7 @@
 #include "nexthop.h"
 #include "place.h"
 #include "select.h"
+#include "seq.h"
 
 /* Backends tried before a flow is given up as a collision. */
 #define LB_COLLISION_TRIES 4
@@ -23,7 +24,11 @@ static __always_inline __u32 lb_conn_next_state(__u32 state, bool reverse, bool 
 	if (udp)
 		return reverse ? LB_CONN_UDP : state;
 	if (flags & LB_TCP_RST)
-		return LB_CONN_CLOSED;
+		return state == LB_CONN_ESTABLISHED || state == LB_CONN_RESET ? LB_CONN_RESET
+									      : LB_CONN_CLOSED;
+	/* It was none of theirs. */
+	if (state == LB_CONN_RESET)
+		state = LB_CONN_ESTABLISHED;
 	/* Without SYN: the backend knows a connection that we took up in the middle. */
 	if (state == LB_CONN_SYN_SENT && reverse)
 		state = flags & LB_TCP_SYN ? LB_CONN_SYN_RECV : LB_CONN_ESTABLISHED;
@@ -103,7 +108,7 @@ static __always_inline int lb_conn_collides(const int family, const struct lb_pa
 	 * does one whose backend is gone: b may be the same host in another service. */
 	theirs = lb_backend_get(LB_REF_BACKEND(e.ref));
 	if (LB_META_STATE(e.meta) != LB_CONN_CLOSING && LB_META_STATE(e.meta) != LB_CONN_CLOSED &&
-	    theirs && lb_backend_holds(theirs, e.ref))
+	    LB_META_STATE(e.meta) != LB_CONN_RESET && theirs && lb_backend_holds(theirs, e.ref))
 		return LB_STOP(LB_REASON_COLLISION);
 	lb_conn_remove(family, e.pos, e.meta);
 	return 0;
@@ -281,6 +286,15 @@ static __always_inline __u32 lb_conn_life(const struct lb_conn_found *e, __u32 l
 	return v->present ? LB_LIFE(v->timeouts % LB_TIMEOUT_SETS, state) : life;
 }
 
+/* Does it take a believable packet to end it? */
+static __always_inline bool lb_conn_is_guarded(__u32 meta)
+{
+	__u32 state = LB_META_STATE(meta);
+
+	return state == LB_CONN_RESET ||
+	       (state >= LB_CONN_ESTABLISHED && state <= LB_CONN_FIN_BACKEND);
+}
+
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
 static __always_inline void lb_conn_note(const struct lb_packet *p, const struct lb_conn_found *e,
 					 bool reverse, __u32 now)
@@ -288,12 +302,18 @@ static __always_inline void lb_conn_note(const struct lb_packet *p, const struct
 	__u32 meta = e->meta, was;
 	int try;
 
+	/* It is forwarded: its receiver knows better. */
+	if ((p->tcp_flags & (LB_TCP_FIN | LB_TCP_RST)) && lb_conn_is_guarded(meta) &&
+	    !lb_seq_believes(p, e->pos, reverse))
+		return;
 	for (try = 0; try < 4; try++) {
 		__u32 state = lb_conn_next_state(LB_META_STATE(meta), reverse, p->udp,
 						 p->tcp_flags),
 		      life = lb_conn_life(e, LB_META_LIFE(meta), state);
 
 		was = lb_conn_set(p->family, e->pos, meta, life, now);
+		if (was == meta && state == LB_CONN_ESTABLISHED && (p->tcp_flags & LB_TCP_ACK))
+			lb_seq_note(p, e->pos, reverse);
 		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(meta) ||
 		    LB_META_STATE(was) <= LB_CONN_BUSY)
 			return;

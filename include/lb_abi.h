@@ -301,10 +301,11 @@ enum lb_conn_state {
 	LB_CONN_FIN_CLIENT = 6,  /* TCP: the client has closed its side */
 	LB_CONN_FIN_BACKEND = 7, /* TCP: the backend has */
 	LB_CONN_CLOSING = 8,     /* TCP: both have */
-	LB_CONN_CLOSED = 9,      /* TCP: reset */
+	LB_CONN_CLOSED = 9,      /* TCP: reset, before it was established or after a FIN */
 	LB_CONN_UDP_NEW = 10,    /* UDP: no answer seen yet */
 	LB_CONN_UDP = 11,        /* UDP: answered */
-	LB_CONN_STATES = 12,
+	LB_CONN_RESET = 12,      /* TCP: reset; a packet that follows shows that it lives */
+	LB_CONN_STATES = 13,
 };
 
 /*
@@ -316,7 +317,7 @@ enum lb_timeout {
 	LB_TIMEOUT_ESTABLISHED,
 	LB_TIMEOUT_HALF_CLOSED, /* FIN_CLIENT, FIN_BACKEND */
 	LB_TIMEOUT_CLOSING,
-	LB_TIMEOUT_CLOSED,
+	LB_TIMEOUT_CLOSED, /* CLOSED, RESET */
 	LB_TIMEOUT_UDP_NEW,
 	LB_TIMEOUT_UDP,
 	LB_TIMEOUTS,
@@ -408,6 +409,12 @@ struct lb_conn6_bucket {
 		__be32 client[4], service[4];
 	} addr[LB_CONN6_SLOTS];
 } __attribute__((aligned(64)));
+
+/* lb_seqs4, lb_seqs6: by bucket and slot, the upper 8 bits of TCP's sequence numbers as last looked
+ * at: client << 8 | backend. See bpf/seq.h. */
+struct lb_seqs {
+	__u16 seen[4];
+};
 
 /* Buckets for a limit of connections, an even number: one of 64 bytes each for IPv4, 0.75 of 192
  * bytes (144) for IPv6; a third of the slots is used at the limit. */

@@ -70,6 +70,8 @@ static void lb_load(struct bench_env *e)
 	bpf_map__set_max_entries(lb->maps.lb_backend_stats, BACKENDS_MAX + 1);
 	bpf_map__set_max_entries(lb->maps.lb_conn4, LB_CONN4_BUCKETS(e->limit));
 	bpf_map__set_max_entries(lb->maps.lb_conn6, LB_CONN6_BUCKETS(e->limit));
+	bpf_map__set_max_entries(lb->maps.lb_seqs4, LB_CONN4_BUCKETS(e->limit));
+	bpf_map__set_max_entries(lb->maps.lb_seqs6, LB_CONN6_BUCKETS(e->limit));
 	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
 		bench_die("asking for random bytes: %s", strerror(errno));
 	memcpy((void *)lb->rodata->lb_secret, secret, sizeof(secret));

@@ -45,6 +45,8 @@ int flow_send(struct flow *f, uint8_t flags)
 			     .dport = f->sport,
 			     .proto = f->proto,
 			     .flags = flags,
+			     .seq = f->seq,
+			     .ack = f->ack,
 			     .payload = 11};
 	struct pkt_view v;
 	struct pkt p;
@@ -69,6 +71,8 @@ int flow_answer(struct flow *f, uint8_t flags)
 			     .dport = f->cport,
 			     .proto = f->proto,
 			     .flags = flags,
+			     .seq = f->seq,
+			     .ack = f->ack,
 			     .payload = 7,
 			     .dmac = b0_mac};
 	struct pkt p;

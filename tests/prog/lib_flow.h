@@ -13,6 +13,7 @@ struct flow {
 	const char *client, *service;
 	uint16_t cport, sport;
 	uint8_t proto;          /* 0: TCP */
+	uint32_t seq, ack;      /* of its next packets, either way; 0: as ever */
 	bool alone;             /* no tc program stands behind the XDP one */
 	struct pkt_end backend; /* that took its last packet */
 };

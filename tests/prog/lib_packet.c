@@ -161,8 +161,8 @@ static void build_l4(struct pkt *p, const struct pkt_spec *s, uint8_t proto)
 	case PKT_TCP:
 		put16(p, s->sport);
 		put16(p, s->dport);
-		put32(p, 1000000);
-		put32(p, s->flags & PKT_ACK || !s->flags ? 2000000 : 0);
+		put32(p, s->seq ? s->seq : 1000000);
+		put32(p, s->ack ? s->ack : s->flags & PKT_ACK || !s->flags ? 2000000 : 0);
 		put8(p, (5 + s->tcp_options / 4) << 4);
 		put8(p, s->flags ? s->flags : PKT_ACK);
 		put16(p, 64240);

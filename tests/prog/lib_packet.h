@@ -65,6 +65,7 @@ struct pkt_spec {
 	uint16_t sport, dport;
 	uint8_t proto;              /* 0: TCP */
 	uint8_t flags;              /* TCP, 0: ACK */
+	uint32_t seq, ack;          /* TCP, 0: 1000000 and 2000000 */
 	uint8_t ttl;                /* 0: 64 */
 	uint8_t tos;                /* or traffic class */
 	uint16_t payload;           /* bytes of a fixed pattern */

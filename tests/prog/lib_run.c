@@ -62,6 +62,8 @@ static void size_maps(struct run *r)
 		{r->skel->maps.lb_backend_stats, BACKENDS},
 		{r->skel->maps.lb_conn4, r->buckets4},
 		{r->skel->maps.lb_conn6, r->buckets6},
+		{r->skel->maps.lb_seqs4, r->buckets4},
+		{r->skel->maps.lb_seqs6, r->buckets6},
 	};
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)

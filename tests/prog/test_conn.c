@@ -288,6 +288,7 @@ static uint64_t model_rank(const struct slot *s)
 		break;
 	case LB_CONN_CLOSING:
 	case LB_CONN_CLOSED:
+	case LB_CONN_RESET:
 		kind = LB_EVICT_CLOSING + 1;
 		break;
 	case LB_CONN_UDP:

@@ -105,14 +105,80 @@ static void test_tcp_other_ends(void **state)
 	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
 	f = tcp();
 	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(flow_send(&f, PKT_RST), RUN_FORWARDED);
 	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+	f = tcp();
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(flow_send(&f, PKT_RST), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED); /* at once */
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
 	f = tcp();
 	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
 	assert_int_equal(flow_answer(&f, PKT_RST | PKT_ACK), RUN_FORWARDED); /* refused */
 	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
 	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
+}
+
+/* Sent by somebody who knows addresses and ports, but is not in the connection: they are forwarded,
+ * and change nothing, nor do they keep it alive. */
+static void test_blind(void **state)
+{
+	static const uint8_t ends[] = {PKT_RST, PKT_RST | PKT_ACK, PKT_FIN | PKT_ACK};
+	const uint32_t unit = 1u << 24;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ends) * 2; i++) {
+		int (*send)(struct flow * f, uint8_t flags) = i % 2 ? flow_answer : flow_send;
+		struct flow f = tcp();
+		uint32_t timeout;
+
+		f.seq = 200 * unit;
+		f.ack = 100 * unit;
+		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+		assert_int_equal(flow_answer(&f, PKT_SYN | PKT_ACK), RUN_FORWARDED);
+		assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED); /* the first look */
+		if (i % 2) { /* from the backend's side its own number is the other one */
+			f.seq = 100 * unit;
+			f.ack = 200 * unit;
+		}
+		timeout = run.skel->data_timeouts->lb_timeouts.ticks[LB_CONN_ESTABLISHED];
+		run_clock(&run, run_now(&run) + timeout - 1);
+		f.seq += 2 * unit;
+		f.ack -= 2 * unit;
+		assert_int_equal(send(&f, ends[i / 2]), RUN_FORWARDED);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		/* It lives on with its own packets, however far one side has come. */
+		f.ack += 2 * unit;
+		assert_int_equal(send(&f, PKT_ACK), RUN_FORWARDED);
+		run_clock(&run, run_now(&run) + timeout);
+		if (ends[i / 2] & PKT_ACK) /* either of the two will do */
+			f.ack += 77 * unit;
+		assert_int_equal(send(&f, ends[i / 2]), RUN_FORWARDED);
+		assert_int_not_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		assert_int_not_equal(flow_state(&f), -1);
+		run_clock(&run, 1001);
+		run_forget_connections(&run);
+	}
+}
+
+/* A reset that was believed, and was none: what follows shows it. */
+static void test_revived(void **state)
+{
+	struct flow f = tcp();
+
+	(void)state;
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(flow_send(&f, PKT_RST), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	assert_int_equal(flow_answer(&f, PKT_RST | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&f, PKT_RST), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
 }
 
 static void test_udp_states(void **state)
@@ -134,7 +200,8 @@ static struct flow reach(int wanted)
 	bool is_udp = wanted == LB_CONN_UDP || wanted == LB_CONN_UDP_NEW;
 	struct flow f = is_udp ? udp() : tcp();
 
-	if (wanted == LB_CONN_SYN_SENT || wanted == LB_CONN_SYN_RECV || wanted == LB_CONN_UDP_NEW)
+	if (wanted == LB_CONN_SYN_SENT || wanted == LB_CONN_SYN_RECV || wanted == LB_CONN_CLOSED ||
+	    wanted == LB_CONN_UDP_NEW)
 		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
 	else
 		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
@@ -144,7 +211,7 @@ static struct flow reach(int wanted)
 		flow_send(&f, PKT_FIN | PKT_ACK);
 	if (wanted == LB_CONN_FIN_BACKEND || wanted == LB_CONN_CLOSING)
 		flow_answer(&f, PKT_FIN | PKT_ACK);
-	if (wanted == LB_CONN_CLOSED)
+	if (wanted == LB_CONN_CLOSED || wanted == LB_CONN_RESET)
 		flow_send(&f, PKT_RST);
 	assert_int_equal(flow_state(&f), wanted);
 	return f;
@@ -724,6 +791,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		FLOW_TEST(test_tcp_states),
 		FLOW_TEST(test_tcp_other_ends),
+		FLOW_TEST(test_blind),
+		FLOW_TEST(test_revived),
 		FLOW_TEST(test_udp_states),
 		FLOW_TEST(test_expiry),
 		FLOW_TEST(test_one_side_keeps_both),

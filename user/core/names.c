@@ -72,7 +72,8 @@ NAME_TABLE(source_names, SOURCE_LIST, LB_SOURCES);
 	X(LB_CONN_CLOSING, "closing")                                                              \
 	X(LB_CONN_CLOSED, "closed")                                                                \
 	X(LB_CONN_UDP_NEW, "udp-new")                                                              \
-	X(LB_CONN_UDP, "udp")
+	X(LB_CONN_UDP, "udp")                                                                      \
+	X(LB_CONN_RESET, "reset")
 NAME_TABLE(conn_state_names, CONN_STATE_LIST, LB_CONN_STATES);
 
 #define UNKNOWN_LIST(X)                                                                            \

@@ -32,6 +32,8 @@ enum lb_map {
 	LB_MAP_IFACES,
 	LB_MAP_CONN4,
 	LB_MAP_CONN6,
+	LB_MAP_SEQS4,
+	LB_MAP_SEQS6,
 	LB_MAPS,
 };
 

@@ -36,6 +36,8 @@ static const struct map_spec {
 	[LB_MAP_IFACES] = {"lb_ifaces", 4, sizeof(struct lb_iface), false, false},
 	[LB_MAP_CONN4] = {"lb_conn4", 4, sizeof(struct lb_conn4_bucket), true, true},
 	[LB_MAP_CONN6] = {"lb_conn6", 4, sizeof(struct lb_conn6_bucket), true, true},
+	[LB_MAP_SEQS4] = {"lb_seqs4", 4, sizeof(struct lb_seqs), false, false},
+	[LB_MAP_SEQS6] = {"lb_seqs6", 4, sizeof(struct lb_seqs), false, false},
 };
 
 /* The kernel rounds elements up to 8 bytes: then memory is an array of the struct only if the
@@ -107,8 +109,10 @@ __u32 lb_map_entries(enum lb_map map, const struct lb_limits *l)
 	case LB_MAP_BACKEND_STATS:
 		return backends + 1;
 	case LB_MAP_CONN4:
+	case LB_MAP_SEQS4:
 		return at_least(LB_CONN4_BUCKETS(l->connections), 1);
 	case LB_MAP_CONN6:
+	case LB_MAP_SEQS6:
 		return at_least(LB_CONN6_BUCKETS(l->connections6), 1);
 	case LB_MAP_IFACES:
 		return IFACES;

@@ -39,7 +39,10 @@ uint64_t lb_ebpf_memory(const struct lb_limits *l, struct lb_usage *connections4
 	for (int i = 0; i < LB_MAPS; i++) {
 		__u64 bytes = map_bytes(i, lb_map_entries(i, l));
 
-		usage[i == LB_MAP_CONN4 ? 0 : i == LB_MAP_CONN6 ? 1 : 2].bytes += bytes;
+		if (i == LB_MAP_CONN4 || i == LB_MAP_SEQS4)
+			usage[0].bytes += bytes;
+		else
+			usage[i == LB_MAP_CONN6 || i == LB_MAP_SEQS6 ? 1 : 2].bytes += bytes;
 		all += bytes;
 	}
 	if (connections4)
@@ -83,9 +86,9 @@ static int usage_read(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *e
 		s->ring_slots.used -= (__u64)tx.rings.free[i].size * LB_RING_LINE;
 	lb_tx_end(&tx);
 	s->connections4.limit = c->connections;
-	s->connections4.bytes = bytes_of(dp, LB_MAP_CONN4);
+	s->connections4.bytes = bytes_of(dp, LB_MAP_CONN4) + bytes_of(dp, LB_MAP_SEQS4);
 	s->connections6.limit = c->connections6;
-	s->connections6.bytes = bytes_of(dp, LB_MAP_CONN6);
+	s->connections6.bytes = bytes_of(dp, LB_MAP_CONN6) + bytes_of(dp, LB_MAP_SEQS6);
 	return ret ? ret : lb_conn_usage(dp, &s->connections4.used, &s->connections6.used, err);
 }
 
