@@ -31,6 +31,17 @@ static __always_inline __u64 lb_conn_rank(__u32 meta, __u32 now)
 	return (kind << LB_META_TICK_BITS | (LB_META_TICK_MASK - age)) & -in_use;
 }
 
+/* A new entry takes a slot of a lower rank than this: one that is established gives way only to one
+ * that is so, too. Anybody can open connections halfway, from any address. */
+static __always_inline __u64 lb_conn_reach(__u32 life)
+{
+	__u64 kind = lb_conn_kinds[life & 15] == 1 + LB_EVICT_ESTABLISHED
+			     ? LB_CONN_TAKEN_KIND
+			     : 1 + LB_EVICT_ESTABLISHED;
+
+	return kind << LB_META_TICK_BITS;
+}
+
 static __always_inline void lb_conn_evicted(__u32 rank)
 {
 	__u32 zero = 0, kind = (rank >> LB_META_TICK_BITS) - 1;
@@ -139,6 +150,7 @@ static __always_inline bool lb_conn_insert(const int family, const struct lb_pac
 					   struct lb_conn_found *out)
 {
 	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	const __u64 reach = lb_conn_reach(life);
 	int try;
 
 	for (try = 0; try < 3; try++) {
@@ -146,14 +158,16 @@ static __always_inline bool lb_conn_insert(const int family, const struct lb_pac
 		__u32 bucket = lb_conn_choose(family, hash, place >> 2 & 3), meta;
 		bool away = bucket != lb_conn_choose(family, hash, 0);
 		struct lb_conn_head *h = lb_conn_bucket(family, bucket);
+		__u64 rank;
 
 		barrier_var(slot);
 		if (!h || slot >= slots)
 			return false;
-		if (place >> 32 >= LB_CONN_TAKEN)
+		if (place >> 32 >= reach)
 			continue;
 		meta = READ_ONCE(h->meta[slot]);
-		if (lb_conn_rank(meta, now) > place >> 32)
+		rank = lb_conn_rank(meta, now);
+		if (rank > place >> 32)
 			continue;
 		/* Whoever looks for it must not miss it: first the count, then the entry. */
 		if (away)
@@ -164,8 +178,8 @@ static __always_inline bool lb_conn_insert(const int family, const struct lb_pac
 				lb_conn_home_add(family, hash, -1);
 			continue;
 		}
-		if (place >> 32)
-			lb_conn_evicted(place >> 32);
+		if (rank)
+			lb_conn_evicted(rank);
 		out->pos = bucket << 2 | slot;
 		out->ref = ref;
 		return true;
