@@ -107,19 +107,32 @@ static __always_inline __u32 lb_conn_claim(const int family, struct lb_conn_head
 }
 
 /*
- * Where a new entry goes: to the first empty slot (never used, dead or expired) of its buckets,
- * else in place of the one that is missed least. Slots as numbers that order them so: rank << 32 |
- * which << 2 | slot.
+ * Where a new entry goes: to an empty slot (never used, dead or expired) of the first of its
+ * buckets that has one, else in place of the entry that is missed least. Slots as numbers that
+ * order them so: rank << 32 | (which << 2 | slot) ^ ties.
  */
 static __always_inline __u64 lb_conn_least(__u64 a, __u64 b)
 {
 	return a ^ ((a ^ b) & -lb_below(b, a));
 }
 
+/*
+ * Of entries of one rank each flow prefers another, outside the homes, where most of the room is.
+ * In a flood nearly all are of one rank: if it were always the first, whoever has just come would
+ * be the next to go.
+ */
+static __always_inline __u64 lb_conn_ties(const int family, __u64 hash)
+{
+	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+
+	return 2 << 2 | (hash >> 31 & 1) << 2 | (hash >> 16 & 0x7fff) * slots >> 15;
+}
+
 static __always_inline __u64 lb_conn_place(const int family, __u64 hash, __u32 now)
 {
 	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	__u64 best = LB_CONN_TAKEN << 32;
+	const __u64 ties = lb_conn_ties(family, hash);
+	__u64 best = LB_CONN_TAKEN << 32 | ties;
 	__u32 away = 0;
 	int which, i;
 
@@ -135,12 +148,12 @@ static __always_inline __u64 lb_conn_place(const int family, __u64 hash, __u32 n
 		for (i = 0; i < slots; i++) {
 			__u64 rank = lb_conn_rank(READ_ONCE(h->meta[i]), now);
 
-			best = lb_conn_least(best, rank << 32 | which << 2 | i);
+			best = lb_conn_least(best, rank << 32 | ((which << 2 | i) ^ ties));
 		}
 		if (!(best >> 32) || away >= LB_CONN_AWAY_MAX)
 			break;
 	}
-	return best;
+	return best ^ ties;
 }
 
 /* Claims the best slot for the connection of forward packet p and fills it. True: `out` says where
