@@ -39,6 +39,7 @@ test_progs = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/$1/test_*.c))
 UNIT       := $(call test_progs,unit)
 PROG       := $(call test_progs,prog)
 FUZZ       := $(patsubst tests/unit/fuzz_%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/unit/fuzz_*.c))
+E2E        := $(BUILD)/tests/e2e/flood
 BENCH      := $(if $(wildcard tests/bench/*.c),$(BUILD)/tests/bench/bench)
 TEST_C     := $(filter-out %.bpf.c,$(wildcard tests/*/*.c))
 TEST_BPF   := $(patsubst %.bpf.c,$(BUILD)/%.bpf.o,$(wildcard tests/*/*.bpf.c))
@@ -133,7 +134,11 @@ $(BENCH): $(call test_lib,$(BUILD),bench) $(BUILD)/libmeshlb.a
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -lpthread -o $@
 
-test-build: build $(UNIT) $(FUZZ) $(PROG) $(TEST_BPF) ## all that the tests need
+$(E2E): $(BUILD)/%: $(BUILD)/%.o
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+test-build: build $(UNIT) $(FUZZ) $(PROG) $(E2E) $(TEST_BPF) ## all that the tests need
 bench-build: build $(BENCH)
 
 demo: ## curl through a balancer, two replicas; HOOK=xdp|xdp-generic|tc, DATAPATH=ipvs|nft, GUEST=1: Linux 6.1

@@ -32,6 +32,17 @@ static __always_inline __u64 lb_conn_rank(__u32 meta, __u32 now)
 	return (kind << LB_META_TICK_BITS | (LB_META_TICK_MASK - age)) & -in_use;
 }
 
+/* A new entry takes a slot of a lower rank than this: one that is established gives way only to one
+ * that is so, too. Anybody can open connections halfway, from any address. */
+static __always_inline __u64 lb_conn_reach(__u32 life)
+{
+	__u64 kind = lb_conn_kinds[life & 15] == 1 + LB_EVICT_ESTABLISHED
+			     ? LB_CONN_TAKEN_KIND
+			     : 1 + LB_EVICT_ESTABLISHED;
+
+	return kind << LB_META_TICK_BITS;
+}
+
 static __always_inline void lb_conn_evicted(__u32 rank)
 {
 	__u32 zero = 0, kind = (rank >> LB_META_TICK_BITS) - 1;
@@ -97,19 +108,32 @@ static __always_inline __u32 lb_conn_claim(const int family, struct lb_conn_head
 }
 
 /*
- * Where a new entry goes: to the first empty slot (never used, dead or expired) of its buckets,
- * else in place of the one that is missed least. Slots as numbers that order them so: rank << 32 |
- * which << 2 | slot.
+ * Where a new entry goes: to an empty slot (never used, dead or expired) of the first of its
+ * buckets that has one, else in place of the entry that is missed least. Slots as numbers that
+ * order them so: rank << 32 | (which << 2 | slot) ^ ties.
  */
 static __always_inline __u64 lb_conn_least(__u64 a, __u64 b)
 {
 	return a ^ ((a ^ b) & -lb_below(b, a));
 }
 
+/*
+ * Of entries of one rank each flow prefers another, outside the homes, where most of the room is.
+ * In a flood nearly all are of one rank: if it were always the first, whoever has just come would
+ * be the next to go.
+ */
+static __always_inline __u64 lb_conn_ties(const int family, __u64 hash)
+{
+	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+
+	return 2 << 2 | (hash >> 31 & 1) << 2 | (hash >> 16 & 0x7fff) * slots >> 15;
+}
+
 static __always_inline __u64 lb_conn_place(const int family, __u64 hash, __u32 now)
 {
 	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	__u64 best = LB_CONN_TAKEN << 32;
+	const __u64 ties = lb_conn_ties(family, hash);
+	__u64 best = LB_CONN_TAKEN << 32 | ties;
 	__u32 away = 0;
 	int which, i;
 
@@ -125,12 +149,12 @@ static __always_inline __u64 lb_conn_place(const int family, __u64 hash, __u32 n
 		for (i = 0; i < slots; i++) {
 			__u64 rank = lb_conn_rank(READ_ONCE(h->meta[i]), now);
 
-			best = lb_conn_least(best, rank << 32 | which << 2 | i);
+			best = lb_conn_least(best, rank << 32 | ((which << 2 | i) ^ ties));
 		}
 		if (!(best >> 32) || away >= LB_CONN_AWAY_MAX)
 			break;
 	}
-	return best;
+	return best ^ ties;
 }
 
 /* Claims the best slot for the connection of forward packet p and fills it. True: `out` says where
@@ -140,6 +164,7 @@ static __always_inline bool lb_conn_insert(const int family, const struct lb_pac
 					   struct lb_conn_found *out)
 {
 	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	const __u64 reach = lb_conn_reach(life);
 	int try;
 
 	for (try = 0; try < 3; try++) {
@@ -147,14 +172,16 @@ static __always_inline bool lb_conn_insert(const int family, const struct lb_pac
 		__u32 bucket = lb_conn_choose(family, hash, place >> 2 & 3), meta;
 		bool away = bucket != lb_conn_choose(family, hash, 0);
 		struct lb_conn_head *h = lb_conn_bucket(family, bucket);
+		__u64 rank;
 
 		barrier_var(slot);
 		if (!h || slot >= slots)
 			return false;
-		if (place >> 32 >= LB_CONN_TAKEN)
+		if (place >> 32 >= reach)
 			continue;
 		meta = READ_ONCE(h->meta[slot]);
-		if (lb_conn_rank(meta, now) > place >> 32)
+		rank = lb_conn_rank(meta, now);
+		if (rank > place >> 32)
 			continue;
 		/* Whoever looks for it must not miss it: first the count, then the entry. */
 		if (away)
@@ -165,8 +192,8 @@ static __always_inline bool lb_conn_insert(const int family, const struct lb_pac
 				lb_conn_home_add(family, hash, -1);
 			continue;
 		}
-		if (place >> 32)
-			lb_conn_evicted(place >> 32);
+		if (rank)
+			lb_conn_evicted(rank);
 		out->pos = bucket << 2 | slot;
 		out->ref = ref;
 		return true;

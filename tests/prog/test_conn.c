@@ -255,7 +255,7 @@ static struct model {
 	struct token tokens[MODEL_TOKENS];
 	size_t n_tokens;
 	uint64_t random, evicted[LB_EVICT_KINDS];
-	uint64_t finds, hits, fast, inserts, sets, stale;
+	uint64_t finds, hits, fast, inserts, refused, sets, stale;
 } model;
 
 static uint32_t model_random(uint32_t below)
@@ -353,17 +353,28 @@ static bool is_candidate(uint32_t bucket)
 	return false;
 }
 
-/* The slot that was taken must have been one of the cheapest. */
-static void model_check_victim(const struct slot *taken)
+/* The rank of the cheapest slot that the operation's flow may take. */
+static uint64_t model_cheapest(void)
 {
 	struct slot *slots = model.slots[model.op->family];
 	int count = model.op->family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	uint64_t rank = model_rank(taken), evicted[LB_EVICT_KINDS];
+	uint64_t least = UINT64_MAX, rank;
 
 	for (uint32_t c = 0; c < model.op->buckets; c++) {
-		for (int i = 0; i < count; i++)
-			assert_true(rank <= model_rank(&slots[model.op->bucket[c] * 4 + i]));
+		for (int i = 0; i < count; i++) {
+			rank = model_rank(&slots[model.op->bucket[c] * 4 + i]);
+			least = rank < least ? rank : least;
+		}
 	}
+	return least;
+}
+
+/* The slot that was taken must have been one of the cheapest. */
+static void model_check_victim(const struct slot *taken)
+{
+	uint64_t rank = model_rank(taken), evicted[LB_EVICT_KINDS];
+
+	assert_int_equal(rank, model_cheapest());
 	if (rank)
 		model.evicted[(rank >> 32) - 1]++;
 	read_evicted(model.skel, evicted);
@@ -380,11 +391,20 @@ static void model_insert(void)
 		return;
 	model.op->life = LB_LIFE(model_random(MODEL_SETS), states[model_random(6)]);
 	model_do(CONN_INSERT);
-	assert_true(model.op->result && model.op->pos < MODEL_BUCKETS * 4);
+	/* Where all are established, only one that is so itself finds room. */
+	if (!model.op->result) {
+		assert_int_not_equal(model.op->life & 15, LB_CONN_ESTABLISHED);
+		assert_int_equal(model_cheapest() >> 32, LB_EVICT_ESTABLISHED + 1);
+		model.refused++;
+		return;
+	}
+	assert_true(model.op->pos < MODEL_BUCKETS * 4);
 	assert_true(is_candidate(model.op->pos >> 2));
 	assert_true((model.op->pos & 3) <
 		    (model.op->family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS));
 	s = &model.slots[model.op->family][model.op->pos];
+	assert_true((model.op->life & 15) == LB_CONN_ESTABLISHED ||
+		    model_rank(s) >> 32 <= LB_EVICT_ESTABLISHED);
 	model_check_victim(s);
 	*s = (struct slot){.used = true,
 			   .flow = model.op->flow,
@@ -499,13 +519,14 @@ static void test_model(void **state)
 	}
 	model_compare_all();
 	printf("  %" PRIu64 " finds, %" PRIu64 " hits (%" PRIu64 " fast), %" PRIu64
-	       " inserts; evicted %" PRIu64 " half-open, %" PRIu64 " closing, %" PRIu64
-	       " udp, %" PRIu64 " established; %" PRIu64 " changes, %" PRIu64
+	       " inserts, %" PRIu64 " refused; evicted %" PRIu64 " half-open, %" PRIu64
+	       " closing, %" PRIu64 " udp, %" PRIu64 " established; %" PRIu64 " changes, %" PRIu64
 	       " of what was gone or changed\n",
-	       model.finds, model.hits, model.fast, model.inserts, model.evicted[0],
+	       model.finds, model.hits, model.fast, model.inserts, model.refused, model.evicted[0],
 	       model.evicted[1], model.evicted[2], model.evicted[3], model.sets, model.stale);
 	assert_true(model.hits > ops / 20 && model.fast > ops / 50 && model.inserts > ops / 20);
 	assert_true(model.evicted[0] && model.evicted[1] && model.evicted[2] && model.evicted[3]);
+	assert_true(model.refused);
 	assert_true(model.stale && model.stale < model.sets);
 	conn_stress_bpf__destroy(model.skel);
 }

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test_flood.c - a full table, through the whole program: who gives way to whom, that it is
+ * counted, and that no flood pushes out what is established; by both hooks, in both families.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib_flow.h"
+
+#define SMALL     4 /* buckets, all of which are everybody's */
+#define LARGE     256
+#define SLOTS_MAX (SMALL * LB_CONN6_SLOTS)
+#define TRIALS    50
+
+enum { WEB = 80, DNS = 53, HASHED = 83 }; /* the services' ports */
+static const struct run_service services[] = {
+	{"web", LB_SCHED_RR, .listens = {{NET_VIP, WEB, LB_TCP}, {NET_VIP6, WEB, LB_TCP}},
+	 .backends = {{"10.1.0.11", 8080, 1}, {"fd00:1::11", 8080, 1}}},
+	{"dns", LB_SCHED_RR, .listens = {{NET_VIP, DNS, LB_UDP}, {NET_VIP6, DNS, LB_UDP}},
+	 .backends = {{"10.1.0.11", 5353, 1}, {"fd00:1::11", 5353, 1}}},
+	/* Takes up what it does not know in the middle. */
+	{"hashed", LB_SCHED_SH, .listens = {{NET_VIP, HASHED, LB_TCP}, {NET_VIP6, HASHED, LB_TCP}},
+	 .backends = {{"10.1.0.12", 8080, 1}, {"fd00:1::12", 8080, 1}}},
+};
+
+static struct run run;
+static enum lb_hook hook;
+static enum lb_family family;
+static uint16_t next_port;
+
+static struct flow flow_to(uint16_t port)
+{
+	return (struct flow){.run = &run,
+			     .hook = hook,
+			     .client = family == LB_V4 ? NET_CLIENT : NET_CLIENT6,
+			     .service = family == LB_V4 ? NET_VIP : NET_VIP6,
+			     .cport = next_port++,
+			     .sport = port,
+			     .proto = port == DNS ? PKT_UDP : 0};
+}
+
+/* What is sent of a connection: c: by the client, b: by the backend; S: SYN, A: SYN-ACK, a: ACK, F,
+ * R: with ACK. */
+static int flow_play(struct flow *f, const char *packets)
+{
+	int rc = RUN_FORWARDED;
+
+	for (const char *p = packets; *p && rc == RUN_FORWARDED; p += 2) {
+		uint8_t flags = p[1] == 'S'   ? PKT_SYN
+				: p[1] == 'A' ? PKT_SYN | PKT_ACK
+				: p[1] == 'F' ? PKT_FIN | PKT_ACK
+				: p[1] == 'R' ? PKT_RST | PKT_ACK
+					      : PKT_ACK;
+
+		rc = *p == 'c' ? flow_send(f, flags) : flow_answer(f, flags);
+	}
+	return rc;
+}
+
+/* In the order in which they are to give way; of each kind the one that is opened first. */
+static const struct {
+	uint16_t port;
+	const char *packets;
+	int state;
+	int kind; /* -1: expired by then, LB_EVICT_KINDS: never */
+} entries[] = {
+	{WEB, "cS", LB_CONN_SYN_SENT, -1},
+	{WEB, "cS", LB_CONN_SYN_SENT, LB_EVICT_HALF_OPEN},
+	{WEB, "cSbA", LB_CONN_SYN_RECV, LB_EVICT_HALF_OPEN},
+	{HASHED, "ca", LB_CONN_SYN_SENT, LB_EVICT_HALF_OPEN},
+	{DNS, "ca", LB_CONN_UDP_NEW, LB_EVICT_HALF_OPEN},
+	{WEB, "cSbAcabFcF", LB_CONN_CLOSING, LB_EVICT_CLOSING},
+	{WEB, "cSbAcacR", LB_CONN_CLOSED, LB_EVICT_CLOSING},
+	{DNS, "caba", LB_CONN_UDP, LB_EVICT_UDP},
+	{WEB, "cSbAca", LB_CONN_ESTABLISHED, LB_EVICT_KINDS},
+	{WEB, "cSbAcacF", LB_CONN_FIN_CLIENT, LB_EVICT_KINDS},
+	{WEB, "cSbAcabF", LB_CONN_FIN_BACKEND, LB_EVICT_KINDS},
+	{HASHED, "caba", LB_CONN_ESTABLISHED, LB_EVICT_KINDS},
+};
+#define N_ENTRIES ((int)(sizeof(entries) / sizeof(entries[0])))
+
+static int n_slots(void)
+{
+	return SMALL * (family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS);
+}
+
+/* Opens all that is to be pushed out, each in a tick of its own, and what stays, until all slots
+ * are taken. */
+static void table_fill(struct flow flows[SLOTS_MAX])
+{
+	for (int i = 0; i < n_slots(); i++) {
+		int e = i < N_ENTRIES ? i : N_ENTRIES - 1;
+
+		flows[i] = flow_to(entries[e].port);
+		assert_int_equal(flow_play(&flows[i], entries[e].packets), RUN_FORWARDED);
+		assert_int_equal(flow_state(&flows[i]), entries[e].state);
+		run_clock(&run, run_now(&run) + (i ? 1 : 31)); /* the first one's timeout is 30 */
+	}
+}
+
+/* Are the first ones gone, and all others as they were? */
+static void check_gone(const struct flow *flows, int gone)
+{
+	for (int i = 0; i < n_slots(); i++) {
+		int e = i < N_ENTRIES ? i : N_ENTRIES - 1;
+
+		assert_int_equal(flow_state(&flows[i]), i < gone ? -1 : entries[e].state);
+	}
+}
+
+static void check_evicted(uint64_t expected[LB_EVICT_KINDS])
+{
+	assert_memory_equal(run.seen.evicted, expected, sizeof(run.seen.evicted));
+}
+
+/* Each new connection takes the place of the next one in the list and is established itself, until
+ * all are: then nobody is let in any more. */
+static void test_order(void **state)
+{
+	struct flow flows[SLOTS_MAX], f;
+	uint64_t evicted[LB_EVICT_KINDS];
+	int i;
+
+	(void)state;
+	memcpy(evicted, run.seen.evicted, sizeof(evicted));
+	table_fill(flows);
+	check_evicted(evicted);
+	for (i = 0; entries[i].kind < LB_EVICT_KINDS; i++) {
+		f = flow_to(WEB);
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+		if (entries[i].kind >= 0)
+			evicted[entries[i].kind]++;
+		check_gone(flows, i + 1);
+		check_evicted(evicted);
+	}
+	for (int n = 0; n < 1000; n++) {
+		static const uint16_t ports[] = {WEB, HASHED, DNS};
+
+		f = flow_to(ports[n % 3]);
+		assert_int_equal(flow_send(&f, f.sport == WEB ? PKT_SYN : PKT_ACK),
+				 LB_REASON_TABLE_FULL);
+		assert_int_equal(flow_state(&f), -1);
+	}
+	check_gone(flows, i);
+	check_evicted(evicted);
+}
+
+/* What a flood brings pushes out its own kind alone, and one slot is enough to let somebody in. */
+static void test_one_slot_left(void **state)
+{
+	struct flow flows[SLOTS_MAX], f;
+	uint64_t evicted[LB_EVICT_KINDS];
+
+	(void)state;
+	for (int i = 0; i < n_slots() - 1; i++) {
+		flows[i] = flow_to(WEB);
+		assert_int_equal(flow_establish(&flows[i]), RUN_FORWARDED);
+	}
+	memcpy(evicted, run.seen.evicted, sizeof(evicted));
+	for (int n = 0; n < 1000; n++) {
+		static const uint16_t ports[] = {WEB, HASHED, DNS};
+
+		f = flow_to(ports[n % 3]);
+		assert_int_equal(flow_send(&f, f.sport == WEB ? PKT_SYN : PKT_ACK), RUN_FORWARDED);
+	}
+	f = flow_to(WEB);
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	evicted[LB_EVICT_HALF_OPEN] += 1000;
+	check_evicted(evicted);
+	for (int i = 0; i < n_slots() - 1; i++)
+		assert_int_equal(flow_state(&flows[i]), LB_CONN_ESTABLISHED);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+}
+
+/* A flood that fills the table within a tick: all half-open ones are of one age. Who has just come
+ * must not be the next to go, for its handshake takes a while. */
+static void test_handshake_in_flood(void **state)
+{
+	const int slots = LARGE * (family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS);
+	struct flow f = flow_to(WEB), mine;
+	int survivors = 0;
+
+	(void)state;
+	for (int n = 0; n < 3 * slots; n++, f.cport++)
+		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	for (int i = 0; i < TRIALS; i++) {
+		mine = f;
+		for (int n = 0; n <= slots / 4; n++, f.cport++)
+			assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+		mine.backend = f.backend;
+		survivors += flow_answer(&mine, PKT_SYN | PKT_ACK) == RUN_FORWARDED;
+	}
+	printf("  IPv%d: of %d half-open ones %d outlive as many others as fill 1/4 of the table\n",
+	       family == LB_V4 ? 4 : 6, TRIALS, survivors);
+	assert_true(survivors >= TRIALS / 2); /* all alike: e^(-1/4), 78 % */
+}
+
+static int fresh(void **state)
+{
+	(void)state;
+	run_forget_connections(&run);
+	run_clock(&run, run_now(&run) + 10000);
+	next_port = 1024;
+	return 0;
+}
+
+#define FLOOD_TEST(f) cmocka_unit_test_setup(f, fresh)
+
+static const struct CMUnitTest small[] = {
+	FLOOD_TEST(test_order),
+	FLOOD_TEST(test_one_slot_left),
+};
+static const struct CMUnitTest large[] = {
+	FLOOD_TEST(test_handshake_in_flood),
+};
+
+static int table_test(uint32_t buckets)
+{
+	static const char *const names[LB_HOOKS][LB_FAMILIES] = {
+		[LB_HOOK_XDP] = {"flood, XDP, IPv4", "flood, XDP, IPv6"},
+		[LB_HOOK_TC] = {"flood, tc, IPv4", "flood, tc, IPv6"},
+	};
+	int failed = run_open(&run, buckets, buckets, 11);
+
+	if (failed) {
+		fprintf(stderr, "test_flood: loading the programs: %s\n", strerror(-failed));
+		return 1;
+	}
+	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
+		run_add_service(&run, &services[i]);
+	for (hook = 0; hook < LB_HOOKS; hook++)
+		for (family = LB_V4; family <= LB_V6; family++)
+			failed += buckets == SMALL
+					  ? cmocka_run_group_tests_name(names[hook][family], small,
+									NULL, NULL)
+					  : cmocka_run_group_tests_name(names[hook][family], large,
+									NULL, NULL);
+	run_close(&run);
+	return failed;
+}
+
+int main(void)
+{
+	return table_test(SMALL) + table_test(LARGE);
+}
