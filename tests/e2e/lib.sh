@@ -90,6 +90,19 @@ expect_alternation() { # 4|6 TIMES [URL]
 	echo "IPv$1: $2 requests alternate between $first and $before"
 }
 
+# Builds the sources, changed by a sed script in a file: $LAB_DIR/NAME/build/meshlb. What the change
+# does not touch is not built again.
+variant() { # NAME FILE SED_SCRIPT
+	local tree=$LAB_DIR/$1
+	mkdir -p "$tree/build"
+	cp -a Makefile bpf include user scripts "$tree/"
+	# Make goes by the times of files, and by their names, in which the folder is.
+	[[ $BUILD != build ]] || cp -a build/vmlinux.h build/lb.* build/libmeshlb.a build/user "$tree/build/"
+	sed -i "$3" "$tree/$2"
+	! cmp -s "$2" "$tree/$2" || fail "the variant $1 changes nothing in $2"
+	make -s -C "$tree" BUILD=build build >"$LAB_DIR/make.log" 2>&1 || fail "$(tail "$LAB_DIR/make.log")"
+}
+
 # The vote service over two replicas in a topology, and that it works; leaves it running.
 vote_in() { # TOPOLOGY
 	lab_topology "$1" 2

@@ -8,16 +8,6 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# Builds the sources, changed by a sed script in a file.
-variant() { # NAME FILE SED_SCRIPT
-	local tree=$LAB_DIR/$1
-	mkdir "$tree"
-	cp -r Makefile bpf include user scripts "$tree/"
-	sed -i "$3" "$tree/$2"
-	! cmp -s "$2" "$tree/$2" || fail "the variant $1 changes nothing in $2"
-	make -s -C "$tree" BUILD=build build >"$LAB_DIR/make.log" 2>&1 || fail "$(tail "$LAB_DIR/make.log")"
-}
-
 old=$MESHLB
 # shellcheck disable=SC2016
 variant new bpf/lb.bpf.c '$a const volatile char lb_variant[] SEC(".rodata.variant") = "new";'
