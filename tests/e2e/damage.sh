@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # damage.sh - values that no meshlb writes, in every map that it reads, and pins that are gone:
 # verify names each, apply mends it, and a connection that stands lives through all of it.
-# hooks: tc xdp-generic
+# hooks: tc
+# full: xdp-generic
 # guest: full
 # limit: 240
 # shellcheck source=tests/e2e/lib.sh

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # repair.sh - what others change behind our back: verify finds it and names it, the next apply
 # repairs it, and clients are served again.
-# hooks: xdp xdp-generic tc
+# hooks: xdp tc
+# full: xdp-generic
 # guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # upgrade.sh - a new build of the BPF object replaces the programs under traffic and keeps the
 # connections; a build with another map layout says so and touches nothing.
-# hooks: xdp xdp-generic tc
+# hooks: xdp tc
+# full: xdp-generic
 # guest: full
 # limit: 300
 # shellcheck source=tests/e2e/lib.sh
