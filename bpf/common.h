@@ -20,7 +20,6 @@
 #define LB_ETH_LEN      14
 #define LB_TC_NEXT      (-1) /* TC_ACT_UNSPEC and TCX_NEXT: the next program decides */
 #define LB_TC_DROP      2
-#define LB_TC_REDIRECT  7
 #define LB_AF_INET      2
 #define LB_AF_INET6     10
 

@@ -30,13 +30,13 @@ _Static_assert(__builtin_offsetof(struct lb_nexthop, dmac) % 8 == 0 &&
 			       __builtin_offsetof(struct lb_nexthop, dmac) + 6,
 	       "lb_set_macs copies both at once");
 
-/* How XDP sends to this next hop: XDP_TX back out of the same interface, XDP_REDIRECT, or 0: it
- * cannot. A veth may XMIT onto itself but not TX. */
-static __always_inline int lb_xdp_way(const struct xdp_md *ctx, const struct lb_nexthop *nh)
+/* How XDP sends out of an interface: XDP_TX back to where the packet came from, XDP_REDIRECT, or 0:
+ * it cannot. `flags`: LB_IFACE_*. A veth may XMIT onto itself but not TX. */
+static __always_inline int lb_xdp_way(const struct xdp_md *ctx, __u32 ifindex, __u8 flags)
 {
-	if ((nh->flags & LB_IFACE_TX) && nh->ifindex == ctx->ingress_ifindex)
+	if ((flags & LB_IFACE_TX) && ifindex == ctx->ingress_ifindex)
 		return XDP_TX;
-	return nh->flags & LB_IFACE_XMIT ? XDP_REDIRECT : 0;
+	return flags & LB_IFACE_XMIT ? XDP_REDIRECT : 0;
 }
 
 static __always_inline int lb_xdp_send(int way, const struct lb_nexthop *nh)

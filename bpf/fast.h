@@ -47,7 +47,7 @@ static __always_inline int lb_fast_emit_xdp(const int family, const bool reverse
 {
 	void *l4 = p->data + r->l4;
 	__u32 sum = lb_csum_halves(lb_csum_addr(family, r));
-	int way = lb_xdp_way(ctx, nh);
+	int way = lb_xdp_way(ctx, nh->ifindex, nh->flags);
 
 	if (unlikely(!way))
 		return LB_AGAIN;

@@ -103,19 +103,6 @@ static __always_inline void lb_reset_macs(struct lb_reset *r, const __u16 *eth)
 	__builtin_memcpy(r->word + 3, eth, 6);
 }
 
-/* Can XDP send it back out of the interface? XDP_TX, XDP_REDIRECT, or 0. */
-static __always_inline int lb_reset_xdp_way(const struct xdp_md *ctx)
-{
-	__u32 ifindex = ctx->ingress_ifindex;
-	struct lb_iface *iface = bpf_map_lookup_elem(&lb_ifaces, &ifindex);
-
-	if (!iface)
-		return 0;
-	if (iface->flags & LB_IFACE_TX)
-		return XDP_TX;
-	return iface->flags & LB_IFACE_XMIT ? XDP_REDIRECT : 0;
-}
-
 /* The packet becomes the reset. False: the kernel refused. */
 static __always_inline bool lb_reset_xdp(const int family, struct xdp_md *ctx,
 					 const struct lb_packet *p)
@@ -209,10 +196,12 @@ static __always_inline int lb_reset(const int hook, const int family, void *ctx,
 				    const struct lb_packet *p, const struct lb_conn_found *e,
 				    __u32 reason, __u32 now)
 {
-	int way = hook == LB_HOOK_XDP ? lb_reset_xdp_way(ctx) : LB_TC_REDIRECT;
-	int made;
+	__u32 ifindex = p->ifindex;
+	struct lb_iface *iface =
+		hook == LB_HOOK_XDP ? bpf_map_lookup_elem(&lb_ifaces, &ifindex) : NULL;
+	int way = iface ? lb_xdp_way(ctx, ifindex, iface->flags) : 0, made;
 
-	if (!way)
+	if (hook == LB_HOOK_XDP && !way)
 		return lb_stop(hook, LB_REASON_TO_TC);
 	if (!lb_reset_allowed(now))
 		return lb_stop(hook, LB_REASON_RESET_LIMITED);
@@ -226,11 +215,11 @@ static __always_inline int lb_reset(const int hook, const int family, void *ctx,
 	if (e)
 		lb_conn_remove(family, e->pos, e->meta);
 	lb_stop(hook, reason);
-	if (way == XDP_TX && hook == LB_HOOK_XDP)
+	if (way == XDP_TX)
 		return XDP_TX;
 	if (hook == LB_HOOK_TC && made == LB_RESET_ROUTED)
-		return bpf_redirect_neigh(p->ifindex, NULL, 0, 0);
-	return bpf_redirect(p->ifindex, 0);
+		return bpf_redirect_neigh(ifindex, NULL, 0, 0);
+	return bpf_redirect(ifindex, 0);
 }
 
 #endif

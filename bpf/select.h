@@ -105,6 +105,18 @@ static __always_inline struct lb_service_version *lb_service_version(struct lb_s
 	return lb_slot(READ_ONCE(s->select), generation) ? &s->version[1] : &s->version[0];
 }
 
+/* What is in force of a service; NULL: it does not exist. */
+static __always_inline struct lb_service_version *lb_service_in_force(__u32 id, __u32 generation)
+{
+	struct lb_service *s = bpf_map_lookup_elem(&lb_services, &id);
+	struct lb_service_version *v;
+
+	if (!s)
+		return NULL;
+	v = lb_service_version(s, generation);
+	return v->present ? v : NULL;
+}
+
 /* By which a packet's backend is chosen: in the middle of a connection never by whose turn it is.
  */
 static __always_inline __u32 lb_scheduler_for(const struct lb_packet *p,

@@ -17,7 +17,7 @@ static __always_inline int lb_slow_emit_xdp(const int family, const bool reverse
 					    __u32 backend)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	int way = lb_xdp_way(ctx, nh);
+	int way = lb_xdp_way(ctx, nh->ifindex, nh->flags);
 
 	if (!way)
 		return lb_stop(LB_HOOK_XDP, LB_REASON_TO_TC);

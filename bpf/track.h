@@ -183,7 +183,8 @@ __noinline int lb_conn_put6(const struct lb_packet *p, __u32 id, __u32 life, __u
 	return lb_conn_put_family(LB_V6, p, id, life, now);
 }
 
-/* Of a mid-connection packet of no connection, what the service says. */
+/* Of a mid-connection packet of no connection, what the service says: 0, it is taken up, or
+ * LB_STOP(). */
 static __always_inline int lb_open_unknown(const struct lb_packet *p,
 					   const struct lb_service_version *v)
 {
@@ -194,7 +195,7 @@ static __always_inline int lb_open_unknown(const struct lb_packet *p,
 	if (v->unknown == LB_UNKNOWN_RESET)
 		return LB_STOP(lb_is_resettable(p) ? LB_REASON_NO_CONNECTION_RESET
 						   : LB_REASON_NO_CONNECTION);
-	return p->ttl > 1 ? LB_CONN_SYN_SENT : LB_STOP(LB_REASON_TTL_EXPIRED);
+	return 0;
 }
 
 /* The state in which packet p may open a connection of this service, or LB_STOP(). `rehash`: its
@@ -208,8 +209,12 @@ static __always_inline int lb_open_state(const struct lb_packet *p,
 		return LB_STOP(LB_REASON_NO_FAMILY);
 	if (p->udp)
 		return p->ttl > 1 ? LB_CONN_UDP_NEW : LB_STOP(LB_REASON_TTL_EXPIRED);
-	if (!lb_is_syn(p) && !rehash)
-		return lb_open_unknown(p, v);
+	if (!lb_is_syn(p) && !rehash) {
+		int stop = lb_open_unknown(p, v);
+
+		if (stop)
+			return stop;
+	}
 	return p->ttl > 1 ? LB_CONN_SYN_SENT : LB_STOP(LB_REASON_TTL_EXPIRED);
 }
 
@@ -270,20 +275,14 @@ static __always_inline __u32 lb_conn_life(const struct lb_conn_found *e, __u32 l
 {
 	struct lb_service_version *v;
 	struct lb_backend *b;
-	struct lb_service *s;
-	__u32 id;
 
 	if ((life & 15) != state)
 		return LB_LIFE_IN(life, state);
 	b = lb_backend_get(LB_REF_BACKEND(e->ref));
 	if (!b || !lb_backend_holds(b, e->ref))
 		return life;
-	id = b->service;
-	s = bpf_map_lookup_elem(&lb_services, &id);
-	if (!s)
-		return life;
-	v = lb_service_version(s, lb_generation());
-	return v->present ? LB_LIFE(v->timeouts % LB_TIMEOUT_SETS, state) : life;
+	v = lb_service_in_force(b->service, lb_generation());
+	return v ? LB_LIFE(v->timeouts % LB_TIMEOUT_SETS, state) : life;
 }
 
 /* Does it take a believable packet to end it? */
@@ -327,13 +326,9 @@ static __always_inline __u32 lb_on_remove(const struct lb_packet *p)
 	__u32 generation = lb_generation(), ports = lb_ports_of(0)[lb_port(p->flow.dport)];
 	bool any;
 	int id = lb_service_find(p, ports, generation, &any);
-	struct lb_service *s = id < 0 ? NULL : bpf_map_lookup_elem(&lb_services, &id);
-	struct lb_service_version *v;
+	struct lb_service_version *v = id < 0 ? NULL : lb_service_in_force(id, generation);
 
-	if (!s)
-		return LB_ON_REMOVE_RESET;
-	v = lb_service_version(s, generation);
-	return v->present ? v->on_remove : LB_ON_REMOVE_RESET;
+	return v ? v->on_remove : LB_ON_REMOVE_RESET;
 }
 
 /* A TCP packet in the middle of connection `e`, whose backend was removed. As lb_track_forward().
