@@ -134,23 +134,7 @@ struct {
  * under their names. */
 struct lb_ports lb_ports SEC(".data.lb_ports");
 struct lb_nexthop lb_nexthops[LB_NEXTHOPS] SEC(".data.nexthops");
-/* Seconds here; the loader makes ticks of them. */
-struct lb_timeouts lb_timeouts SEC(".data.timeouts") = {
-	.ticks =
-		{
-			[LB_CONN_BUSY] = 0xffffffff, /* never given up: its writer is at work */
-			[LB_CONN_SYN_SENT] = 30,
-			[LB_CONN_SYN_RECV] = 30,
-			[LB_CONN_ESTABLISHED] = 14400,
-			[LB_CONN_FIN_CLIENT] = 3600,
-			[LB_CONN_FIN_BACKEND] = 3600,
-			[LB_CONN_CLOSING] = 120,
-			[LB_CONN_CLOSED] = 10,
-			[LB_CONN_UDP_NEW] = 30,
-			[LB_CONN_UDP] = 180,
-			[LB_CONN_RESET] = 10,
-		},
-};
+struct lb_timeouts lb_timeouts SEC(".data.timeouts"); /* filled before the programs run */
 
 const volatile __u64 lb_secret[LB_SECRET_WORDS] = {};
 const volatile __u32 lb_conn4_buckets = 1;

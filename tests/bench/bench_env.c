@@ -59,6 +59,7 @@ static void lb_load(struct bench_env *e)
 {
 	struct lb_bpf *lb = lb_bpf__open();
 	uint64_t secret[LB_SECRET_WORDS];
+	uint32_t seconds[LB_TIMEOUTS];
 
 	if (!lb)
 		bench_die("opening the programs: %s", strerror(errno));
@@ -80,9 +81,8 @@ static void lb_load(struct bench_env *e)
 	lb->rodata->lb_conn4_homes = LB_CONN_HOMES(LB_CONN4_BUCKETS(e->limit));
 	lb->rodata->lb_conn6_homes = LB_CONN_HOMES(LB_CONN6_BUCKETS(e->limit));
 	lb->rodata->lb_tick_shift = lb_clock_shift();
-	for (int i = LB_CONN_SYN_SENT; i < LB_CONN_STATES; i++)
-		lb->data_timeouts->lb_timeouts.ticks[i] =
-			lb_clock_ticks(lb->data_timeouts->lb_timeouts.ticks[i]);
+	lb_timeouts_default(seconds);
+	lb_timeouts_fill(&lb->data_timeouts->lb_timeouts, seconds);
 	if (lb_bpf__load(lb))
 		bench_die("loading the programs: %s", strerror(errno));
 	e->lb = lb;

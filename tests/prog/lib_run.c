@@ -12,6 +12,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "datapath/ebpf_internal.h"
+
 #define TC_NEXT     (-1)
 #define TC_DROP     2
 #define TC_REDIRECT 7
@@ -98,6 +100,7 @@ uint32_t run_resets_max = 1000;
 
 int run_open(struct run *r, uint32_t buckets4, uint32_t buckets6, uint64_t seed)
 {
+	uint32_t seconds[LB_TIMEOUTS];
 	int rc;
 
 	memset(r, 0, sizeof(*r));
@@ -116,6 +119,8 @@ int run_open(struct run *r, uint32_t buckets4, uint32_t buckets6, uint64_t seed)
 	r->skel->rodata->lb_conn6_homes = LB_CONN_HOMES(buckets6);
 	r->skel->rodata->lb_tick_shift = 64 /* LB_TEST_CLOCK */;
 	r->skel->rodata->lb_resets_max = run_resets_max;
+	lb_timeouts_default(seconds);
+	lb_timeouts_fill(&r->skel->data_timeouts->lb_timeouts, seconds);
 	for (size_t i = 0; i < LB_SECRET_WORDS; i++)
 		r->skel->rodata->lb_secret[i] = next_random(&seed);
 	rc = lb_bpf__load(r->skel);

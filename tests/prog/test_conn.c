@@ -20,6 +20,7 @@
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
 
+#include "datapath/ebpf_internal.h"
 #include "lb_abi.h"
 #include "conn_stress.h"
 #include "conn_stress.skel.h"
@@ -70,6 +71,7 @@ static void add_backends(struct conn_stress_bpf *s)
 static struct conn_stress_bpf *load(uint32_t buckets, uint32_t homes, uint64_t seed)
 {
 	struct conn_stress_bpf *s = conn_stress_bpf__open();
+	uint32_t seconds[LB_TIMEOUTS];
 
 	assert_non_null(s);
 	bpf_map__set_max_entries(s->maps.lb_conn4, buckets);
@@ -80,6 +82,8 @@ static struct conn_stress_bpf *load(uint32_t buckets, uint32_t homes, uint64_t s
 	s->rodata->lb_conn4_homes = homes;
 	s->rodata->lb_conn6_homes = homes;
 	s->rodata->lb_tick_shift = 64 /* LB_TEST_CLOCK */;
+	lb_timeouts_default(seconds);
+	lb_timeouts_fill(&s->data_timeouts->lb_timeouts, seconds);
 	for (size_t i = 0; i < LB_SECRET_WORDS; i++)
 		s->rodata->lb_secret[i] = splitmix(&seed);
 	assert_int_equal(conn_stress_bpf__load(s), 0);

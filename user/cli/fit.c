@@ -263,8 +263,7 @@ int lb_fit_cut(const struct lb_fit *with, struct lb_model *m, const struct lb_dp
 		return ret;
 	if (timeouts_fit(&f, m)) {
 		fn(arg, f.why.text);
-		for (int i = 0; i < LB_TIMEOUTS; i++)
-			m->timeouts[i] = lb_timeout_default(i);
+		lb_timeouts_default(m->timeouts);
 	}
 	for (size_t i = 0; i < m->n_interfaces;) {
 		if (!interface_fits(&f, &m->interfaces[i])) {

@@ -107,8 +107,7 @@ int lb_config_write(const struct lb_model *m, FILE *out)
 	write_limits(&m->limits, out);
 	fprintf(out, "defaults:\n  scheduler: %s\n  maglev-size: %u\n",
 		lb_scheduler_name(m->default_scheduler), m->default_maglev_size);
-	for (int i = 0; i < LB_TIMEOUTS; i++)
-		usual[i] = lb_timeout_default(i);
+	lb_timeouts_default(usual);
 	write_timeouts(m->timeouts, usual, "", out);
 	fprintf(out, "services:%s\n", m->n_services ? "" : " []");
 	for (size_t i = 0; i < m->n_services; i++)

@@ -40,13 +40,18 @@ void lb_model_init(struct lb_model *m)
 				.ring_slots = LIMIT_RING_SLOTS,
 			},
 	};
-	for (int i = 0; i < LB_TIMEOUTS; i++)
-		m->timeouts[i] = timeouts[i].seconds;
+	lb_timeouts_default(m->timeouts);
 }
 
 uint32_t lb_timeout_default(enum lb_timeout timeout)
 {
 	return timeouts[timeout].seconds;
+}
+
+void lb_timeouts_default(uint32_t seconds[LB_TIMEOUTS])
+{
+	for (int i = 0; i < LB_TIMEOUTS; i++)
+		seconds[i] = timeouts[i].seconds;
 }
 
 uint32_t lb_timeout_min(enum lb_timeout timeout)

@@ -194,6 +194,7 @@ const char *lb_addr_why_not(const struct lb_addr *addr, enum lb_family family);
 /* Seconds. Entries in use are refreshed only now and then: a shorter timeout would end them. */
 uint32_t lb_timeout_default(enum lb_timeout timeout);
 uint32_t lb_timeout_min(enum lb_timeout timeout);
+void lb_timeouts_default(uint32_t timeouts[LB_TIMEOUTS]);
 
 /* A name out of a map, where anybody may have written: what is not printable becomes `?`. */
 void lb_name_mend(char *name);

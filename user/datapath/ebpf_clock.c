@@ -11,14 +11,19 @@
 
 #define NSEC 1000000000ull
 
-/* Length of a jiffy: what the coarse clocks resolve. */
+/* Length of a jiffy: what the coarse clocks resolve. Asked once: it is needed for each timeout. */
 static __u64 jiffy_ns(void)
 {
+	static __u64 ns;
 	struct timespec res;
 
+	if (ns)
+		return ns;
 	if (clock_getres(CLOCK_MONOTONIC_COARSE, &res) || res.tv_sec || res.tv_nsec < 100000)
-		return NSEC / 250;
-	return res.tv_nsec;
+		ns = NSEC / 250;
+	else
+		ns = res.tv_nsec;
+	return ns;
 }
 
 /* The shift that makes a tick nearest to a second: 0.85 s (HZ 300) to 1.28 s (HZ 100). */

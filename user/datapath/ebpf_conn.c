@@ -157,6 +157,24 @@ static void conn_make(const struct table *t, const struct entry *e, struct lb_co
 
 /* ---------------------------------------------------------------- walk */
 
+/* Calls fn for each slot of both tables. */
+static int slots_walk(struct lb_dp *dp,
+		      void (*fn)(struct table *t, __u32 bucket, int slot, void *arg), void *arg,
+		      struct lb_err *err)
+{
+	for (int family = 0; family < LB_FAMILIES; family++) {
+		struct table t;
+		int ret = table_open(&t, dp, family, err);
+
+		if (ret)
+			return ret;
+		for (__u32 bucket = 0; bucket < t.n; bucket++)
+			for (int slot = 0; slot < t.slots; slot++)
+				fn(&t, bucket, slot, arg);
+	}
+	return 0;
+}
+
 static int service_find(struct lb_dp *dp, const char *name, __u32 *id, struct lb_err *err)
 {
 	*id = 0;
@@ -195,19 +213,21 @@ static void entry_forget(const struct entry *e)
 			return;
 }
 
-static void walk_entry(const struct table *t, struct conn_walk *w, const struct entry *e)
+static void walk_slot(struct table *t, __u32 bucket, int slot, void *arg)
 {
+	struct conn_walk *w = arg;
+	struct entry e;
 	struct lb_conn c;
 
-	if (entry_is_stale(t, e))
+	if (!entry_read(t, bucket, slot, &e) || entry_is_stale(t, &e))
 		return;
-	conn_make(t, e, &c);
+	conn_make(t, &e, &c);
 	if (!lb_conn_filter_holds(w->f, w->service, &c))
 		return;
 	if (w->fn)
 		w->fn(w->arg, &c);
 	if (w->flush)
-		entry_forget(e);
+		entry_forget(&e);
 	w->n++;
 }
 
@@ -215,19 +235,7 @@ static int walk(struct lb_dp *dp, struct conn_walk *w, struct lb_err *err)
 {
 	int ret = service_find(dp, w->f->service, &w->service, err);
 
-	for (int family = 0; family < LB_FAMILIES && !ret; family++) {
-		struct table t;
-		struct entry e;
-
-		ret = table_open(&t, dp, family, err);
-		if (ret)
-			break;
-		for (__u32 bucket = 0; bucket < t.n; bucket++)
-			for (int slot = 0; slot < t.slots; slot++)
-				if (entry_read(&t, bucket, slot, &e))
-					walk_entry(&t, w, &e);
-	}
-	return ret;
+	return ret ? ret : slots_walk(dp, walk_slot, w, err);
 }
 
 int lb_ebpf_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_fn fn, void *arg,
@@ -279,54 +287,38 @@ static bool collect(struct table *t, __u32 bucket, int slot)
 	return entry_read(t, bucket, slot, &e) && entry_is_stale(t, &e) && meta_collect(at, e.meta);
 }
 
+static void collect_slot(struct table *t, __u32 bucket, int slot, void *arg)
+{
+	*(uint64_t *)arg += collect(t, bucket, slot);
+}
+
 int lb_ebpf_conn_gc(struct lb_dp *dp, uint64_t *n, struct lb_err *err)
 {
 	*n = 0;
-	for (int family = 0; family < LB_FAMILIES; family++) {
-		struct table t;
-		int ret = table_open(&t, dp, family, err);
+	return slots_walk(dp, collect_slot, n, err);
+}
 
-		if (ret)
-			return ret;
-		for (__u32 bucket = 0; bucket < t.n; bucket++)
-			for (int slot = 0; slot < t.slots; slot++)
-				*n += collect(&t, bucket, slot);
-	}
-	return 0;
+static void forget_slot(struct table *t, __u32 bucket, int slot, void *arg)
+{
+	struct entry e;
+
+	if (entry_read(t, bucket, slot, &e) && LB_REF_BACKEND(e.ref) == *(__u32 *)arg)
+		entry_forget(&e);
 }
 
 /* Forgets whatever names the backend, stale or not. */
 int lb_conn_forget_backend(struct lb_dp *dp, __u32 id, struct lb_err *err)
 {
-	for (int family = 0; family < LB_FAMILIES; family++) {
-		struct table t;
-		struct entry e;
-		int ret = table_open(&t, dp, family, err);
-
-		if (ret)
-			return ret;
-		for (__u32 bucket = 0; bucket < t.n; bucket++)
-			for (int slot = 0; slot < t.slots; slot++)
-				if (entry_read(&t, bucket, slot, &e) && LB_REF_BACKEND(e.ref) == id)
-					entry_forget(&e);
-	}
-	return 0;
+	return slots_walk(dp, forget_slot, &id, err);
 }
 
-int lb_conn_usage(struct lb_dp *dp, uint64_t *conn4, uint64_t *conn6, struct lb_err *err)
+static void count_slot(struct table *t, __u32 bucket, int slot, void *arg)
 {
-	uint64_t *const used[LB_FAMILIES] = {[LB_V4] = conn4, [LB_V6] = conn6};
+	((uint64_t *)arg)[t->family] += is_live(t, *meta_at(t, bucket, slot));
+}
 
-	for (int family = 0; family < LB_FAMILIES; family++) {
-		struct table t;
-		int ret = table_open(&t, dp, family, err);
-
-		if (ret)
-			return ret;
-		*used[family] = 0;
-		for (__u32 bucket = 0; bucket < t.n; bucket++)
-			for (int slot = 0; slot < t.slots; slot++)
-				*used[family] += is_live(&t, *meta_at(&t, bucket, slot));
-	}
-	return 0;
+int lb_conn_usage(struct lb_dp *dp, uint64_t used[LB_FAMILIES], struct lb_err *err)
+{
+	used[LB_V4] = used[LB_V6] = 0;
+	return slots_walk(dp, count_slot, used, err);
 }

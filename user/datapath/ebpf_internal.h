@@ -374,10 +374,10 @@ int lb_pool_make(struct lb_tx *tx, const struct lb_service_conf *from,
 		 struct lb_pool *pool, struct lb_err *err);
 
 /* ebpf_timeouts.c - lb_timeouts: sets in seconds as configured, and in ticks for the programs */
-void lb_timeouts_fill(struct lb_dp *dp, const uint32_t seconds[LB_TIMEOUTS]); /* set 0, all ticks */
-int lb_timeouts_take(
-	struct lb_tx *tx, const struct lb_service_conf *s, __u8 *set,
-	struct lb_err *err); /* the service's set: an equal one, or one made of a free one */
+void lb_timeouts_fill(struct lb_timeouts *t, const uint32_t seconds[LB_TIMEOUTS]); /* set 0 */
+/* The service's set: one that stands, or one that nobody in force has and that is filled for it. */
+int lb_timeouts_take(struct lb_tx *tx, const struct lb_service_conf *s, __u8 *set,
+		     struct lb_err *err);
 void lb_timeouts_read(const struct lb_dp *dp, __u32 set, uint32_t seconds[LB_TIMEOUTS]);
 void lb_timeouts_audit(const struct lb_dp *dp, struct lb_audit *a);
 
@@ -416,7 +416,7 @@ int lb_ebpf_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_
 		       struct lb_err *err);
 int lb_ebpf_conn_gc(struct lb_dp *dp, uint64_t *n, struct lb_err *err);
 int lb_conn_forget_backend(struct lb_dp *dp, __u32 id, struct lb_err *err);
-int lb_conn_usage(struct lb_dp *dp, uint64_t *conn4, uint64_t *conn6, struct lb_err *err);
+int lb_conn_usage(struct lb_dp *dp, uint64_t used[LB_FAMILIES], struct lb_err *err);
 
 /* ebpf_status.c */
 int lb_ebpf_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err);

@@ -238,7 +238,7 @@ int lb_object_create(struct lb_dp *dp, const struct lb_model *m, struct lb_err *
 		goto out;
 	/* Before the first pin: by any of them the maps are found again. */
 	config_fill(dp->config, l, secret);
-	lb_timeouts_fill(dp, m->timeouts);
+	lb_timeouts_fill(dp->timeouts, m->timeouts);
 	ret = progs_take(skel, &progs, err);
 	if (!ret)
 		ret = lb_slow_pin(dp, skel, &progs, err);

@@ -63,6 +63,7 @@ static int usage_read(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *e
 {
 	const struct lb_config *c = dp->config;
 	__u32 generation = lb_generation(dp), n = dp->max_entries[LB_MAP_BACKENDS];
+	uint64_t used[LB_FAMILIES] = {};
 	struct lb_tx tx = {};
 	int ret;
 
@@ -89,7 +90,11 @@ static int usage_read(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *e
 	s->connections4.bytes = bytes_of(dp, LB_MAP_CONN4) + bytes_of(dp, LB_MAP_SEQS4);
 	s->connections6.limit = c->connections6;
 	s->connections6.bytes = bytes_of(dp, LB_MAP_CONN6) + bytes_of(dp, LB_MAP_SEQS6);
-	return ret ? ret : lb_conn_usage(dp, &s->connections4.used, &s->connections6.used, err);
+	if (!ret)
+		ret = lb_conn_usage(dp, used, err);
+	s->connections4.used = used[LB_V4];
+	s->connections6.used = used[LB_V6];
+	return ret;
 }
 
 int lb_ebpf_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err)

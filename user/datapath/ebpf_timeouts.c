@@ -52,10 +52,8 @@ static void ticks_fill(struct lb_timeouts *t, __u32 from, __u32 to)
 		__atomic_store_n(&t->ticks[life], ticks_of(t, life), __ATOMIC_RELAXED);
 }
 
-void lb_timeouts_fill(struct lb_dp *dp, const uint32_t seconds[LB_TIMEOUTS])
+void lb_timeouts_fill(struct lb_timeouts *t, const uint32_t seconds[LB_TIMEOUTS])
 {
-	struct lb_timeouts *t = dp->timeouts;
-
 	memcpy(t->seconds[0], seconds, sizeof(t->seconds[0]));
 	for (int set = 1; set < LB_TIMEOUT_SETS; set++)
 		for (int i = 0; i < LB_TIMEOUTS; i++)
@@ -64,26 +62,34 @@ void lb_timeouts_fill(struct lb_dp *dp, const uint32_t seconds[LB_TIMEOUTS])
 	ticks_fill(t, 0, LB_TIMEOUT_SETS << 4);
 }
 
+/* A set in use that has these timeouts, or where there is none one that is not in use;
+ * LB_TIMEOUT_SETS: all are. */
+static __u32 set_find(const struct lb_tx *tx, const uint32_t seconds[LB_TIMEOUTS])
+{
+	const struct lb_timeouts *t = tx->dp->timeouts;
+	__u32 unused = LB_TIMEOUT_SETS;
+
+	for (__u32 set = LB_TIMEOUT_SETS - 1; set; set--) {
+		if (!(tx->sets >> set & 1))
+			unused = set;
+		else if (!memcmp(t->seconds[set], seconds, sizeof(t->seconds[set])))
+			return set;
+	}
+	return unused;
+}
+
 int lb_timeouts_take(struct lb_tx *tx, const struct lb_service_conf *s, __u8 *set,
 		     struct lb_err *err)
 {
 	struct lb_timeouts *t = tx->dp->timeouts;
-	__u32 i = 0;
+	__u32 i = lb_service_has_timeouts(s) ? set_find(tx, s->timeouts) : 0;
 
-	if (lb_service_has_timeouts(s))
-		for (i = 1; i < LB_TIMEOUT_SETS; i++)
-			if (tx->sets >> i & 1 &&
-			    !memcmp(t->seconds[i], s->timeouts, sizeof(s->timeouts)))
-				break;
-	if (i == LB_TIMEOUT_SETS) { /* none is equal */
-		for (i = 1; i < LB_TIMEOUT_SETS && tx->sets >> i & 1; i++)
-			;
-		if (i == LB_TIMEOUT_SETS)
-			return lb_err_set(
-				err, ENOSPC,
-				"timeouts of service \"%s\": %d different ones are in force, "
-				"and old and new stand side by side: change less at a time",
-				s->name, LB_TIMEOUT_SETS - 1);
+	if (i == LB_TIMEOUT_SETS)
+		return lb_err_set(err, ENOSPC,
+				  "timeouts of service \"%s\": %d different ones are in force, "
+				  "and old and new stand side by side: change less at a time",
+				  s->name, LB_TIMEOUT_SETS - 1);
+	if (i && !(tx->sets >> i & 1)) {
 		memcpy(t->seconds[i], s->timeouts, sizeof(s->timeouts));
 		ticks_fill(t, i << 4, (i + 1) << 4);
 	}
