@@ -7,12 +7,7 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-lab_topology direct 2
-lab_nginx r1 r2
-lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
-apply
-held4=$(hold_open h4 4)
-held6=$(hold_open h6 6)
+vote_held
 
 collected() { # NUMBER: what gc says; those that are held live on
 	expect 0 lab_meshlb conn gc

@@ -119,6 +119,18 @@ vote_in() { # TOPOLOGY
 	expect 0 verify
 }
 
+# The vote service, and a connection of each family that is held: $held4, $held6 answer there.
+vote_held() {
+	lab_topology direct 2
+	lab_nginx r1 r2
+	lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
+	apply
+	# shellcheck disable=SC2034
+	held4=$(hold_open h4 4)
+	# shellcheck disable=SC2034
+	held6=$(hold_open h6 6)
+}
+
 seen_client() { # 4|6
 	lab_as_user node2 curl -sS -m $MOMENT "-$1" -D- -o /dev/null node1:8080 |
 		tr -d '\r' | sed -n 's/^X-Client: //p'
@@ -128,11 +140,12 @@ blob() { # 4|6
 	lab_as_user node2 curl -sS -m 20 "-$1" -o /dev/null -w '%{size_download}' node1:8080/blob
 }
 
-# A client that holds connections open: one line in, one HTTP request over the same connection out.
+# A client that holds connections open: one line in, one HTTP request over the same connection out,
+# which may take $HOLD_TIMEOUT seconds.
 hold_open() { # NAME 4|6 [ADDRESS]
 	local to=$VIP4
 	[[ $2 == 4 ]] || to=$VIP6
-	to=${3:-$to} # for as long as an answer may take: $HOLD_TIMEOUT
+	to=${3:-$to}
 	mkfifo "$LAB_DIR/$1.in"
 	: >"$LAB_DIR/$1.out"
 	nsenter --net="/run/netns/$LAB-node2" -- "$E2E/hold.py" "$to" 8080 "${HOLD_TIMEOUT:-4}" \

@@ -14,12 +14,7 @@ old=$MESHLB
 variant new bpf/lb.bpf.c '$a const volatile char lb_variant[] SEC(".rodata.variant") = "new";'
 variant alien include/lb_abi.h 's/^\(#define LB_ABI_VERSION\) .*/\1 254/'
 
-lab_topology direct 2
-lab_nginx r1 r2
-lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
-apply
-held4=$(hold_open h4 4)
-held6=$(hold_open h6 6)
+vote_held
 programs() { lab_meshlb -j status | jq -c '[.. | .prog_id? // empty]'; }
 before=$(programs)
 begin_traffic 8080

@@ -128,14 +128,7 @@ static void show_text(const struct lb_service_conf *s, const struct lb_counters 
 	       lb_source_name(s->source));
 	if (s->scheduler == LB_SCHED_MAGLEV)
 		printf("maglev table: %u slots\n", s->maglev_size);
-	if (lb_service_has_timeouts(s)) {
-		printf("timeouts:");
-		for (int i = 0; i < LB_TIMEOUTS; i++)
-			if (s->timeouts[i])
-				printf(" %s %s", lb_timeout_name(i),
-				       lb_duration_exact(text, s->timeouts[i]));
-		putchar('\n');
-	}
+	lb_timeouts_print(s->timeouts, "");
 	printf("listens: %s\n", listens_text(s, listens, sizeof(listens)));
 	printf("connections %" PRIu64 ", packets in %" PRIu64 " out %" PRIu64 ", bytes in %" PRIu64
 	       " out %" PRIu64 "\n\n",

@@ -185,19 +185,6 @@ static void print_usage(const struct lb_dp_status *s)
 	lb_table_free(&t);
 }
 
-static void print_timeouts(const struct lb_dp_status *s)
-{
-	char text[LB_DURATION_MAX];
-
-	if (!s->timeouts[0])
-		return;
-	printf("timeouts:");
-	for (int i = 0; i < LB_TIMEOUTS; i++)
-		printf("%s %s %s", i ? "," : "", lb_timeout_name(i),
-		       lb_duration_exact(text, s->timeouts[i]));
-	putchar('\n');
-}
-
 static void print_hooks(const struct lb_dp_status *s)
 {
 	struct lb_table t =
@@ -230,7 +217,7 @@ static int print(const struct lb_cli *cli, const struct status *st)
 	if (cli->json)
 		return print_json(st);
 	print_head(st);
-	print_timeouts(&st->dp);
+	lb_timeouts_print(st->dp.timeouts, ",");
 	print_pending(st);
 	print_usage(&st->dp);
 	print_hooks(&st->dp);

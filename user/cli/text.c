@@ -49,6 +49,22 @@ const char *lb_time_str(char *buf, uint64_t at)
 	return buf;
 }
 
+void lb_timeouts_print(const uint32_t timeouts[LB_TIMEOUTS], const char *separator)
+{
+	char text[LB_DURATION_MAX];
+	bool any = false;
+
+	for (int i = 0; i < LB_TIMEOUTS; i++) {
+		if (!timeouts[i])
+			continue;
+		printf("%s %s %s", any ? separator : "timeouts:", lb_timeout_name(i),
+		       lb_duration_exact(text, timeouts[i]));
+		any = true;
+	}
+	if (any)
+		putchar('\n');
+}
+
 const char *lb_size_str(char *buf, uint64_t bytes)
 {
 	static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};

@@ -34,3 +34,19 @@ int lb_list_copy(void **to, const void *from, size_t n, size_t size)
 	memcpy(*to, from, n * size);
 	return 0;
 }
+
+void lb_lists_pair(const void *from, size_t n_from, const void *to, size_t n_to, size_t size,
+		   lb_order_fn order, lb_pair_fn fn, void *arg)
+{
+	size_t a = 0, b = 0;
+
+	while (a < n_from || b < n_to) {
+		const void *x = a < n_from ? (const char *)from + a * size : NULL;
+		const void *y = b < n_to ? (const char *)to + b * size : NULL;
+		int cmp = !x ? 1 : !y ? -1 : order(x, y);
+
+		fn(arg, cmp <= 0 ? x : NULL, cmp >= 0 ? y : NULL);
+		a += cmp <= 0;
+		b += cmp >= 0;
+	}
+}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* list.h - lists that grow by one element at a time. */
+/* list.h - lists that grow by one element at a time, and sorted ones walked in step. */
 #ifndef LB_LIST_H
 #define LB_LIST_H
 
@@ -14,5 +14,11 @@ void *lb_list_add(void **list, size_t *n, size_t size);
 
 /* A copy with the capacity that lb_list_add() expects. 0 or -ENOMEM. */
 int lb_list_copy(void **to, const void *from, size_t n, size_t size);
+
+/* Calls fn in order for each element of two sorted lists; one without its like comes with NULL. */
+typedef int (*lb_order_fn)(const void *a, const void *b);
+typedef void (*lb_pair_fn)(void *arg, const void *from, const void *to);
+void lb_lists_pair(const void *from, size_t n_from, const void *to, size_t n_to, size_t size,
+		   lb_order_fn order, lb_pair_fn fn, void *arg);
 
 #endif

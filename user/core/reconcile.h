@@ -12,6 +12,18 @@
 
 enum lb_change_verb { LB_ADDED, LB_CHANGED, LB_REMOVED };
 
+static inline enum lb_change_verb lb_change_verb_of(const void *from, const void *to)
+{
+	return !from ? LB_ADDED : !to ? LB_REMOVED : LB_CHANGED;
+}
+
+/* Of two at the same place. */
+static inline bool lb_backend_equal(const struct lb_backend_conf *a,
+				    const struct lb_backend_conf *b)
+{
+	return a->weight == b->weight && a->override == b->override;
+}
+
 /* One line of a difference. Services are named by pointers into the two models. */
 struct lb_change {
 	enum lb_change_verb verb;
