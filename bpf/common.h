@@ -75,16 +75,27 @@ static __always_inline bool lb_is_syn(const struct lb_packet *p)
 	return !p->udp && (p->tcp_flags & (LB_TCP_SYN | LB_TCP_ACK | LB_TCP_RST)) == LB_TCP_SYN;
 }
 
+/* May it be the first of a connection? */
+static __always_inline bool lb_opens(const struct lb_packet *p)
+{
+	return p->udp || lb_is_syn(p);
+}
+
 /* Where TCP begins behind a plain IP header. */
 #define LB_TCP_AT(family)                                                                          \
 	(LB_ETH_LEN + ((family) == LB_V4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)))
 
-/* May it be answered by a reset? With longer headers than ours a partial checksum would be
- * completed at another place. */
+/* Without IP options or extension headers: with longer headers than ours a reset's partial checksum
+ * would be completed at another place. */
+static __always_inline bool lb_is_plain(const struct lb_packet *p)
+{
+	return p->l4 == (p->family == LB_V4 ? LB_TCP_AT(LB_V4) : LB_TCP_AT(LB_V6));
+}
+
+/* May it be answered by a reset, in the middle of a connection? */
 static __always_inline bool lb_is_resettable(const struct lb_packet *p)
 {
-	return (p->tcp_flags & (LB_TCP_ACK | LB_TCP_RST)) == LB_TCP_ACK &&
-	       p->l4 == (p->family == LB_V4 ? LB_TCP_AT(LB_V4) : LB_TCP_AT(LB_V6));
+	return (p->tcp_flags & (LB_TCP_ACK | LB_TCP_RST)) == LB_TCP_ACK && lb_is_plain(p);
 }
 
 /* Slow-path functions return an id >= 0, or LB_STOP(reason). */

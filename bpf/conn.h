@@ -14,6 +14,7 @@
 #define LB_CONN_H
 
 #include "common.h"
+#include "load.h"
 
 struct lb_conn_found {
 	__u32 pos; /* bucket << 2 | slot */
@@ -348,19 +349,28 @@ __noinline int lb_conn_set_nexthop(__u32 family, __u32 pos, __u32 meta, __u32 re
 	return 0;
 }
 
+static __always_inline __u32 lb_conn_ref(__u32 family, struct lb_conn_head *h, int i)
+{
+	return family == LB_V4 ? READ_ONCE(lb_conn_key_at(LB_V4, h, i)->ref)
+			       : READ_ONCE(lb_conn_key_at(LB_V6, h, i)->ref);
+}
+
 /* Removes it, unless the slot already holds another one. */
 __noinline int lb_conn_remove(__u32 family, __u32 pos, __u32 meta)
 {
 	struct lb_conn_head *h = lb_conn_at(family, pos);
-	__u32 seen = meta;
+	__u32 seen = meta, ref;
 	int i;
 
 	if (!h)
 		return 0;
+	ref = lb_conn_ref(family, h, pos & 3);
 	for (i = 0; i < 4; i++) {
 		__u32 to = LB_META(LB_META_VERSION(seen), LB_CONN_DEAD, LB_META_TICK(seen));
 		__u32 was = __sync_val_compare_and_swap(&h->meta[pos & 3], seen, to);
 
+		if (was == seen)
+			lb_load_change(ref, LB_META_STATE(seen), LB_CONN_DEAD);
 		if (was == seen || LB_META_VERSION(was) != LB_META_VERSION(meta))
 			return 0;
 		seen = was;

@@ -101,6 +101,7 @@ static __always_inline __u32 lb_conn_claim(const int family, struct lb_conn_head
 		return 0;
 	if (LB_META_STATE(meta) != LB_CONN_FREE)
 		lb_conn_home_leave(family, h, slot);
+	lb_load_change(lb_conn_key_at(family, h, slot)->ref, LB_META_STATE(meta), LB_CONN_DEAD);
 	lb_conn_write(family, h, slot, p, ref, lb_conn_tag(hash));
 	/* An exchange is a full barrier: nobody sees the state before the key. */
 	__sync_lock_test_and_set(&h->meta[slot], to);

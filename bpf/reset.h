@@ -3,8 +3,9 @@
  * reset.h - a TCP reset in place of the packet at hand, back the way by which it came.
  *
  * A segment with ACK is answered by <SEQ=SEG.ACK><CTL=RST> (RFC 9293, 3.10.7.1): just what its
- * sender waits for, so that it believes it at once (RFC 5961, 3.2). One without ACK is never
- * answered: in the middle of a connection a host drops it, too.
+ * sender waits for, so that it believes it at once (RFC 5961, 3.2); a SYN by
+ * <SEQ=0><ACK=SEG.SEQ+1><CTL=RST,ACK>. In the middle of a connection one without ACK is never
+ * answered: a host drops it, too.
  */
 #ifndef LB_RESET_H
 #define LB_RESET_H
@@ -78,18 +79,19 @@ static __always_inline __u32 lb_reset_ip(const int family, const struct lb_packe
 static __always_inline __u32 lb_reset_make(const int family, const struct lb_packet *p,
 					   struct lb_reset *r, __u32 *sum)
 {
+	__u32 pseudo, opens = lb_is_syn(p), seq = opens ? 0 : p->ack;
+	__u32 ack = opens ? bpf_htonl(bpf_ntohl(p->seq) + 1) : 0;
 	__u16 *tcp = r->word + LB_TCP_AT(family) / 2;
-	__u32 pseudo;
 
 	r->word[6] = family == LB_V4 ? LB_ETH_P_IP : LB_ETH_P_IPV6;
 	pseudo = lb_reset_ip(family, p, r->word + LB_ETH_LEN / 2);
 	tcp[0] = p->flow.dport;
 	tcp[1] = p->flow.sport;
-	tcp[2] = p->ack & 0xffff;
-	tcp[3] = p->ack >> 16;
-	tcp[4] = 0;
-	tcp[5] = 0;
-	tcp[6] = bpf_htons(sizeof(struct tcphdr) / 4 << 12 | LB_TCP_RST);
+	tcp[2] = seq & 0xffff;
+	tcp[3] = seq >> 16;
+	tcp[4] = ack & 0xffff;
+	tcp[5] = ack >> 16;
+	tcp[6] = bpf_htons(sizeof(struct tcphdr) / 4 << 12 | LB_TCP_RST | (opens ? LB_TCP_ACK : 0));
 	tcp[7] = 0;
 	tcp[8] = 0;
 	tcp[9] = 0;

@@ -4,7 +4,10 @@
 #define LB_SELECT_H
 
 #include "common.h"
+#include "least.h"
+#include "load.h"
 #include "nexthop.h"
+#include "pool.h"
 
 /* The choice of a backend must be the same on every node: a fixed key, not the table's secret. */
 #define LB_CHOICE_KEY1 0x9e3779b97f4a7c15ull
@@ -79,19 +82,23 @@ static __always_inline __u32 lb_choice_hash(const struct lb_packet *p, bool flow
 	return lb_mix(h + LB_CHOICE_KEY1);
 }
 
+static __always_inline __u32 lb_turn(struct lb_service *s, __u32 family)
+{
+	return family == LB_V4 ? __sync_fetch_and_add(&s->next[LB_V4], 1)
+			       : __sync_fetch_and_add(&s->next[LB_V6], 1);
+}
+
 /* Turn or hash value in the ring; `again` counts the tries after a collision. */
 static __always_inline __u32 lb_ring_index(struct lb_service *s, const struct lb_packet *p,
 					   __u32 scheduler, __u32 size, __u32 again)
 {
 	switch (scheduler) {
-	case LB_SCHED_RR:
-	case LB_SCHED_WRR:
-		return (p->family == LB_V4 ? __sync_fetch_and_add(&s->next[LB_V4], 1)
-					   : __sync_fetch_and_add(&s->next[LB_V6], 1)) %
-		       size;
 	case LB_SCHED_RANDOM:
 		return (__u64)bpf_get_prandom_u32() * size >> 32;
 	default:
+		return lb_turn(s, p->family) % size;
+	case LB_SCHED_SH:
+	case LB_SCHED_MAGLEV:
 		return ((__u32)((__u64)lb_choice_hash(p, scheduler == LB_SCHED_MAGLEV) * size >>
 				32) +
 			again) %
@@ -122,31 +129,43 @@ static __always_inline struct lb_service_version *lb_service_in_force(__u32 id, 
 static __always_inline __u32 lb_scheduler_for(const struct lb_packet *p,
 					      const struct lb_service_version *v)
 {
-	return p->udp || lb_is_syn(p) || v->scheduler >= LB_SCHED_SH ? v->scheduler
-								     : LB_SCHED_MAGLEV;
+	return lb_opens(p) || v->scheduler == LB_SCHED_SH ? v->scheduler : LB_SCHED_MAGLEV;
 }
 
-/* A backend's id for a new flow, or LB_STOP(). */
-static __always_inline int lb_backend_select(struct lb_service *s, struct lb_service_version *v,
-					     const struct lb_packet *p, __u32 again)
+static __always_inline bool lb_is_least(__u32 scheduler)
 {
-	struct lb_pool *pool = p->family == LB_V4 ? &v->pool[LB_V4] : &v->pool[LB_V6];
-	__u32 size = pool->ring_size, index, at;
-	struct lb_ring_line *line;
-	struct lb_member *member;
+	return scheduler == LB_SCHED_LC || scheduler == LB_SCHED_WLC;
+}
 
-	if (!size)
+/* A backend's id for a new flow, or LB_STOP(). `again`: what was chosen before will not do. */
+static __always_inline int lb_backend_select(struct lb_service *s, struct lb_service_version *v,
+					     const struct lb_packet *p, __u32 again,
+					     __u32 generation)
+{
+	const struct lb_pool *pool = lb_pool_of(v, p->family);
+	__u32 scheduler = lb_scheduler_for(p, v), at;
+	struct lb_member *member;
+	struct lb_load *load;
+	int id;
+
+	if (!pool->ring_size)
 		return LB_STOP(LB_REASON_NO_BACKEND);
-	index = pool->ring + lb_ring_index(s, p, lb_scheduler_for(p, v), size, again);
-	at = index / LB_RING_LINE;
-	line = bpf_map_lookup_elem(&lb_rings, &at);
-	if (!line)
-		return LB_STOP(LB_REASON_BAD_STATE);
-	at = pool->members + line->member[index % LB_RING_LINE];
+	if (lb_is_least(scheduler) && !again) {
+		id = lb_least_select(pool, lb_turn(s, p->family), scheduler, generation);
+		if (id)
+			return id;
+	}
+	at = lb_ring_member(pool, lb_ring_index(s, p, scheduler, pool->ring_size, again));
 	member = bpf_map_lookup_elem(&lb_members, &at);
 	if (!member || !member->backend)
 		return LB_STOP(LB_REASON_BAD_STATE);
-	return member->backend & LB_BACKENDS_MAX;
+	id = member->backend & LB_BACKENDS_MAX;
+	/* In the middle of a connection it has one already. */
+	load = lb_opens(p) ? lb_load_get(id) : NULL;
+	if (!load || !lb_load_is_full(load, READ_ONCE(load->connections), generation))
+		return id;
+	id = lb_room_find(pool, at - pool->members, generation);
+	return id ? id : LB_STOP(LB_REASON_BACKENDS_FULL);
 }
 
 #endif

@@ -76,7 +76,8 @@ static __always_inline int lb_slow_forward(const int hook, const int family, voi
 	if (!id)
 		id = lb_conn_open(family, ctx, p, ports, e != NULL, now);
 	if (id == LB_STOP(LB_REASON_BACKEND_GONE_RESET) ||
-	    id == LB_STOP(LB_REASON_NO_CONNECTION_RESET))
+	    id == LB_STOP(LB_REASON_NO_CONNECTION_RESET) ||
+	    id == LB_STOP(LB_REASON_BACKENDS_FULL_RESET))
 		return lb_reset(hook, family, ctx, p, e, LB_STOP_REASON(id), now);
 	if (id < 0)
 		return lb_slow_stop(hook, p, LB_STOP_REASON(id), now);

@@ -142,13 +142,14 @@ static __noinline int lb_conn_retire(const struct lb_packet *p, __u32 now)
 /* Enters the connection of forward packet p to backend `id`. Returns the backend that it has: `id`,
  * or another CPU's choice where that one was first; or LB_STOP(). */
 static __always_inline int lb_conn_put_family(const int family, const struct lb_packet *p, __u32 id,
-					      __u32 life, __u32 now)
+					      __u32 life, __u32 now, __u32 generation)
 {
 	struct lb_conn_found mine = {}, first = {};
 	struct lb_backend *b = lb_backend_get(id);
 	struct lb_counters *counters;
 	struct lb_tuple t;
 	__u64 hash;
+	__u32 ref;
 	int rc;
 
 	if (!p || !b)
@@ -158,10 +159,13 @@ static __always_inline int lb_conn_put_family(const int family, const struct lb_
 	rc = lb_conn_collides(family, p, b, hash, now);
 	if (rc)
 		return rc;
-	if (!lb_conn_insert(family, p, hash,
-			    id | LB_REF_REUSE(b->reuse) | (p->udp ? LB_REF_UDP : 0), life, now,
-			    &mine))
+	ref = id | LB_REF_REUSE(b->reuse) | (p->udp ? LB_REF_UDP : 0);
+	if (!lb_load_take(id, lb_opens(p), generation))
+		return LB_STOP(LB_REASON_BACKENDS_FULL);
+	if (!lb_conn_insert(family, p, hash, ref, life, now, &mine)) {
+		lb_load_add(ref, -1);
 		return LB_STOP(LB_REASON_TABLE_FULL);
+	}
 	if (lb_conn_find(family, false, false, &t, p->udp, hash, now, &first) &&
 	    first.pos != mine.pos) {
 		lb_conn_remove(family, mine.pos, mine.meta);
@@ -173,14 +177,16 @@ static __always_inline int lb_conn_put_family(const int family, const struct lb_
 	return id;
 }
 
-__noinline int lb_conn_put4(const struct lb_packet *p, __u32 id, __u32 life, __u32 now)
+__noinline int lb_conn_put4(const struct lb_packet *p, __u32 id, __u32 life, __u32 now,
+			    __u32 generation)
 {
-	return lb_conn_put_family(LB_V4, p, id, life, now);
+	return lb_conn_put_family(LB_V4, p, id, life, now, generation);
 }
 
-__noinline int lb_conn_put6(const struct lb_packet *p, __u32 id, __u32 life, __u32 now)
+__noinline int lb_conn_put6(const struct lb_packet *p, __u32 id, __u32 life, __u32 now,
+			    __u32 generation)
 {
-	return lb_conn_put_family(LB_V6, p, id, life, now);
+	return lb_conn_put_family(LB_V6, p, id, life, now, generation);
 }
 
 /* Of a mid-connection packet of no connection, what the service says: 0, it is taken up, or
@@ -216,6 +222,15 @@ static __always_inline int lb_open_state(const struct lb_packet *p,
 			return stop;
 	}
 	return p->ttl > 1 ? LB_CONN_SYN_SENT : LB_STOP(LB_REASON_TTL_EXPIRED);
+}
+
+/* All backends are full. UDP to an address of its own the host's stack refuses (by ICMP), as there
+ * is nobody on the port. */
+static __always_inline int lb_open_refuse(const struct lb_packet *p, bool local)
+{
+	if (p->udp)
+		return LB_STOP(local ? LB_REASON_BACKENDS_FULL_LOCAL : LB_REASON_BACKENDS_FULL);
+	return LB_STOP(lb_is_plain(p) ? LB_REASON_BACKENDS_FULL_RESET : LB_REASON_BACKENDS_FULL);
 }
 
 /* Opens a connection for forward packet p. Returns the backend's id or LB_STOP(). `rehash`: for
@@ -258,15 +273,16 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 	/* Unrolled: Linux 6.1 takes no loop whose first instruction comes right after a call. */
 #pragma unroll
 	for (again = 0; again < LB_COLLISION_TRIES; again++) {
-		id = lb_backend_select(s, v, p, again);
-		if (id < 0)
-			return id;
-		id = family == LB_V4 ? lb_conn_put4(p, id, life, now)
-				     : lb_conn_put6(p, id, life, now);
-		if (id != LB_STOP(LB_REASON_COLLISION))
+		id = lb_backend_select(s, v, p, again, generation);
+		if (id >= 0)
+			id = family == LB_V4 ? lb_conn_put4(p, id, life, now, generation)
+					     : lb_conn_put6(p, id, life, now, generation);
+		if (id != LB_STOP(LB_REASON_COLLISION) && id != LB_STOP(LB_REASON_BACKENDS_FULL))
 			return id;
 	}
-	return LB_STOP(LB_REASON_COLLISION);
+	return id == LB_STOP(LB_REASON_BACKENDS_FULL)
+		       ? lb_open_refuse(p, any || !lb_addr_local(ctx, p, now))
+		       : id;
 }
 
 /* The life of an entry in its next state. Where that is the same, so that it is only refreshed, its
@@ -311,6 +327,8 @@ static __always_inline void lb_conn_note(const struct lb_packet *p, const struct
 		      life = lb_conn_life(e, LB_META_LIFE(meta), state);
 
 		was = lb_conn_set(p->family, e->pos, meta, life, now);
+		if (was == meta)
+			lb_load_change(e->ref, LB_META_STATE(meta), state);
 		if (was == meta && state == LB_CONN_ESTABLISHED && (p->tcp_flags & LB_TCP_ACK))
 			lb_seq_note(p, e->pos, reverse);
 		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(meta) ||
@@ -363,7 +381,7 @@ static __noinline int lb_track_forward(const struct lb_packet *p, const struct l
 	id = LB_REF_BACKEND(e->ref);
 	b = lb_backend_get(id);
 	gone = !b || !lb_backend_holds(b, e->ref);
-	opens = p->udp || lb_is_syn(p);
+	opens = lb_opens(p);
 	if (gone && !opens)
 		return lb_track_gone(p, e);
 	if (gone || (opens && !p->udp && LB_META_STATE(e->meta) >= LB_CONN_FIN_CLIENT)) {

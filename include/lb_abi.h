@@ -9,7 +9,7 @@
 #ifndef LB_ABI_H
 #define LB_ABI_H
 
-#define LB_ABI_VERSION 6
+#define LB_ABI_VERSION 7
 
 /* ---------------------------------------------------------------- numbers that never change */
 
@@ -23,7 +23,9 @@ enum lb_scheduler {
 	LB_SCHED_RANDOM = 2, /* ring with weights, by a random number */
 	LB_SCHED_SH = 3,     /* ring with weights, by a hash of the client's address */
 	LB_SCHED_MAGLEV = 4, /* Maglev table, by a hash of the flow */
-	LB_SCHEDULERS = 5,
+	LB_SCHED_LC = 5,     /* whoever has the fewest connections; ring as rr's */
+	LB_SCHED_WLC = 6,    /* for its weight; ring as wrr's */
+	LB_SCHEDULERS = 7,
 };
 
 /* What becomes of a TCP packet in the middle of a connection that is not known. */
@@ -66,6 +68,12 @@ enum lb_on_remove {
 	  "mid-connection TCP packet of no known connection: answered by a reset")                 \
 	X(TO_TC, "to-tc", 0, "XDP left the packet to the tc program behind it")                    \
 	X(NO_BACKEND, "no-backend", 1, "the service has no backend that takes connections")        \
+	X(BACKENDS_FULL, "backends-full", 1,                                                       \
+	  "all backends of the service have their `max-connections`")                              \
+	X(BACKENDS_FULL_RESET, "backends-full-reset", 1,                                           \
+	  "all backends have their `max-connections`: answered by a reset")                        \
+	X(BACKENDS_FULL_LOCAL, "backends-full-local", 0,                                           \
+	  "all backends have their `max-connections`: UDP that the host's own stack refuses")      \
 	X(BACKEND_GONE, "backend-gone", 1, "the connection's backend was removed")                 \
 	X(BACKEND_GONE_RESET, "backend-gone-reset", 1,                                             \
 	  "the connection's backend was removed: answered by a reset")                             \
@@ -235,6 +243,14 @@ struct lb_backend {
 	__u32 nexthop; /* BPF's cache: tick << LB_NEXTHOP_BITS | next hop's id, 0: unknown */
 };
 
+/* lb_loads[id]: what a backend has to do now. */
+struct lb_load {
+	__u32 connections; /* entries whose lb_conn_counts(); those that expired are among them
+			    * until they are collected */
+	__u32 select;      /* as lb_listen_value's */
+	__u32 max[2];      /* max-connections; 0: any number */
+};
+
 /* lb_backend_stats[id], per CPU: struct lb_counters. lb_reasons[0], per CPU: */
 struct lb_reasons {
 	__u64 count[LB_HOOKS][LB_REASONS];
@@ -307,6 +323,16 @@ enum lb_conn_state {
 	LB_CONN_RESET = 12,      /* TCP: reset; a packet that follows shows that it lives */
 	LB_CONN_STATES = 13,
 };
+
+/* Is a connection in this state one that its backend has to do with? */
+static inline __attribute__((always_inline)) int lb_conn_counts(__u32 state)
+{
+	const __u32 states = 1 << LB_CONN_SYN_SENT | 1 << LB_CONN_SYN_RECV |
+			     1 << LB_CONN_ESTABLISHED | 1 << LB_CONN_FIN_CLIENT |
+			     1 << LB_CONN_FIN_BACKEND | 1 << LB_CONN_UDP_NEW | 1 << LB_CONN_UDP;
+
+	return states >> (state & 15) & 1;
+}
 
 /*
  * lb_timeouts[0]: ticks for which an entry lives without a packet. Set 0 is the instance's;

@@ -68,6 +68,7 @@ static void lb_load(struct bench_env *e)
 	bpf_map__set_max_entries(lb->maps.lb_members, BACKENDS_MAX);
 	bpf_map__set_max_entries(lb->maps.lb_rings, RING_LINES);
 	bpf_map__set_max_entries(lb->maps.lb_backends, BACKENDS_MAX + 1);
+	bpf_map__set_max_entries(lb->maps.lb_loads, BACKENDS_MAX + 1);
 	bpf_map__set_max_entries(lb->maps.lb_backend_stats, BACKENDS_MAX + 1);
 	bpf_map__set_max_entries(lb->maps.lb_conn4, LB_CONN4_BUCKETS(e->limit));
 	bpf_map__set_max_entries(lb->maps.lb_conn6, LB_CONN6_BUCKETS(e->limit));

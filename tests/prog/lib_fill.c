@@ -2,6 +2,7 @@
 /*
  * lib_fill.c - services into the maps, by hand, and connections out of them.
  */
+#include "core/model.h"
 #include "lib_run.h"
 
 #include <arpa/inet.h>
@@ -39,6 +40,11 @@ static struct lb_addr abi_addr(const struct pkt_addr *a)
 	return out;
 }
 
+static bool is_even(const struct run_service *s)
+{
+	return s->scheduler == LB_SCHED_RR || s->scheduler == LB_SCHED_LC;
+}
+
 /* Smooth weighted round robin for every scheduler: rr has equal weights, maglev more turns. */
 static uint32_t fill_slots(const struct run_service *s, const uint32_t *weight, size_t n,
 			   uint16_t *slots, size_t max)
@@ -47,7 +53,7 @@ static uint32_t fill_slots(const struct run_service *s, const uint32_t *weight, 
 	uint32_t size = 0, w, i, turn;
 
 	for (i = 0; i < n; i++)
-		total += s->scheduler == LB_SCHED_RR ? !!weight[i] : weight[i];
+		total += is_even(s) ? !!weight[i] : weight[i];
 	if (total)
 		size = s->scheduler == LB_SCHED_MAGLEV ? MAGLEV_SIZE : (uint32_t)total;
 	must(size > max ? -7 : 0, "ring too long");
@@ -55,7 +61,7 @@ static uint32_t fill_slots(const struct run_service *s, const uint32_t *weight, 
 		uint32_t best = n;
 
 		for (i = 0; i < n; i++) {
-			w = s->scheduler == LB_SCHED_RR ? !!weight[i] : weight[i];
+			w = is_even(s) ? !!weight[i] : weight[i];
 			current[i] += w;
 			if (w && (best == n || current[i] > current[best]))
 				best = i;
@@ -99,6 +105,9 @@ static uint32_t put_backend(struct run *r, uint32_t service, const struct run_ba
 		.state = LB_BACKEND_LIVE,
 		.service = service,
 	};
+	r->busy[id] = b->busy;
+	r->loads[id] = (struct lb_load){.connections = b->busy,
+					.max = {b->max_connections, b->max_connections}};
 	for (int proto = 0; proto < LB_PROTOS; proto++)
 		r->ports->flags[proto][b->port] |= LB_PORT_BACKEND;
 	return id;
@@ -131,9 +140,7 @@ static void write_version(struct run *r, uint32_t id, struct lb_service_version 
 	v->present = 1;
 	v->scheduler = s->scheduler;
 	v->maglev_size = MAGLEV_SIZE;
-	v->unknown = s->unknown                    ? s->unknown - 1
-		     : s->scheduler >= LB_SCHED_SH ? LB_UNKNOWN_HASH
-						   : LB_UNKNOWN_RESET;
+	v->unknown = s->unknown ? s->unknown - 1 : lb_unknown_default(s->scheduler);
 	v->on_remove = s->on_remove;
 	write_pool(r, id, LB_V4, &v->pool[LB_V4], s);
 	write_pool(r, id, LB_V6, &v->pool[LB_V6], s);
@@ -278,4 +285,24 @@ void run_forget_connections(struct run *r)
 {
 	memset(r->conn4, 0, r->buckets4 * sizeof(*r->conn4));
 	memset(r->conn6, 0, r->buckets6 * sizeof(*r->conn6));
+	for (uint32_t id = 1; id < r->next_backend; id++)
+		r->loads[id].connections = r->busy[id];
+}
+
+static bool counts_for(uint32_t meta, const union lb_conn_key *key, uint32_t backend)
+{
+	return lb_conn_counts(LB_META_STATE(meta)) && LB_REF_BACKEND(key->ref) == backend;
+}
+
+uint32_t run_count_backend(struct run *r, uint32_t backend)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->buckets4; i++)
+		for (int s = 0; s < LB_CONN4_SLOTS; s++)
+			n += counts_for(r->conn4[i].meta[s], &r->conn4[i].key[s], backend);
+	for (uint32_t i = 0; i < r->buckets6; i++)
+		for (int s = 0; s < LB_CONN6_SLOTS; s++)
+			n += counts_for(r->conn6[i].meta[s], &r->conn6[i].key[s], backend);
+	return n;
 }

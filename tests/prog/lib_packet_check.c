@@ -275,15 +275,22 @@ static bool same_end(const struct pkt_end *a, const struct pkt_end *b)
 	return a->port == b->port && pkt_addr_equal(&a->addr, &b->addr);
 }
 
+static uint32_t word_at(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
+}
+
 int pkt_check_reset(const struct pkt *in, const struct pkt *out, char *why, size_t size)
 {
 	const uint8_t *tcp_in, *tcp;
 	struct pkt_view vi, vo;
+	bool opens;
 
 	pkt_parse(in->data, in->len, &vi);
 	pkt_parse(out->data, out->len, &vo);
 	tcp_in = in->data + vi.l4_off;
 	tcp = out->data + vo.l4_off;
+	opens = !(vi.flags & PKT_ACK); /* RFC 9293, 3.10.7.1 */
 	if (!vi.l4 || !vo.l4 || vi.proto != PKT_TCP || vo.proto != PKT_TCP)
 		snprintf(why, size, "a reset, and one of them is no whole TCP packet");
 	else if (vo.end != out->len || vo.l4_off + 20 != vo.end || tcp[12] != 5 << 4)
@@ -294,9 +301,10 @@ int pkt_check_reset(const struct pkt *in, const struct pkt *out, char *why, size
 		snprintf(why, size, "a reset to somebody else");
 	else if (memcmp(in->data, out->data + 6, 6) != 0 || memcmp(in->data + 6, out->data, 6) != 0)
 		snprintf(why, size, "a reset with other MACs");
-	else if (!(vi.flags & PKT_ACK) || (vi.flags & PKT_RST) || vo.flags != PKT_RST)
+	else if (vi.flags & PKT_RST || vo.flags != (opens ? PKT_RST | PKT_ACK : PKT_RST))
 		snprintf(why, size, "flags %#x answered by %#x", vi.flags, vo.flags);
-	else if (memcmp(tcp + 4, tcp_in + 8, 4) != 0 || vo.ttl != 64)
+	else if (word_at(tcp + 4) != (opens ? 0 : word_at(tcp_in + 8)) ||
+		 word_at(tcp + 8) != (opens ? word_at(tcp_in + 4) + 1 : 0) || vo.ttl != 64)
 		snprintf(why, size, "a reset with another sequence number, or TTL %d", vo.ttl);
 	else
 		return 0;

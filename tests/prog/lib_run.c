@@ -19,7 +19,6 @@
 #define TC_REDIRECT 7
 
 #define SERVICES   64
-#define BACKENDS   512
 #define MEMBERS    1024
 #define RING_LINES 1024
 
@@ -56,15 +55,11 @@ static void size_maps(struct run *r)
 		struct bpf_map *map;
 		uint32_t n;
 	} sizes[] = {
-		{r->skel->maps.lb_listens, 4 * SERVICES},
-		{r->skel->maps.lb_services, SERVICES},
-		{r->skel->maps.lb_members, MEMBERS},
-		{r->skel->maps.lb_rings, RING_LINES},
-		{r->skel->maps.lb_backends, BACKENDS},
-		{r->skel->maps.lb_backend_stats, BACKENDS},
-		{r->skel->maps.lb_conn4, r->buckets4},
-		{r->skel->maps.lb_conn6, r->buckets6},
-		{r->skel->maps.lb_seqs4, r->buckets4},
+		{r->skel->maps.lb_listens, 4 * SERVICES},  {r->skel->maps.lb_services, SERVICES},
+		{r->skel->maps.lb_members, MEMBERS},       {r->skel->maps.lb_rings, RING_LINES},
+		{r->skel->maps.lb_backends, RUN_IDS},      {r->skel->maps.lb_loads, RUN_IDS},
+		{r->skel->maps.lb_backend_stats, RUN_IDS}, {r->skel->maps.lb_conn4, r->buckets4},
+		{r->skel->maps.lb_conn6, r->buckets6},     {r->skel->maps.lb_seqs4, r->buckets4},
 		{r->skel->maps.lb_seqs6, r->buckets6},
 	};
 
@@ -87,10 +82,12 @@ static int map_all(struct run *r)
 	r->config = map_mmap(r->skel->maps.lb_config);
 	r->ports = map_mmap(r->skel->maps.data_lb_ports);
 	r->backends = map_mmap(r->skel->maps.lb_backends);
+	r->loads = map_mmap(r->skel->maps.lb_loads);
 	r->conn4 = map_mmap(r->skel->maps.lb_conn4);
 	r->conn6 = map_mmap(r->skel->maps.lb_conn6);
 	r->cpus = libbpf_num_possible_cpus();
-	if (r->cpus < 1 || !r->config || !r->ports || !r->backends || !r->conn4 || !r->conn6)
+	if (r->cpus < 1 || !r->config || !r->ports || !r->backends || !r->loads || !r->conn4 ||
+	    !r->conn6)
 		return -ENOMEM;
 	r->per_cpu = calloc(r->cpus, sizeof(*r->per_cpu));
 	return r->per_cpu ? 0 : -ENOMEM;
@@ -215,7 +212,8 @@ static int judge_verdict(enum lb_hook hook, struct run_result *res)
 			: res->verdict == TC_REDIRECT;
 
 	res->answered = sent && (res->reason == LB_REASON_BACKEND_GONE_RESET ||
-				 res->reason == LB_REASON_NO_CONNECTION_RESET);
+				 res->reason == LB_REASON_NO_CONNECTION_RESET ||
+				 res->reason == LB_REASON_BACKENDS_FULL_RESET);
 	res->forwarded = sent && !res->answered;
 	res->dropped = res->verdict == (xdp ? XDP_DROP : TC_DROP);
 	return sent || res->dropped || res->verdict == (xdp ? XDP_PASS : TC_NEXT) ? 0 : -EPROTO;

@@ -15,6 +15,7 @@
 
 #define RUN_FORWARDED (-1) /* instead of a reason */
 #define RUN_BACKENDS  24
+#define RUN_IDS       512 /* of backends */
 
 struct run {
 	struct net net;
@@ -25,6 +26,8 @@ struct run {
 	struct lb_config *config; /* mmap()ed maps */
 	struct lb_ports *ports;
 	struct lb_backend *backends;
+	struct lb_load *loads;
+	uint32_t busy[RUN_IDS]; /* connections by id that are not in the table */
 	struct lb_conn4_bucket *conn4;
 	struct lb_conn6_bucket *conn6;
 	uint32_t buckets4, buckets6;
@@ -61,13 +64,14 @@ struct run_listen {
 struct run_backend {
 	const char *addr;
 	uint16_t port;
-	uint32_t weight;
+	uint32_t weight, max_connections;
+	uint32_t busy; /* connections that it always has beside those in the table */
 };
 struct run_service {
 	const char *name;
 	uint8_t scheduler;
 	uint32_t maglev_size;
-	struct run_listen listens[6];
+	struct run_listen listens[8];
 	struct run_backend backends[RUN_BACKENDS]; /* in canonical order */
 	uint8_t unknown; /* enum lb_unknown + 1; 0: reset, of those that hash: hash */
 	uint8_t on_remove;
@@ -89,6 +93,8 @@ struct run_entries {
 void run_entries(struct run *r, uint8_t proto, const struct pkt_end *client,
 		 const struct pkt_end *service, struct run_entries *e);
 void run_forget_connections(struct run *r);
+/* Entries of a backend in the table that count as its load, expired or not. */
+uint32_t run_count_backend(struct run *r, uint32_t backend);
 
 void run_clock(struct run *r, uint32_t tick);
 uint32_t run_now(struct run *r);

@@ -19,7 +19,8 @@ static bool service_equal(const struct lb_service_conf *a, const struct lb_servi
 			return false;
 	for (size_t i = 0; i < a->n_backends; i++)
 		if (lb_endpoint_cmp(&a->backends[i].at, &b->backends[i].at) ||
-		    a->backends[i].weight != b->backends[i].weight)
+		    a->backends[i].weight != b->backends[i].weight ||
+		    a->backends[i].max_connections != b->backends[i].max_connections)
 			return false;
 	return true;
 }

@@ -72,11 +72,11 @@ static const struct wrong wrong_shape[] = {
 	{"services: [a]",
 	 "t:1: service: \"services: [a]\": not a mapping: write \"KEY: VALUE\" with the "
 	 "keys name, listen, scheduler, maglev-size, forwarding, unknown, on-remove, timeouts, "
-	 "backends"},
+	 "max-connections, backends"},
 	{"services: [[]]",
 	 "t:1: service: \"services: [[]]\": not a mapping: write \"KEY: VALUE\" with the "
 	 "keys name, listen, scheduler, maglev-size, forwarding, unknown, on-remove, timeouts, "
-	 "backends"},
+	 "max-connections, backends"},
 	{"limits: []",
 	 "t:1: limits: \"limits: []\": not a mapping: write \"KEY: VALUE\" with the keys "
 	 "connections, connections6, services, backends, ring-slots"},
@@ -89,7 +89,7 @@ static const struct wrong wrong_shape[] = {
 	 "t:1: key of config: \"services\": has a NUL character: write its name"},
 	{"services:\n  - name: a\n    port: 80\n",
 	 "t:3: key of service: \"port\": unknown: write one of name, listen, scheduler, "
-	 "maglev-size, forwarding, unknown, on-remove, timeouts, backends"},
+	 "maglev-size, forwarding, unknown, on-remove, timeouts, max-connections, backends"},
 	{"services:\n  - name: a\n    listen: ['*:80'\n    backends: []\n",
 	 "t:4: syntax: \"backends: []\": while parsing a flow sequence: did not find "
 	 "expected ',' or ']'"},
@@ -185,10 +185,10 @@ static const struct wrong wrong_values[] = {
 	 "connections6, services, backends, ring-slots"},
 	{"limits: {services: 5, services: 6}",
 	 "t:1: key of limits: \"services\": is there twice: write it once"},
-	{"defaults: {scheduler: lc}", "t:1: scheduler: \"lc\": unknown scheduler: write "
-				      "one of rr, wrr, random, sh, maglev"},
+	{"defaults: {scheduler: dh}", "t:1: scheduler: \"dh\": unknown scheduler: write "
+				      "one of rr, wrr, random, sh, maglev, lc, wlc"},
 	{"defaults: {scheduler: ''}",
-	 "t:1: scheduler: \"\": is empty: write one of rr, wrr, random, sh, maglev"},
+	 "t:1: scheduler: \"\": is empty: write one of rr, wrr, random, sh, maglev, lc, wlc"},
 	{"services: [{name: a, listen: '*:1', forwarding: dsr}]",
 	 "t:1: forwarding: \"dsr\": unknown forwarding: write one of nat, masq"},
 	{"services: [{name: a, listen: '*:1', unknown: pass}]",
@@ -238,8 +238,8 @@ static const struct wrong wrong_services[] = {
 	 "\"a234567890123456789012345678901234567890123456789012345678901234\": write a "
 	 "letter or digit, then up to 62 more or \"_.-\""},
 	{SERVICE "  name: b\n", "t:4: key of service: \"name\": is there twice: write it once"},
-	{SERVICE "  scheduler: lc\n", "t:4: scheduler: \"lc\": unknown scheduler: write "
-				      "one of rr, wrr, random, sh, maglev"},
+	{SERVICE "  scheduler: dh\n", "t:4: scheduler: \"dh\": unknown scheduler: write "
+				      "one of rr, wrr, random, sh, maglev, lc, wlc"},
 	{SERVICE "  maglev-size: 100\n",
 	 "t:4: maglev-size: \"100\": not a prime number: the next one is 101"},
 	{SERVICE "- name: b\n  listen: '*:81'\n- name: a\n  listen: '*:82'\n",
@@ -294,7 +294,7 @@ static const struct wrong wrong_services[] = {
 	 "IPv4 address itself"},
 	{BACKEND "[fd00::1]:80\n",
 	 "t:6: backend: \"- [fd00::1]:80\": not a mapping: write \"KEY: VALUE\" with the "
-	 "keys address, weight; an IPv6 address needs quotes: \"[::1]:80\""},
+	 "keys address, weight, max-connections; an IPv6 address needs quotes: \"[::1]:80\""},
 	{BACKEND "{weight: 5}\n", "t:6: backend: has no address: add \"address: A.B.C.D:PORT\""},
 	{BACKEND "{address: [fd00::1]:80}\n",
 	 "t:6: backend: \"- {address: [fd00::1]:80}\": not one value: write A.B.C.D:PORT "
@@ -307,7 +307,7 @@ static const struct wrong wrong_services[] = {
 	 "t:6: weight: \"1.5\": not a plain decimal number: write a number from 0 to "
 	 "65535"},
 	{BACKEND "{address: 10.0.0.2:80, weigth: 1}\n",
-	 "t:6: key of backend: \"weigth\": unknown: write one of address, weight"},
+	 "t:6: key of backend: \"weigth\": unknown: write one of address, weight, max-connections"},
 	{BACKEND "{address: 10.0.0.2:80}\n  - {address: '10.0.0.1:80', weight: 3}\n",
 	 "t:7: backend: \"10.0.0.1:80\": already in line 5 of service a: write it once"},
 	{SERVICE "  backends: 10.0.0.1:80\n",
@@ -534,7 +534,7 @@ static void test_bomb(void **state)
 	refused(hidden, strlen(hidden), "t:1: anchor: \"b\": anchors are not supported: remove it");
 	refused(merge, strlen(merge),
 		"t:2: key of service: \"<<\": unknown: write one of name, listen, scheduler, "
-		"maglev-size, forwarding, unknown, on-remove, timeouts, backends");
+		"maglev-size, forwarding, unknown, on-remove, timeouts, max-connections, backends");
 }
 
 int main(void)

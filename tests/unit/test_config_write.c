@@ -55,6 +55,7 @@ static void random_service(struct lb_model *m, uint32_t number)
 
 		random_endpoint(&b->at, test_random(2));
 		b->weight = test_random(2) ? 1 : test_random(LB_WEIGHT_MAX + 1);
+		b->max_connections = test_random(2) ? 0 : test_random(UINT32_MAX);
 		b->override = test_random(2) ? LB_NO_OVERRIDE : test_random(100);
 	}
 	for (uint32_t i = 0; i < 1 + test_random(6); i++) {

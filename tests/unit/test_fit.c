@@ -21,7 +21,9 @@ static const char config[] =
 	"  - { name: half, listen: ['203.0.113.1:2', '*:2'], backends: [10.0.0.1:1] }\n"
 	"  - { name: large, listen: '*:3', backends: [10.0.0.1:1, 10.0.0.2:1] }\n"    /* 8 */
 	"  - { name: masked, listen: '*:4', forwarding: masq }\n"
-	"  - { name: plain, listen: '*:5' }\n";                                       /* 10 */
+	"  - { name: plain, listen: '*:5' }\n"                                        /* 10 */
+	"  - { name: quiet, listen: '*:8', scheduler: lc }\n"
+	"  - { name: rooms, listen: '*:9', scheduler: wlc, max-connections: 5, backends: [10.0.0.1:1] }\n";
 /* clang-format on */
 
 static const char *no_odd(const struct lb_interface_conf *i)
@@ -38,11 +40,13 @@ static const struct lb_dp_ops able = {
 	.name = "able",
 	.keeps_connections = true,
 	.forwardings = 1 << LB_FORWARDING_NAT | 1 << LB_FORWARDING_MASQ,
+	.schedulers = (1 << LB_SCHEDULERS) - 1,
 };
 static const struct lb_dp_ops poor = {
 	.name = "poor",
 	.own_addresses = true,
 	.forwardings = 1 << LB_FORWARDING_NAT,
+	.schedulers = 1 << LB_SCHED_RR | 1 << LB_SCHED_WRR,
 	.interface_why_not = no_odd,
 	.service_why_not = no_two,
 };
@@ -78,7 +82,7 @@ static void test_able(void **state)
 	told[0] = '\0';
 	assert_int_equal(lb_fit_cut(&here, &m, &able, tell, NULL, &err), 0);
 	assert_string_equal(told, "");
-	assert_int_equal(m.n_services, 7);
+	assert_int_equal(m.n_services, 9);
 	assert_int_equal(m.timeouts[LB_TIMEOUT_UDP], 20);
 	lb_model_free(&m);
 }
@@ -124,6 +128,9 @@ static void test_cut(void **state)
 		"t:7: listen: \"203.0.113.1:2/tcp\": ",
 		"t:8: service: \"large\": ",
 		"t:9: forwarding: \"masq\": service \"masked\": ",
+		"t:11: scheduler: \"lc\": service \"quiet\": datapath poor does not count",
+		"t:12: scheduler: \"wlc\": service \"rooms\": datapath poor does not count",
+		"t:12: max-connections of service: \"rooms\": datapath poor does not limit them",
 	};
 
 	(void)state;
@@ -139,13 +146,16 @@ static void test_cut(void **state)
 	assert_string_equal(line, "");
 	assert_int_equal(m.n_interfaces, 1);
 	assert_int_equal(m.timeouts[LB_TIMEOUT_UDP], 180);
-	assert_int_equal(m.n_services, 5);
+	assert_int_equal(m.n_services, 7);
 	assert_false(lb_service_has_timeouts(&m.services[0]));
 	assert_int_equal(m.services[1].unknown, LB_UNKNOWN_RESET);
 	assert_int_equal(m.services[1].on_remove, LB_ON_REMOVE_RESET);
 	assert_string_equal(m.services[2].name, "half");
 	assert_int_equal(m.services[2].n_listens, 1);
 	assert_int_equal(m.services[3].forwarding, LB_FORWARDING_NAT);
+	assert_int_equal(m.services[5].scheduler, LB_SCHED_RR);
+	assert_int_equal(m.services[6].scheduler, LB_SCHED_WRR);
+	assert_int_equal(m.services[6].backends[0].max_connections, 0);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), 0);
 	lb_model_free(&m);
 }
@@ -164,7 +174,7 @@ static void test_standing(void **state)
 	told[0] = '\0';
 	assert_int_equal(lb_fit_cut(&f, &m, &poor, tell, NULL, &err), 0);
 	assert_null(strstr(told, "listen: "));
-	assert_int_equal(m.n_services, 6);
+	assert_int_equal(m.n_services, 8);
 	lb_model_free(&m);
 	lb_model_free(&standing.model);
 }

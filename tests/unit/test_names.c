@@ -54,7 +54,7 @@ static void test_from_name(void **state)
 		assert_int_equal(lb_datapath_kind_from_name(lb_datapath_kind_name(i)), i);
 	for (int i = 0; i < LB_FORWARDINGS; i++)
 		assert_int_equal(lb_forwarding_from_name(lb_forwarding_name(i)), i);
-	assert_int_equal(lb_scheduler_from_name("lc"), -1);
+	assert_int_equal(lb_scheduler_from_name("dh"), -1);
 	assert_int_equal(lb_name_hash(""), 0);
 	assert_int_equal(lb_name_hash("default"), 0x5c13d641); /* in marks and names of chains */
 	assert_int_equal(lb_scheduler_from_name("RR"), -1);

@@ -106,6 +106,11 @@ static void each_difference_is_printed(void **state)
 	s->backends[0].weight = 1;
 	expect_text(&a, &b, "~ service web\n    ~ 10.0.1.4:80 weight 1 -> 1 (by hand 0)\n");
 	s->backends[0].override = LB_NO_OVERRIDE;
+	s->backends[0].max_connections = 5;
+	expect_text(&a, &b, "~ service web\n    ~ 10.0.1.4:80 max-connections 0 -> 5\n");
+	s->backends[0].override = 0;
+	s->backends[0].max_connections = 0;
+	s->backends[0].override = LB_NO_OVERRIDE;
 
 	b.interfaces[1].hook = LB_KIND_XDP_GENERIC;
 	expect_text(&a, &b, "~ interface eth0: hook auto -> xdp-generic\n");

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* cmd_service.c - `meshlb service`: the services, and one with all that belongs to it. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "core/ring.h"
 #include "json.h"
 #include "sample.h"
 #include "table.h"
@@ -90,7 +93,7 @@ int lb_cmd_service_ls(struct lb_cli *cli)
 /* What part of its family's new connections a backend gets: rr does not look at weights. */
 static double share(const struct lb_service_conf *s, const struct lb_backend_conf *b)
 {
-	bool even = s->scheduler == LB_SCHED_RR;
+	bool even = lb_ring_is_even(s->scheduler);
 	uint32_t own = lb_backend_weight(b);
 	uint64_t sum = 0;
 
@@ -114,12 +117,54 @@ static const char *override_text(char buf[LB_TEXT_MAX], const struct lb_backend_
 	return buf;
 }
 
+/* Connections that a backend has to do with now, by its place in the service. */
+struct active {
+	const struct lb_service_conf *s;
+	uint32_t *n;
+};
+
+static void active_add(void *arg, const struct lb_conn *c)
+{
+	const struct active *a = arg;
+	const struct lb_backend_conf *b = lb_service_find_backend(a->s, &c->backend);
+
+	if (b && lb_conn_counts(c->state))
+		a->n[b - a->s->backends]++;
+}
+
+/* To be freed; NULL: the error is printed. */
+static uint32_t *active_count(struct lb_session *session, const struct lb_service_conf *s)
+{
+	struct active a = {.s = s, .n = calloc(s->n_backends + 1, sizeof(*a.n))};
+	const struct lb_conn_filter f = {.service = s->name};
+	struct lb_err err;
+	uint64_t all;
+
+	if (!a.n)
+		lb_err_sys(&err, ENOMEM, "counting connections");
+	else if (!session->ops->conn_list(session->dp, &f, active_add, &a, &all, &err))
+		return a.n;
+	lb_error("%s", err.text);
+	free(a.n);
+	return NULL;
+}
+
+static const char *active_text(char buf[LB_TEXT_MAX], uint32_t active,
+			       const struct lb_backend_conf *b)
+{
+	if (b->max_connections)
+		snprintf(buf, LB_TEXT_MAX, "%u/%u", active, b->max_connections);
+	else
+		snprintf(buf, LB_TEXT_MAX, "%u", active);
+	return buf;
+}
+
 static void show_text(const struct lb_service_conf *s, const struct lb_counters *all,
-		      const struct lb_counters *each)
+		      const struct lb_counters *each, const uint32_t *active)
 {
 	struct lb_table t =
-		LB_TABLE("BACKEND", ">WEIGHT", "BY HAND", "SINCE", ">SHARE", ">CONNECTIONS",
-			 ">PACKETS IN", ">BYTES IN", ">PACKETS OUT", ">BYTES OUT");
+		LB_TABLE("BACKEND", ">WEIGHT", "BY HAND", "SINCE", ">SHARE", ">ACTIVE",
+			 ">CONNECTIONS", ">PACKETS IN", ">BYTES IN", ">PACKETS OUT", ">BYTES OUT");
 	char listens[1024], text[LB_ENDPOINT_STRLEN], age[LB_TEXT_MAX];
 
 	printf("service %s: scheduler %s, forwarding %s, unknown %s, on-remove %s, source %s\n",
@@ -144,6 +189,7 @@ static void show_text(const struct lb_service_conf *s, const struct lb_counters 
 			&t, "%s",
 			lb_age_str(age, b->override == LB_NO_OVERRIDE ? 0 : b->override_since));
 		lb_table_add(&t, "%.1f %%", 100 * share(s, b));
+		lb_table_add(&t, "%s", active_text(text, active[i], b));
 		lb_table_add(&t, "%" PRIu64, (uint64_t)each[i].connections);
 		for (int d = 0; d < 2; d++) {
 			lb_table_add(&t, "%" PRIu64, (uint64_t)each[i].packets[d]);
@@ -155,7 +201,7 @@ static void show_text(const struct lb_service_conf *s, const struct lb_counters 
 }
 
 static void show_json(const struct lb_service_conf *s, const struct lb_counters *all,
-		      const struct lb_counters *each)
+		      const struct lb_counters *each, const uint32_t *active)
 {
 	json_t *o = lb_json_new("service"), *backends = json_array();
 
@@ -163,6 +209,7 @@ static void show_json(const struct lb_service_conf *s, const struct lb_counters 
 		json_t *b = lb_json_backend(&s->backends[i]);
 
 		json_object_set_new(b, "share", json_real(share(s, &s->backends[i])));
+		json_object_set_new(b, "active", json_integer(active[i]));
 		json_object_set_new(b, "counters", lb_json_counters(&each[i]));
 		json_array_append_new(backends, b);
 	}
@@ -185,17 +232,20 @@ int lb_cmd_service_show(struct lb_cli *cli)
 	const struct lb_counters *all, *each;
 	const struct lb_service_conf *s;
 	struct lb_sample sample;
+	uint32_t *active;
 
 	if (lb_sample_take(&sample, cli))
 		return LB_EXIT_FAILED;
 	s = lb_need_service(&sample.s.model, cli->argv[0]);
-	if (s) {
+	active = s ? active_count(&sample.s, s) : NULL;
+	if (active) {
 		all = &sample.stats.services[s - sample.s.model.services];
 		each = sample.stats.backends;
 		for (const struct lb_service_conf *o = sample.s.model.services; o < s; o++)
 			each += o->n_backends;
-		(cli->json ? show_json : show_text)(s, all, each);
+		(cli->json ? show_json : show_text)(s, all, each, active);
 	}
 	lb_sample_free(&sample);
-	return s ? LB_EXIT_DONE : LB_EXIT_FAILED;
+	free(active);
+	return active ? LB_EXIT_DONE : LB_EXIT_FAILED;
 }

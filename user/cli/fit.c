@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/ring.h"
 #include "fit.h"
 #include "net/nl.h"
 #include "net/route.h"
@@ -58,6 +59,19 @@ static int forwarding_fits(struct fit *f, const struct lb_service_conf *s)
 			  f->ops->name);
 }
 
+static int scheduler_fits(struct fit *f, const struct lb_service_conf *s)
+{
+	char at[256];
+
+	if (f->ops->schedulers & 1u << s->scheduler)
+		return 0;
+	return lb_err_set(&f->why, EOPNOTSUPP,
+			  "%sscheduler: \"%s\": service \"%s\": datapath %s does not count the "
+			  "connections of a backend: write rr or wrr, or datapath ebpf or ipvs",
+			  place(f, s->line, at), lb_scheduler_name(s->scheduler), s->name,
+			  f->ops->name);
+}
+
 static int timeouts_fit(struct fit *f, const struct lb_model *m)
 {
 	char at[256];
@@ -93,6 +107,15 @@ static int on_remove_fits(struct fit *f, const struct lb_service_conf *s)
 	return f->ops->keeps_connections || s->on_remove == LB_ON_REMOVE_RESET
 		       ? 0
 		       : refused(f, "on-remove of service", s->name, s->line, "knows reset alone");
+}
+
+static int max_connections_fit(struct fit *f, const struct lb_service_conf *s)
+{
+	for (size_t i = 0; i < s->n_backends && !f->ops->keeps_connections; i++)
+		if (s->backends[i].max_connections)
+			return refused(f, "max-connections of service", s->name, s->line,
+				       "does not limit them");
+	return 0;
 }
 
 static int listen_fits(struct fit *f, const struct lb_service_conf *s, const struct lb_listen *l)
@@ -175,6 +198,10 @@ int lb_fit_check(const struct lb_fit *with, const struct lb_model *m, const stru
 
 		ret = forwarding_fits(&f, s);
 		if (!ret)
+			ret = scheduler_fits(&f, s);
+		if (!ret)
+			ret = max_connections_fit(&f, s);
+		if (!ret)
 			ret = service_timeouts_fit(&f, s);
 		if (!ret)
 			ret = unknown_fits(&f, s);
@@ -211,6 +238,15 @@ static void settings_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn
 	if (forwarding_fits(f, s)) {
 		fn(arg, f->why.text);
 		s->forwarding = LB_FORWARDING_NAT;
+	}
+	if (scheduler_fits(f, s)) {
+		fn(arg, f->why.text);
+		s->scheduler = lb_ring_is_even(s->scheduler) ? LB_SCHED_RR : LB_SCHED_WRR;
+	}
+	if (max_connections_fit(f, s)) {
+		fn(arg, f->why.text);
+		for (size_t i = 0; i < s->n_backends; i++)
+			s->backends[i].max_connections = 0;
 	}
 	if (service_timeouts_fit(f, s)) {
 		fn(arg, f->why.text);

@@ -49,6 +49,8 @@ json_t *lb_json_backend(const struct lb_backend_conf *b)
 			      (json_int_t)lb_backend_weight(b), "configured_weight",
 			      (json_int_t)b->weight);
 
+	if (b->max_connections)
+		json_object_set_new(o, "max_connections", json_integer(b->max_connections));
 	if (b->override != LB_NO_OVERRIDE)
 		json_object_set_new(o, "override",
 				    json_pack("{s:I, s:I}", "weight", (json_int_t)b->override,

@@ -16,6 +16,7 @@
 /* Until the whole text is read, since `defaults` may come after `services`. */
 #define SCHEDULER_UNSET 0xff
 #define UNKNOWN_UNSET   0xff
+#define MAX_UNSET       UINT32_MAX
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -76,11 +77,22 @@ static int read_weight(struct lb_yaml *y, void *into)
 	return lb_yaml_number(y, "weight", 0, LB_WEIGHT_MAX, &b->weight);
 }
 
+static int read_max_connections(struct lb_yaml *y, uint32_t *into)
+{
+	return lb_yaml_number(y, "max-connections", 0, MAX_UNSET - 1, into);
+}
+
+static int read_backend_max(struct lb_yaml *y, void *into)
+{
+	return read_max_connections(y, &((struct lb_backend_conf *)into)->max_connections);
+}
+
 static int read_backend(struct lb_yaml *y, void *into)
 {
 	static const struct lb_yaml_key keys[] = {
 		{"address", read_address, "address: A.B.C.D:PORT"},
 		{"weight", read_weight, NULL},
+		{"max-connections", read_backend_max, NULL},
 	};
 	struct lb_backend_conf *b = lb_service_add_backend(into);
 
@@ -88,6 +100,7 @@ static int read_backend(struct lb_yaml *y, void *into)
 		return lb_yaml_no_memory(y);
 	b->line = lb_yaml_line(y);
 	b->weight = 1;
+	b->max_connections = MAX_UNSET;
 	if (lb_yaml_is(y, YAML_SCALAR_EVENT))
 		return read_address(y, b);
 	return lb_yaml_mapping(y, "backend", keys, ARRAY_SIZE(keys), b);
@@ -169,6 +182,11 @@ static int read_service_maglev_size(struct lb_yaml *y, void *into)
 	return read_maglev_size(y, &((struct lb_service_conf *)into)->maglev_size);
 }
 
+static int read_service_max(struct lb_yaml *y, void *into)
+{
+	return read_max_connections(y, &((struct lb_service_conf *)into)->max_connections);
+}
+
 /* Of the instance or of a service: an array by enum lb_timeout. */
 #define TIMEOUT_READER(name, timeout, key)                                                         \
 	static int read_timeout_##name(struct lb_yaml *y, void *into)                              \
@@ -215,6 +233,7 @@ static int read_service(struct lb_yaml *y, void *into)
 		{"unknown", read_unknown, NULL},
 		{"on-remove", read_on_remove, NULL},
 		{"timeouts", read_service_timeouts, NULL},
+		{"max-connections", read_service_max, NULL},
 		{"backends", read_backends, NULL},
 	};
 	struct lb_model *m = into;
@@ -392,6 +411,14 @@ static int read_stream(struct lb_yaml *y, struct lb_model *m)
 	return err;
 }
 
+static void set_max_connections(struct lb_service_conf *s)
+{
+	for (size_t i = 0; i < s->n_backends; i++)
+		if (s->backends[i].max_connections == MAX_UNSET)
+			s->backends[i].max_connections = s->max_connections;
+	s->max_connections = 0;
+}
+
 static void set_defaults(struct lb_model *m)
 {
 	if (!m->limits.connections6)
@@ -405,6 +432,7 @@ static void set_defaults(struct lb_model *m)
 			s->unknown = lb_unknown_default(s->scheduler);
 		if (!s->maglev_size)
 			s->maglev_size = m->default_maglev_size;
+		set_max_connections(s);
 	}
 }
 

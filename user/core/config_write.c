@@ -70,10 +70,20 @@ static void write_listen(const struct lb_listen *l, FILE *out)
 	fprintf(out, "      - \"%.*s\"\n", len, text);
 }
 
+static void write_backend(const struct lb_backend_conf *b, FILE *out)
+{
+	char text[LB_ENDPOINT_STRLEN];
+
+	fprintf(out, "      - { address: \"%s\", weight: %u", lb_endpoint_str(text, &b->at),
+		b->weight);
+	if (b->max_connections)
+		fprintf(out, ", max-connections: %u", b->max_connections);
+	fputs(" }\n", out);
+}
+
 static void write_service(const struct lb_model *m, const struct lb_service_conf *s, FILE *out)
 {
 	static const uint32_t none[LB_TIMEOUTS];
-	char text[LB_ENDPOINT_STRLEN];
 
 	fputs("  - name: ", out);
 	write_quoted(out, s->name);
@@ -93,8 +103,7 @@ static void write_service(const struct lb_model *m, const struct lb_service_conf
 	write_timeouts(s->timeouts, none, "    ", out);
 	fprintf(out, "    backends:%s\n", s->n_backends ? "" : " []");
 	for (size_t i = 0; i < s->n_backends; i++)
-		fprintf(out, "      - { address: \"%s\", weight: %u }\n",
-			lb_endpoint_str(text, &s->backends[i].at), s->backends[i].weight);
+		write_backend(&s->backends[i], out);
 }
 
 int lb_config_write(const struct lb_model *m, FILE *out)

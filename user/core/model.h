@@ -53,10 +53,11 @@ struct lb_listen {
 
 struct lb_backend_conf {
 	struct lb_endpoint at;
-	uint32_t weight;         /* configured, 0 to LB_WEIGHT_MAX */
-	uint32_t override;       /* set by hand, or LB_NO_OVERRIDE */
-	uint32_t override_since; /* seconds since the epoch */
-	uint32_t id;             /* lb_backends' id where read back, else 0 */
+	uint32_t weight;          /* configured, 0 to LB_WEIGHT_MAX */
+	uint32_t override;        /* set by hand, or LB_NO_OVERRIDE */
+	uint32_t override_since;  /* seconds since the epoch */
+	uint32_t max_connections; /* 0: any number */
+	uint32_t id;              /* lb_backends' id where read back, else 0 */
 	int line;
 };
 
@@ -76,6 +77,7 @@ struct lb_service_conf {
 	uint8_t on_remove;  /* enum lb_on_remove */
 	uint32_t maglev_size;
 	uint32_t timeouts[LB_TIMEOUTS]; /* seconds; 0: as the model's */
+	uint32_t max_connections;       /* while it is read: of backends that do not say */
 	struct lb_listen *listens;
 	size_t n_listens;
 	struct lb_backend_conf *backends; /* canonical: sorted by lb_endpoint_cmp() */

@@ -25,7 +25,9 @@
 	X(LB_SCHED_WRR, "wrr")                                                                     \
 	X(LB_SCHED_RANDOM, "random")                                                               \
 	X(LB_SCHED_SH, "sh")                                                                       \
-	X(LB_SCHED_MAGLEV, "maglev")
+	X(LB_SCHED_MAGLEV, "maglev")                                                               \
+	X(LB_SCHED_LC, "lc")                                                                       \
+	X(LB_SCHED_WLC, "wlc")
 NAME_TABLE(scheduler_names, SCHEDULER_LIST, LB_SCHEDULERS);
 
 #define FORWARDING_LIST(X)                                                                         \

@@ -21,7 +21,8 @@ static inline enum lb_change_verb lb_change_verb_of(const void *from, const void
 static inline bool lb_backend_equal(const struct lb_backend_conf *a,
 				    const struct lb_backend_conf *b)
 {
-	return a->weight == b->weight && a->override == b->override;
+	return a->weight == b->weight && a->override == b->override &&
+	       a->max_connections == b->max_connections;
 }
 
 /* One line of a difference. Services are named by pointers into the two models. */

@@ -57,6 +57,11 @@ static int backend_order(const void *a, const void *b)
 	return lb_endpoint_cmp(&x->at, &y->at);
 }
 
+static bool weight_equal(const struct lb_backend_conf *a, const struct lb_backend_conf *b)
+{
+	return a->weight == b->weight && a->override == b->override;
+}
+
 static void print_weight(FILE *out, const struct lb_backend_conf *b)
 {
 	fprintf(out, "%u", b->weight);
@@ -73,6 +78,14 @@ static void print_listen(void *arg, const void *from, const void *to)
 			lb_listen_str(text, to ? to : from));
 }
 
+static void print_max(FILE *out, const struct lb_backend_conf *a, const struct lb_backend_conf *b)
+{
+	if (a && a->max_connections != b->max_connections)
+		fprintf(out, " max-connections %u -> %u", a->max_connections, b->max_connections);
+	else if (!a && b->max_connections)
+		fprintf(out, " max-connections %u", b->max_connections);
+}
+
 static void print_backend(void *arg, const void *from, const void *to)
 {
 	const struct lb_backend_conf *a = from, *b = to;
@@ -83,7 +96,7 @@ static void print_backend(void *arg, const void *from, const void *to)
 		return;
 	fprintf(out, INSIDE "%c %s", sign[lb_change_verb_of(a, b)],
 		lb_endpoint_str(text, b ? &b->at : &a->at));
-	if (b && (a || b->weight != 1 || b->override != LB_NO_OVERRIDE)) {
+	if (b && (a ? !weight_equal(a, b) : b->weight != 1 || b->override != LB_NO_OVERRIDE)) {
 		fputs(" weight ", out);
 		if (a) {
 			print_weight(out, a);
@@ -91,6 +104,8 @@ static void print_backend(void *arg, const void *from, const void *to)
 		}
 		print_weight(out, b);
 	}
+	if (b)
+		print_max(out, a, b);
 	fputc('\n', out);
 }
 

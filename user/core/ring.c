@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * ring.c - sizes, quotas and keys of rings, and the rings of all schedulers but maglev: one slot a
- * member (rr), or slots by weight, interleaved as smoothly as nginx does (wrr, random, sh).
+ * member (rr, lc), or slots by weight, interleaved as smoothly as nginx does (wrr, random, sh,
+ * wlc).
  */
 
 #include "ring.h"
@@ -247,7 +248,7 @@ int lb_ring_size(enum lb_scheduler scheduler, const struct lb_ring_member *membe
 			return -EINVAL;
 		return w.n ? (int)maglev_size : 0;
 	}
-	if (scheduler == LB_SCHED_RR)
+	if (lb_ring_is_even(scheduler))
 		return (int)w.n;
 	return w.reduced > LB_RING_SIZE_MAX ? (int)LB_RING_SIZE_MAX : (int)w.reduced;
 }
@@ -259,7 +260,7 @@ int lb_ring_fill(enum lb_scheduler scheduler, const struct lb_ring_member *membe
 		return 0;
 	if (scheduler == LB_SCHED_MAGLEV)
 		return lb_maglev_fill(members, n, slots, size);
-	if (scheduler != LB_SCHED_RR)
+	if (!lb_ring_is_even(scheduler))
 		return smooth_fill(members, n, slots, size);
 	for (size_t i = 0; i < n; i++)
 		if (members[i].weight)
@@ -270,11 +271,13 @@ int lb_ring_fill(enum lb_scheduler scheduler, const struct lb_ring_member *membe
 uint64_t lb_ring_key(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,
 		     uint32_t size)
 {
-	/* wrr, random and sh fill alike, so they can share; and but for maglev by positions and
-	 * weights alone. */
+	/* Those by weight fill alike, so they can share, as do the even ones; and but for maglev by
+	 * positions and weights alone. */
 	bool maglev = scheduler == LB_SCHED_MAGLEV;
-	bool weighted = scheduler != LB_SCHED_RR && !maglev;
-	uint64_t key = lb_hash_word(weighted ? LB_SCHED_WRR : scheduler, n);
+	enum lb_scheduler like = maglev                       ? LB_SCHED_MAGLEV
+				 : lb_ring_is_even(scheduler) ? LB_SCHED_RR
+							      : LB_SCHED_WRR;
+	uint64_t key = lb_hash_word(like, n);
 
 	key = lb_hash_word(key, size);
 	for (size_t i = 0; i < n; i++) {

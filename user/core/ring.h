@@ -11,7 +11,7 @@
 
 #include "model.h"
 
-#define LB_RING_SIZE_MAX    65536u /* of wrr, random and sh: heavier weights are scaled to fit */
+#define LB_RING_SIZE_MAX    65536u /* of those by weight: heavier weights are scaled to fit */
 #define LB_RING_MEMBERS_MAX 65535u /* positions are 16 bits wide */
 
 struct lb_ring_member {
@@ -19,10 +19,16 @@ struct lb_ring_member {
 	uint32_t weight; /* in force; 0 gets no slot */
 };
 
+/* Do all members with a weight get the same number of slots? */
+static inline bool lb_ring_is_even(unsigned int scheduler)
+{
+	return scheduler == LB_SCHED_RR || scheduler == LB_SCHED_LC;
+}
+
 /*
  * Slots that lb_ring_fill() will write; 0 where no member has a weight; -EINVAL for more than
  * LB_RING_MEMBERS_MAX members, or a maglev_size that is not a prime >= the weighted members.
- * rr: one a member. wrr, random, sh: the weights divided by their gcd, added up, or
+ * rr, lc: one a member. wrr, random, sh, wlc: the weights divided by their gcd, added up, or
  * LB_RING_SIZE_MAX where that is more (each member then keeps at least one slot).
  */
 int lb_ring_size(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,

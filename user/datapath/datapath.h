@@ -100,6 +100,7 @@ struct lb_dp_ops {
 	bool sets_sysctls;      /* those that forwarding needs, by itself */
 	bool own_addresses;     /* serves no others than this host's */
 	uint32_t forwardings;   /* bits, 1 << enum lb_forwarding */
+	uint32_t schedulers;    /* bits, 1 << enum lb_scheduler */
 
 	/* Why it cannot take one, in words that follow its name; NULL: it can. The functions may be
 	 * NULL: any. */

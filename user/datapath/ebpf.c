@@ -260,6 +260,7 @@ const struct lb_dp_ops lb_dp_ebpf = {
 	.has_programs = true,
 	.keeps_connections = true,
 	.forwardings = 1 << LB_FORWARDING_NAT,
+	.schedulers = (1 << LB_SCHEDULERS) - 1,
 	.probe = ebpf_probe,
 	.capabilities = ebpf_capabilities,
 	.open = ebpf_open,

@@ -199,17 +199,26 @@ struct conn_walk {
 	uint64_t n;
 };
 
+/* Of this meta alone: a packet that has come meanwhile keeps the entry. Else *meta is the present
+ * one. */
+static bool meta_collect(struct table *t, __u32 *at, __u32 *meta, __u32 ref)
+{
+	__u32 dead = LB_META(LB_META_VERSION(*meta), LB_CONN_DEAD, LB_META_TICK(*meta));
+
+	if (!__atomic_compare_exchange_n(at, meta, dead, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return false;
+	lb_load_leave(t->dp, ref, LB_META_STATE(*meta));
+	return true;
+}
+
 /* Only meta changes, and only as long as it is the same entry. */
-static void entry_forget(const struct entry *e)
+static void entry_forget(struct table *t, const struct entry *e)
 {
 	__u32 meta = e->meta;
 
 	while (LB_META_VERSION(meta) == LB_META_VERSION(e->meta) &&
 	       LB_META_STATE(meta) > LB_CONN_BUSY)
-		if (__atomic_compare_exchange_n(
-			    e->at, &meta,
-			    LB_META(LB_META_VERSION(meta), LB_CONN_DEAD, LB_META_TICK(meta)), false,
-			    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		if (meta_collect(t, e->at, &meta, e->ref))
 			return;
 }
 
@@ -227,7 +236,7 @@ static void walk_slot(struct table *t, __u32 bucket, int slot, void *arg)
 	if (w->fn)
 		w->fn(w->arg, &c);
 	if (w->flush)
-		entry_forget(&e);
+		entry_forget(t, &e);
 	w->n++;
 }
 
@@ -268,23 +277,16 @@ static bool is_over(struct table *t, __u32 meta)
 	return !is_live(t, meta);
 }
 
-/* Of this meta alone: a packet that has come meanwhile keeps the entry. */
-static bool meta_collect(__u32 *at, __u32 meta)
-{
-	__u32 dead = LB_META(LB_META_VERSION(meta), LB_CONN_DEAD, LB_META_TICK(meta));
-
-	return __atomic_compare_exchange_n(at, &meta, dead, false, __ATOMIC_SEQ_CST,
-					   __ATOMIC_SEQ_CST);
-}
-
 static bool collect(struct table *t, __u32 bucket, int slot)
 {
 	__u32 *at = meta_at(t, bucket, slot), meta = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+	__u32 ref = key_read(t, bucket, slot).ref; /* the meta's, if it has not changed */
 	struct entry e;
 
 	if (is_over(t, meta))
-		return meta_collect(at, meta);
-	return entry_read(t, bucket, slot, &e) && entry_is_stale(t, &e) && meta_collect(at, e.meta);
+		return meta_collect(t, at, &meta, ref);
+	return entry_read(t, bucket, slot, &e) && entry_is_stale(t, &e) &&
+	       meta_collect(t, at, &e.meta, e.ref);
 }
 
 static void collect_slot(struct table *t, __u32 bucket, int slot, void *arg)
@@ -294,8 +296,27 @@ static void collect_slot(struct table *t, __u32 bucket, int slot, void *arg)
 
 int lb_ebpf_conn_gc(struct lb_dp *dp, uint64_t *n, struct lb_err *err)
 {
+	int ret;
+
 	*n = 0;
-	return slots_walk(dp, collect_slot, n, err);
+	ret = slots_walk(dp, collect_slot, n, err);
+	return ret ? ret : lb_loads_recount(dp, err);
+}
+
+/* Also those that have expired: nobody has taken them away yet. */
+static void count_backend_slot(struct table *t, __u32 bucket, int slot, void *arg)
+{
+	__u32 *at = meta_at(t, bucket, slot), meta = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+	struct entry e = {.ref = key_read(t, bucket, slot).ref};
+
+	if (lb_conn_counts(LB_META_STATE(meta)) &&
+	    LB_REF_BACKEND(e.ref) < t->dp->max_entries[LB_MAP_BACKENDS] && !entry_is_stale(t, &e))
+		((__u32 *)arg)[LB_REF_BACKEND(e.ref)]++;
+}
+
+int lb_conn_count_backends(struct lb_dp *dp, __u32 *by_id, struct lb_err *err)
+{
+	return slots_walk(dp, count_backend_slot, by_id, err);
 }
 
 static void forget_slot(struct table *t, __u32 bucket, int slot, void *arg)
@@ -303,7 +324,7 @@ static void forget_slot(struct table *t, __u32 bucket, int slot, void *arg)
 	struct entry e;
 
 	if (entry_read(t, bucket, slot, &e) && LB_REF_BACKEND(e.ref) == *(__u32 *)arg)
-		entry_forget(&e);
+		entry_forget(t, &e);
 }
 
 /* Forgets whatever names the backend, stale or not. */

@@ -25,6 +25,7 @@ enum lb_map {
 	LB_MAP_MEMBERS,
 	LB_MAP_RINGS,
 	LB_MAP_BACKENDS,
+	LB_MAP_LOADS,
 	LB_MAP_BACKEND_STATS,
 	LB_MAP_REASONS,
 	LB_MAP_NEXTHOPS,
@@ -89,6 +90,7 @@ struct lb_dp {
 	struct lb_member *members;
 	struct lb_ring_line *rings;
 	struct lb_backend *backends;
+	struct lb_load *loads;
 	struct lb_timeouts *timeouts;
 	struct lb_listen_entry *listens; /* as last read, sorted by key */
 	size_t n_listens;
@@ -365,8 +367,8 @@ int lb_tx_service(struct lb_tx *tx, const struct lb_service_conf *from,
 		  const struct lb_service_conf *to, bool rebuild, struct lb_err *err);
 int lb_tx_listens(struct lb_tx *tx, struct lb_err *err); /* of all services given so far */
 void lb_tx_listen_flags(const struct lb_tx *tx);         /* after the commit */
-int lb_tx_backend(struct lb_tx *tx, const struct lb_service_conf *s, const struct lb_endpoint *at,
-		  __u32 service, __u32 *id, struct lb_err *err);
+int lb_tx_backend(struct lb_tx *tx, const struct lb_service_conf *s,
+		  const struct lb_backend_conf *c, __u32 service, __u32 *id, struct lb_err *err);
 int lb_tx_full(struct lb_err *err, const char *what, __u32 limit, const char *service, __u32 more);
 void lb_tx_end(struct lb_tx *tx);
 int lb_pool_make(struct lb_tx *tx, const struct lb_service_conf *from,
@@ -380,6 +382,14 @@ int lb_timeouts_take(struct lb_tx *tx, const struct lb_service_conf *s, __u8 *se
 		     struct lb_err *err);
 void lb_timeouts_read(const struct lb_dp *dp, __u32 set, uint32_t seconds[LB_TIMEOUTS]);
 void lb_timeouts_audit(const struct lb_dp *dp, struct lb_audit *a);
+
+/* ebpf_loads.c - lb_loads: connections of each backend, and how many it may have */
+__u32 lb_load_max(const struct lb_dp *dp, __u32 id);          /* in force; 0: any number */
+void lb_load_begin(struct lb_dp *dp, __u32 id, __u32 max);    /* of an id that is given away */
+void lb_load_limit(struct lb_tx *tx, __u32 id, __u32 max);    /* from the next generation on */
+void lb_load_leave(struct lb_dp *dp, __u32 ref, __u32 state); /* an entry was taken away */
+void lb_loads_settle(struct lb_dp *dp);
+int lb_loads_recount(struct lb_dp *dp, struct lb_err *err); /* by what is in the table */
 
 /* ebpf_settle.c - putting right what an interrupted or failed apply left, and cleaning up */
 int lb_settle(struct lb_dp *dp, struct lb_err *err);
@@ -416,6 +426,7 @@ int lb_ebpf_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_
 		       struct lb_err *err);
 int lb_ebpf_conn_gc(struct lb_dp *dp, uint64_t *n, struct lb_err *err);
 int lb_conn_forget_backend(struct lb_dp *dp, __u32 id, struct lb_err *err);
+int lb_conn_count_backends(struct lb_dp *dp, __u32 *by_id, struct lb_err *err);
 int lb_conn_usage(struct lb_dp *dp, uint64_t used[LB_FAMILIES], struct lb_err *err);
 
 /* ebpf_status.c */
@@ -426,6 +437,9 @@ void lb_ebpf_status_free(struct lb_dp_status *s);
 int lb_ebpf_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_stats *s,
 		  struct lb_err *err);
 void lb_ebpf_stats_free(struct lb_dp_stats *s);
+/* Of all ids below `n`, added to `sums`. */
+int lb_backend_counters_read(struct lb_dp *dp, __u32 n, struct lb_counters *sums,
+			     struct lb_err *err);
 int lb_backend_counters_retire(struct lb_dp *dp, __u32 id, struct lb_err *err);
 
 #endif

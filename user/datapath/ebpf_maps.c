@@ -28,6 +28,7 @@ static const struct map_spec {
 	[LB_MAP_MEMBERS] = {"lb_members", 4, sizeof(struct lb_member), true, false},
 	[LB_MAP_RINGS] = {"lb_rings", 4, sizeof(struct lb_ring_line), true, false},
 	[LB_MAP_BACKENDS] = {"lb_backends", 4, sizeof(struct lb_backend), true, false},
+	[LB_MAP_LOADS] = {"lb_loads", 4, sizeof(struct lb_load), true, false},
 	[LB_MAP_BACKEND_STATS] = {"lb_backend_stats", 4, sizeof(struct lb_counters), false, false},
 	[LB_MAP_REASONS] = {"lb_reasons", 4, sizeof(struct lb_reasons), false, false},
 	[LB_MAP_NEXTHOPS] = {"lb_nexthops", 4, LB_NEXTHOPS * sizeof(struct lb_nexthop), false,
@@ -45,8 +46,8 @@ static const struct map_spec {
 _Static_assert(!(sizeof(struct lb_config) % 8 || sizeof(struct lb_ports) % 8 ||
 		 sizeof(struct lb_service) % 8 || sizeof(struct lb_member) % 8 ||
 		 sizeof(struct lb_ring_line) % 8 || sizeof(struct lb_backend) % 8 ||
-		 sizeof(struct lb_counters) % 8 || sizeof(struct lb_reasons) % 8 ||
-		 sizeof(struct lb_timeouts) % 8),
+		 sizeof(struct lb_load) % 8 || sizeof(struct lb_counters) % 8 ||
+		 sizeof(struct lb_reasons) % 8 || sizeof(struct lb_timeouts) % 8),
 	       "elements of ARRAY maps");
 
 const char *lb_map_name(enum lb_map map)
@@ -106,6 +107,7 @@ __u32 lb_map_entries(enum lb_map map, const struct lb_limits *l)
 	case LB_MAP_RINGS:
 		return at_least(((__u64)l->ring_slots + LB_RING_LINE - 1) / LB_RING_LINE, 1);
 	case LB_MAP_BACKENDS:
+	case LB_MAP_LOADS:
 	case LB_MAP_BACKEND_STATS:
 		return backends + 1;
 	case LB_MAP_CONN4:
@@ -163,6 +165,7 @@ int lb_maps_adopt(struct lb_dp *dp, struct lb_err *err)
 	dp->members = dp->mem[LB_MAP_MEMBERS];
 	dp->rings = dp->mem[LB_MAP_RINGS];
 	dp->backends = dp->mem[LB_MAP_BACKENDS];
+	dp->loads = dp->mem[LB_MAP_LOADS];
 	dp->timeouts = dp->mem[LB_MAP_TIMEOUTS];
 	return 0;
 }

@@ -112,8 +112,9 @@ static int member_make(struct lb_tx *tx, const struct lb_service_conf *from,
 	member->override = b->override;
 	member->override_since = b->override_since;
 	if (!record || (record->service != service && tx->named[old->id] > 1))
-		return lb_tx_backend(tx, to, &b->at, service, &member->backend, err);
+		return lb_tx_backend(tx, to, b, service, &member->backend, err);
 	member->backend = old->id;
+	lb_load_limit(tx, old->id, b->max_connections);
 	record->service = service; /* all as they are, unless somebody tampered with them */
 	record->family = b->at.family;
 	record->state = LB_BACKEND_LIVE;

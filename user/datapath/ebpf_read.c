@@ -45,6 +45,7 @@ static int pool_read(const struct lb_dp *dp, const struct lb_service_version *v,
 		b->weight = lb_member_weight(member);
 		b->override = lb_member_override(member);
 		b->override_since = member->override_since;
+		b->max_connections = lb_load_max(dp, member->backend);
 		b->id = member->backend;
 	}
 	return 0;

@@ -221,6 +221,7 @@ int lb_settle(struct lb_dp *dp, struct lb_err *err)
 	if (!named)
 		return lb_err_sys(err, ENOMEM, "looking for what is in force");
 	services_settle(dp);
+	lb_loads_settle(dp);
 	lb_backends_named(dp, named);
 	backends_settle(dp, named);
 	free(named);

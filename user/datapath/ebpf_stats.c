@@ -52,8 +52,8 @@ static __u32 backends_end(const struct lb_dp *dp)
 	return end;
 }
 
-/* Counters of all ids below `n`, many at a time. */
-static int counters_read_all(struct lb_dp *dp, __u32 n, struct lb_counters *sums)
+int lb_backend_counters_read(struct lb_dp *dp, __u32 n, struct lb_counters *sums,
+			     struct lb_err *err)
 {
 	int cpus = libbpf_num_possible_cpus(), ret = 0;
 	struct lb_counters *percpu = calloc((size_t)BATCH * cpus, sizeof(*percpu));
@@ -77,7 +77,7 @@ static int counters_read_all(struct lb_dp *dp, __u32 n, struct lb_counters *sums
 	}
 	free(percpu);
 	free(keys);
-	return ret;
+	return ret ? lb_err_sys(err, -ret, "reading the counters") : 0;
 }
 
 static int reasons_read(struct lb_dp *dp, struct lb_dp_stats *s)
@@ -138,9 +138,11 @@ int lb_ebpf_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_stats
 	s->services = calloc(s->n_services + 1, sizeof(*s->services));
 	s->backends = calloc(s->n_backends + 1, sizeof(*s->backends));
 	if (by_id && index && s->services && s->backends)
-		ret = counters_read_all(dp, n, by_id);
-	if (!ret)
 		ret = reasons_read(dp, s);
+	if (ret)
+		lb_err_sys(err, -ret, "reading the counters");
+	else
+		ret = lb_backend_counters_read(dp, n, by_id, err);
 	if (!ret)
 		services_sum(dp, m, s, by_id, n, index);
 	free(by_id);
@@ -148,7 +150,7 @@ int lb_ebpf_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_stats
 	if (!ret)
 		return 0;
 	lb_ebpf_stats_free(s);
-	return lb_err_sys(err, -ret, "reading the counters");
+	return ret;
 }
 
 void lb_ebpf_stats_free(struct lb_dp_stats *s)

@@ -135,8 +135,8 @@ static int backend_recycle(struct lb_tx *tx, __u32 id, struct lb_err *err)
 	return ret;
 }
 
-int lb_tx_backend(struct lb_tx *tx, const struct lb_service_conf *s, const struct lb_endpoint *at,
-		  __u32 service, __u32 *id, struct lb_err *err)
+int lb_tx_backend(struct lb_tx *tx, const struct lb_service_conf *s,
+		  const struct lb_backend_conf *c, __u32 service, __u32 *id, struct lb_err *err)
 {
 	struct lb_backend *b;
 	int ret;
@@ -148,9 +148,10 @@ int lb_tx_backend(struct lb_tx *tx, const struct lb_service_conf *s, const struc
 	ret = b->state == LB_BACKEND_GONE ? backend_recycle(tx, *id, err) : 0;
 	if (ret)
 		return ret;
-	b->addr = at->addr;
-	b->port = htons(at->port);
-	b->family = at->family;
+	lb_load_begin(tx->dp, *id, c->max_connections);
+	b->addr = c->at.addr;
+	b->port = htons(c->at.port);
+	b->family = c->at.family;
 	b->service = service;
 	b->nexthop = 0;
 	__atomic_store_n(&b->state, LB_BACKEND_LIVE, __ATOMIC_RELEASE);
@@ -189,8 +190,8 @@ static bool pool_is_same(const struct lb_service_conf *from, const struct lb_ser
 			return i == from->n_backends && j == to->n_backends;
 		a = &from->backends[i++];
 		b = &to->backends[j++];
-		if (lb_endpoint_cmp(&a->at, &b->at) || a->weight != b->weight ||
-		    a->override != b->override || a->override_since != b->override_since)
+		if (lb_endpoint_cmp(&a->at, &b->at) || !lb_backend_equal(a, b) ||
+		    a->override_since != b->override_since)
 			return false;
 	}
 }

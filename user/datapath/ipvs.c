@@ -221,7 +221,7 @@ static int ipvs_probe(struct lb_err *err)
 	return ret ? ret : lb_nft_probe(lb_dp_ipvs.name, probe_text, err);
 }
 
-static const char *const probed[] = {"rr", "wrr", "sh", "mh"};
+static const char *const probed[] = {"rr", "wrr", "sh", "mh", "lc", "wlc"};
 #define PROBED (sizeof(probed) / sizeof(probed[0]))
 
 struct schedulers {
@@ -346,6 +346,7 @@ const struct lb_dp_ops lb_dp_ipvs = {
 	.sets_sysctls = true,
 	.own_addresses = true,
 	.forwardings = 1 << LB_FORWARDING_NAT | 1 << LB_FORWARDING_MASQ,
+	.schedulers = (1 << LB_SCHEDULERS) - 1,
 	.interface_why_not = lb_nft_interface_why_not,
 	.service_why_not = lb_ipvs_service_why_not,
 	.probe = ipvs_probe,

@@ -19,6 +19,8 @@ static const struct {
 	[LB_SCHED_SH] = {"sh", IP_VS_SVC_F_SCHED_SH_FALLBACK}, /* or a drained one's clients wait */
 	/* By address and port; also mh would let a drained one's clients wait. */
 	[LB_SCHED_MAGLEV] = {"mh", IP_VS_SVC_F_SCHED1 | IP_VS_SVC_F_SCHED2},
+	[LB_SCHED_LC] = {"lc", 0},
+	[LB_SCHED_WLC] = {"wlc", 0},
 };
 
 const char *lb_ipvs_scheduler(const struct lb_service_conf *s, uint32_t *flags)

@@ -258,6 +258,8 @@ static int nft_instances(lb_finding_fn fn, void *arg, struct lb_err *err)
 const struct lb_dp_ops lb_dp_nft = {
 	.name = "nft",
 	.forwardings = 1 << LB_FORWARDING_NAT | 1 << LB_FORWARDING_MASQ,
+	.schedulers = 1 << LB_SCHED_RR | 1 << LB_SCHED_WRR | 1 << LB_SCHED_RANDOM |
+		      1 << LB_SCHED_SH | 1 << LB_SCHED_MAGLEV,
 	.interface_why_not = lb_nft_interface_why_not,
 	.service_why_not = lb_nft_service_why_not,
 	.probe = nft_probe,

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test_load.c - connections of each backend: that they are counted right whatever becomes of them,
+ * who gets the next one by that (lc, wlc), and max-connections; by both hooks and families.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib_flow.h"
+
+#define BUCKETS  256
+#define IN_SMALL 3
+#define IN_LARGE 12
+
+#define THREE(port, a, b, c, max)                                                                  \
+	{                                                                                          \
+		{"10.1.0.11", port, a, max}, {"10.1.0.12", port, b, max},                          \
+			{"10.1.0.13", port, c, max}, {"fd00:1::11", port, a, max},                 \
+			{"fd00:1::12", port, b, max}, {"fd00:1::13", port, c, max},                \
+	}
+#define LISTENS(port)                                                                              \
+	{                                                                                          \
+		{NET_VIP, port, LB_TCP}, {NET_VIP6, port, LB_TCP}, {NET_VIP, port, LB_UDP},        \
+			{NET_VIP6, port, LB_UDP}, {NET_VIP_AWAY, port, LB_UDP},                    \
+		{                                                                                  \
+			NET_VIP6_AWAY, port, LB_UDP                                                \
+		}                                                                                  \
+	}
+/* More than are looked at as a whole: ports tell them apart. */
+#define FOUR(addr, port)                                                                           \
+	{addr, port, 1}, {addr, (port) + 1, 1}, {addr, (port) + 2, 1},                             \
+	{                                                                                          \
+		addr, (port) + 3, 1                                                                \
+	}
+
+/* Ids are given in this order, from 1; the ports are those of the services. */
+enum { LC = 1, WLC, MANY, FULL, HASH_FULL, TURNS };
+static const struct run_service services[] = {
+	{"lc", LB_SCHED_LC, .listens = LISTENS(80 + LC), .backends = THREE(8001, 1, 7, 1, 0)},
+	{"wlc", LB_SCHED_WLC, .listens = LISTENS(80 + WLC), .backends = THREE(8002, 1, 2, 5, 0)},
+	{"many", LB_SCHED_LC, .listens = LISTENS(80 + MANY),
+	 .backends = {FOUR("10.1.0.11", 9001), FOUR("10.1.0.12", 9001), FOUR("10.1.0.13", 9001),
+		      FOUR("fd00:1::11", 9001), FOUR("fd00:1::12", 9001)}},
+	{"full", LB_SCHED_LC, .listens = LISTENS(80 + FULL), .backends = THREE(8004, 1, 1, 1, 2)},
+	{"hash", LB_SCHED_SH, .listens = LISTENS(80 + HASH_FULL),
+	 .backends = THREE(8005, 1, 1, 1, 2)},
+	{"turns", LB_SCHED_RR, .listens = LISTENS(80 + TURNS), .backends = THREE(8006, 1, 1, 1, 2)},
+};
+
+static struct run run;
+static enum lb_hook hook;
+static enum lb_family family;
+static uint16_t next_port;
+
+static struct flow flow_of(int service, uint8_t proto)
+{
+	return (struct flow){.run = &run,
+			     .hook = hook,
+			     .client = family == LB_V4 ? NET_CLIENT : NET_CLIENT6,
+			     .service = family == LB_V4 ? NET_VIP : NET_VIP6,
+			     .cport = next_port++,
+			     .sport = 80 + service,
+			     .proto = proto};
+}
+
+static uint32_t backend_of(int service, const struct flow *f)
+{
+	return run_backend_id(&run, service, &f->backend);
+}
+
+static uint32_t open_one(int service, struct flow *f)
+{
+	uint32_t id;
+
+	*f = flow_of(service, 0);
+	assert_int_equal(flow_establish(f), RUN_FORWARDED);
+	id = backend_of(service, f);
+	assert_true(id > 0);
+	return id;
+}
+
+/* Are all counters what the table holds? */
+static void check_counts(void)
+{
+	for (uint32_t id = 1; id < run.next_backend; id++)
+		assert_int_equal(run.loads[id].connections, run_count_backend(&run, id));
+}
+
+static void each(void (*test)(void))
+{
+	for (int h = 0; h < LB_HOOKS; h++) {
+		for (int f = 0; f < LB_FAMILIES; f++) {
+			hook = h;
+			family = f;
+			next_port = 20000;
+			run_forget_connections(&run);
+			test();
+			check_counts();
+		}
+	}
+}
+
+/* ---------------------------------------------------------------- counted */
+
+static uint32_t load_of(int service, const struct flow *f)
+{
+	return run.loads[backend_of(service, f)].connections;
+}
+
+static void check_tcp_counted(void)
+{
+	struct flow f;
+
+	open_one(LC, &f);
+	assert_int_equal(load_of(LC, &f), 1);
+	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(load_of(LC, &f), 1); /* half closed */
+	assert_int_equal(flow_answer(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(load_of(LC, &f), 0);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(load_of(LC, &f), 0);
+	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED); /* its port once more */
+	assert_int_equal(load_of(LC, &f), 1);
+	assert_int_equal(flow_answer(&f, PKT_RST | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(load_of(LC, &f), 0);
+	open_one(LC, &f);
+	assert_int_equal(flow_answer(&f, PKT_RST), RUN_FORWARDED);
+	assert_int_equal(load_of(LC, &f), 0);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED); /* the reset was forged */
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	assert_int_equal(load_of(LC, &f), 1);
+}
+
+static void test_tcp_counted(void **state)
+{
+	(void)state;
+	each(check_tcp_counted);
+}
+
+static void check_udp_counted(void)
+{
+	struct flow f = flow_of(LC, PKT_UDP);
+
+	assert_int_equal(flow_send(&f, 0), RUN_FORWARDED);
+	assert_int_equal(load_of(LC, &f), 1);
+	assert_int_equal(flow_answer(&f, 0), RUN_FORWARDED);
+	assert_int_equal(load_of(LC, &f), 1);
+}
+
+static void test_udp_counted(void **state)
+{
+	(void)state;
+	each(check_udp_counted);
+}
+
+/* One who opens, ends, resets, is late, and whose entry is pushed out or used again: by chance. */
+static void check_random(void)
+{
+	static const int ports[] = {LC, WLC, MANY, TURNS};
+	struct flow flows[64] = {};
+	const char *full = getenv("TEST_FULL");
+	long n = full && *full == '1' ? 250000 : 20000; /* a million by all hooks and families */
+
+	for (long i = 0; i < n; i++) {
+		struct flow *f = &flows[rand() % 64];
+		static const uint8_t ends[] = {PKT_FIN | PKT_ACK, PKT_RST, PKT_ACK};
+
+		if (!f->run || rand() % 3 == 0) {
+			*f = flow_of(ports[rand() % 4], rand() % 4 ? 0 : PKT_UDP);
+			f->cport = 20000 + rand() % 2000;
+			flow_send(f, PKT_SYN);
+			continue;
+		}
+		if (rand() % 2)
+			flow_send(f, ends[rand() % 3]);
+		else if (f->backend.port)
+			flow_answer(f, rand() % 4 ? ends[rand() % 3] : PKT_SYN | PKT_ACK);
+		if (rand() % 50 == 0)
+			run_clock(&run, run_now(&run) + rand() % 40);
+	}
+}
+
+static void test_random(void **state)
+{
+	uint64_t evicted = run.seen.evicted[LB_EVICT_HALF_OPEN];
+
+	(void)state;
+	each(check_random);
+	assert_true(run.seen.evicted[LB_EVICT_HALF_OPEN] > evicted);
+}
+
+/* ---------------------------------------------------------------- chosen */
+
+/* Never one more than another, and among equal ones each has its turn. */
+static void check_lc(void)
+{
+	struct flow f[30], g;
+	uint32_t first = open_one(LC, &f[0]), id;
+	int lost = 0;
+
+	for (int i = 1; i < 30; i++)
+		open_one(LC, &f[i]);
+	for (uint32_t k = 0; k < IN_SMALL; k++)
+		assert_int_equal(load_of(LC, &f[k]), 10);
+	/* Whoever has lost connections gets the next ones. */
+	for (int i = 0; i < 30; i++) {
+		if (backend_of(LC, &f[i]) != first || lost == 4)
+			continue;
+		assert_int_equal(flow_send(&f[i], PKT_RST), RUN_FORWARDED);
+		lost++;
+	}
+	for (int i = 0; i < lost; i++)
+		assert_int_equal(open_one(LC, &g), first);
+	id = open_one(LC, &g);
+	for (int i = 0; i < 2; i++)
+		assert_int_not_equal(open_one(LC, &g), id);
+}
+
+static void test_lc(void **state)
+{
+	(void)state;
+	each(check_lc);
+}
+
+static void check_wlc(void)
+{
+	uint32_t count[64] = {0};
+	struct flow f;
+
+	for (int i = 0; i < 80; i++)
+		count[open_one(WLC, &f)]++;
+	/* 1 : 2 : 5 */
+	for (const char *const *a =
+		     (const char *const[]){"10.1.0.11", "10.1.0.12", "10.1.0.13", "fd00:1::11",
+					   "fd00:1::12", "fd00:1::13", NULL};
+	     *a; a++) {
+		struct pkt_end at = pkt_end(*a, 8002);
+		static const uint32_t shares[] = {10, 20, 50};
+
+		if ((at.addr.family == 4) == (family == LB_V4))
+			assert_int_equal(count[run_backend_id(&run, WLC, &at)],
+					 shares[(*a)[strlen(*a) - 1] - '1']);
+	}
+}
+
+static void test_wlc(void **state)
+{
+	(void)state;
+	each(check_wlc);
+}
+
+/* Of many two are looked at: all get their share, nearly. */
+static void check_many(void)
+{
+	uint32_t n = family == LB_V4 ? IN_LARGE : 8, most = 0, least = ~0u;
+	struct flow f;
+
+	for (int i = 0; i < 120; i++)
+		open_one(MANY, &f);
+	for (uint32_t id = 1; id < run.next_backend; id++) {
+		if (run.backends[id].service != MANY || run.backends[id].family != family)
+			continue;
+		most = run.loads[id].connections > most ? run.loads[id].connections : most;
+		least = run.loads[id].connections < least ? run.loads[id].connections : least;
+	}
+	assert_in_range(least, 120 / n - 2, 120 / n);
+	assert_in_range(most, 120 / n, 120 / n + 2);
+}
+
+static void test_many(void **state)
+{
+	(void)state;
+	each(check_many);
+}
+
+/* ---------------------------------------------------------------- limited */
+
+/* Each takes two, whatever the scheduler; the seventh is refused, and let in when one has ended. */
+static void check_full(int service)
+{
+	struct flow f[6], g;
+
+	for (int i = 0; i < 6; i++)
+		open_one(service, &f[i]);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(load_of(service, &f[i]), 2);
+	g = flow_of(service, 0);
+	assert_int_equal(flow_send(&g, PKT_SYN), LB_REASON_BACKENDS_FULL_RESET);
+	assert_int_equal(flow_state(&g), -1);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(flow_send(&f[i], PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_send(&f[3], PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_send(&g, PKT_SYN), LB_REASON_BACKENDS_FULL_RESET);
+	assert_int_equal(flow_answer(&f[3], PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(open_one(service, &g), backend_of(service, &f[3]));
+}
+
+static void check_all_full(void)
+{
+	check_full(FULL);
+	check_full(HASH_FULL);
+	check_full(TURNS);
+}
+
+static void test_full(void **state)
+{
+	(void)state;
+	each(check_all_full);
+}
+
+static void check_udp_full(void)
+{
+	struct flow f;
+
+	for (int i = 0; i < 6; i++) {
+		f = flow_of(FULL, PKT_UDP);
+		assert_int_equal(flow_send(&f, 0), RUN_FORWARDED);
+	}
+	f = flow_of(FULL, PKT_UDP);
+	assert_int_equal(flow_send(&f, 0), LB_REASON_BACKENDS_FULL_LOCAL);
+	f.service = family == LB_V4 ? NET_VIP_AWAY : NET_VIP6_AWAY;
+	assert_int_equal(flow_send(&f, 0), LB_REASON_BACKENDS_FULL);
+}
+
+static void test_udp_full(void **state)
+{
+	(void)state;
+	each(check_udp_full);
+}
+
+/* Those that were taken up in the middle, and have a backend already, are never sent elsewhere. */
+static void check_middle_full(void)
+{
+	struct flow f[7];
+
+	for (int i = 0; i < 7; i++) {
+		f[i] = flow_of(HASH_FULL, 0);
+		assert_int_equal(flow_send(&f[i], PKT_ACK), RUN_FORWARDED);
+		assert_int_equal(backend_of(HASH_FULL, &f[i]), backend_of(HASH_FULL, &f[0]));
+	}
+}
+
+static void test_middle_full(void **state)
+{
+	(void)state;
+	each(check_middle_full);
+}
+
+/* A new max is in force with the generation that brings it. */
+static void check_generation(void)
+{
+	struct flow f;
+	uint32_t id = open_one(LC, &f), generation = run.config->generation;
+	struct lb_load *l = &run.loads[id];
+
+	for (int i = 0; i < 5; i++)
+		open_one(LC, &f);
+	l->max[1] = 2;
+	l->select = (generation + 1) << 1 | 1;
+	for (int i = 0; i < 3; i++)
+		open_one(LC, &f);
+	assert_int_equal(l->connections, 3);
+	run.config->generation++;
+	for (int i = 0; i < 6; i++)
+		assert_int_not_equal(open_one(LC, &f), id);
+	assert_int_equal(l->connections, 3);
+	l->select = 0;
+}
+
+static void test_generation(void **state)
+{
+	(void)state;
+	each(check_generation);
+}
+
+/* An id that was given away: what ends of its former connections is not counted off. */
+static void check_given_away(void)
+{
+	struct flow f;
+	uint32_t id = open_one(LC, &f);
+
+	run.backends[id].reuse++;
+	run.loads[id].connections = 0;
+	flow_send(&f, PKT_FIN | PKT_ACK);
+	flow_send(&f, PKT_SYN);
+	assert_true(run.loads[id].connections <= 1);
+	run.backends[id].reuse--;
+	run_forget_connections(&run);
+}
+
+static void test_given_away(void **state)
+{
+	(void)state;
+	each(check_given_away);
+}
+
+static int open_all(void **state)
+{
+	(void)state;
+	if (run_open(&run, BUCKETS, BUCKETS, 1))
+		return -1;
+	run_clock(&run, 1000);
+	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
+		run_add_service(&run, &services[i]);
+	return 0;
+}
+
+static int close_all(void **state)
+{
+	(void)state;
+	run_close(&run);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_tcp_counted), cmocka_unit_test(test_udp_counted),
+		cmocka_unit_test(test_random),      cmocka_unit_test(test_lc),
+		cmocka_unit_test(test_wlc),         cmocka_unit_test(test_many),
+		cmocka_unit_test(test_full),        cmocka_unit_test(test_udp_full),
+		cmocka_unit_test(test_middle_full), cmocka_unit_test(test_generation),
+		cmocka_unit_test(test_given_away),
+	};
+
+	return cmocka_run_group_tests(tests, open_all, close_all);
+}
