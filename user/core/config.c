@@ -214,6 +214,7 @@ static int read_service(struct lb_yaml *y, void *into)
 		{"forwarding", read_forwarding, NULL},
 		{"unknown", read_unknown, NULL},
 		{"on-remove", read_on_remove, NULL},
+		{"affinity", lb_config_affinity, NULL},
 		{"timeouts", read_service_timeouts, NULL},
 		{"backends", read_backends, NULL},
 	};

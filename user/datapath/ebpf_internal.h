@@ -381,6 +381,11 @@ int lb_timeouts_take(struct lb_tx *tx, const struct lb_service_conf *s, __u8 *se
 void lb_timeouts_read(const struct lb_dp *dp, __u32 set, uint32_t seconds[LB_TIMEOUTS]);
 void lb_timeouts_audit(const struct lb_dp *dp, struct lb_audit *a);
 
+/* ebpf_drained.c - lb_backend.drained */
+void lb_drained_set(const struct lb_tx *tx, __u32 id, bool drained);
+void lb_drained_settle(struct lb_dp *dp, __u32 id);
+const char *lb_drained_why_wrong(const struct lb_dp *dp, __u32 id, bool drained); /* NULL: right */
+
 /* ebpf_settle.c - putting right what an interrupted or failed apply left, and cleaning up */
 int lb_settle(struct lb_dp *dp, struct lb_err *err);
 void lb_backends_named(const struct lb_dp *dp, __u8 *named); /* by id: counted, to 255 */
@@ -416,7 +421,10 @@ int lb_ebpf_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_
 		       struct lb_err *err);
 int lb_ebpf_conn_gc(struct lb_dp *dp, uint64_t *n, struct lb_err *err);
 int lb_conn_forget_backend(struct lb_dp *dp, __u32 id, struct lb_err *err);
-int lb_conn_usage(struct lb_dp *dp, uint64_t used[LB_FAMILIES], struct lb_err *err);
+struct lb_conn_used {
+	uint64_t connections[LB_FAMILIES], affinities[LB_FAMILIES];
+};
+int lb_conn_usage(struct lb_dp *dp, struct lb_conn_used *used, struct lb_err *err);
 
 /* ebpf_status.c */
 int lb_ebpf_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err);
