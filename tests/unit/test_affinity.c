@@ -80,11 +80,14 @@ static void test_refused(void **state)
 			   "48h, as 90s, 5m, 1h30m"},
 		{"{ timeout: 9s }", "t:4: affinity.timeout: \"9s\": out of range: write 10s to "
 				    "48h, as 90s, 5m, 1h30m"},
-		{"{ mask: 0 }", "t:4: affinity.mask: \"0\": out of range: write 1 to 32"},
-		{"{ mask: 33 }", "t:4: affinity.mask: \"33\": out of range: write 1 to 32"},
-		{"{ mask6: 129 }", "t:4: affinity.mask6: \"129\": out of range: write 1 to 128"},
+		{"{ mask: 0 }",
+		 "t:4: affinity.mask: \"0\": out of range: write a number from 1 to 32"},
+		{"{ mask: 33 }",
+		 "t:4: affinity.mask: \"33\": out of range: write a number from 1 to 32"},
+		{"{ mask6: 129 }",
+		 "t:4: affinity.mask6: \"129\": out of range: write a number from 1 to 128"},
 		{"{ mask: 255.255.255.0 }", "t:4: affinity.mask: \"255.255.255.0\": not a plain "
-					    "decimal number: write 1 to 32"},
+					    "decimal number: write a number from 1 to 32"},
 		{"{ across-ports: yes }",
 		 "t:4: affinity.across-ports: \"yes\": write true or false"},
 		{"{ across-ports: }", "t:4: affinity.across-ports: \"\": is empty: write true or "
