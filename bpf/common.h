@@ -44,6 +44,7 @@ struct lb_flow {
 struct lb_tuple {
 	const __be32 *saddr, *daddr;
 	const __be16 *ports; /* source, destination */
+	bool affinity;       /* not a packet's: the key of an affinity */
 };
 
 static __always_inline struct lb_tuple lb_tuple_of(const struct lb_flow *f)
@@ -67,7 +68,8 @@ struct lb_packet {
 	__u8 family; /* enum lb_family */
 	__u8 udp;    /* 0: TCP, 1: UDP, as enum lb_proto */
 	__u8 tcp_flags;
-	__u8 ttl; /* or hop limit, before we count it down */
+	__u8 ttl;      /* or hop limit, before we count it down */
+	__u8 affinity; /* 1: no packet, but the key of an affinity */
 };
 
 static __always_inline bool lb_is_syn(const struct lb_packet *p)

@@ -237,6 +237,7 @@ static __always_inline bool lb_conn_match(const int family, const bool reverse, 
 		return false;
 	if (!fast && (LB_META_VERSION(again) != LB_META_VERSION(meta) ||
 		      LB_META_STATE(again) <= LB_CONN_BUSY || LB_META_STATE(meta) <= LB_CONN_BUSY ||
+		      lb_conn_is_affinity(LB_META_STATE(again)) != t->affinity ||
 		      lb_conn_expired(again, now)))
 		return false;
 	out->ref = key.ref;
@@ -376,6 +377,40 @@ __noinline int lb_conn_remove(__u32 family, __u32 pos, __u32 meta)
 		seen = was;
 	}
 	return 0;
+}
+
+/* Looks up the connection of a packet from the client, or from the backend; or an affinity. */
+static __always_inline int lb_find_family(const int family, const struct lb_packet *p,
+					  __u32 reverse, __u32 now, struct lb_conn_found *out)
+{
+	struct lb_tuple t;
+
+	if (!p || !out)
+		return 0;
+	t = lb_tuple_of(&p->flow);
+	t.affinity = p->affinity;
+	return reverse ? lb_conn_find(family, true, false, &t, p->udp,
+				      lb_tuple_hash(family, true, &t, p->udp), now, out)
+		       : lb_conn_find(family, false, false, &t, p->udp,
+				      lb_tuple_hash(family, false, &t, p->udp), now, out);
+}
+
+__noinline int lb_find4(const struct lb_packet *p, __u32 reverse, __u32 now,
+			struct lb_conn_found *out)
+{
+	return lb_find_family(LB_V4, p, reverse, now, out);
+}
+
+__noinline int lb_find6(const struct lb_packet *p, __u32 reverse, __u32 now,
+			struct lb_conn_found *out)
+{
+	return lb_find_family(LB_V6, p, reverse, now, out);
+}
+
+static __always_inline int lb_find(const struct lb_packet *p, __u32 reverse, __u32 now,
+				   struct lb_conn_found *out)
+{
+	return p->family == LB_V4 ? lb_find4(p, reverse, now, out) : lb_find6(p, reverse, now, out);
 }
 
 #endif

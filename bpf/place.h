@@ -19,6 +19,9 @@ const volatile __u8 lb_conn_kinds[16] = {
 	[LB_CONN_FIN_BACKEND] = 1 + LB_EVICT_ESTABLISHED,
 	[LB_CONN_UDP] = 1 + LB_EVICT_UDP,
 	[LB_CONN_RESET] = 1 + LB_EVICT_CLOSING,
+	[LB_CONN_AFFINITY_NEW] = 1 + LB_EVICT_HALF_OPEN,
+	[LB_CONN_AFFINITY_UDP] = 1 + LB_EVICT_UDP,
+	[LB_CONN_AFFINITY] = 1 + LB_EVICT_ESTABLISHED,
 };
 
 /* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. */

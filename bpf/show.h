@@ -62,7 +62,8 @@ static __always_inline void lb_show_entry(const int family, struct seq_file *seq
 	const char *proto = ref & LB_REF_UDP ? "udp" : "tcp";
 	struct lb_backend *b;
 
-	if (LB_META_STATE(meta) <= LB_CONN_BUSY || lb_conn_expired(meta, now))
+	if (LB_META_STATE(meta) <= LB_CONN_BUSY || lb_conn_is_affinity(LB_META_STATE(meta)) ||
+	    lb_conn_expired(meta, now))
 		return;
 	b = lb_backend_get(LB_REF_BACKEND(ref));
 	if (!b)

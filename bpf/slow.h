@@ -70,9 +70,14 @@ static __always_inline int lb_slow_forward(const int hook, const int family, voi
 	struct lb_rewrite r = {.l4 = p->l4, .udp = p->udp};
 	struct lb_backend *b;
 	struct lb_tuple t;
-	int id, nexthop;
+	int id = 0, nexthop;
 
-	id = e ? lb_track_forward(p, e, now) : 0;
+	if (e) {
+		__u32 was = e->meta;
+
+		id = lb_track_forward(p, e, now);
+		lb_affinity_note(family, p, e, false, was, now);
+	}
 	if (!id)
 		id = lb_conn_open(family, ctx, p, ports, e != NULL, now);
 	if (id == LB_STOP(LB_REASON_BACKEND_GONE_RESET) ||
@@ -102,8 +107,10 @@ static __always_inline int lb_slow_reverse(const int hook, const int family, voi
 {
 	struct lb_rewrite r = {.l4 = p->l4, .udp = p->udp};
 	struct lb_tuple t = lb_tuple_of(&p->flow);
+	__u32 was = e->meta;
 	int nexthop = lb_track_reverse(ctx, p, e, now);
 
+	lb_affinity_note(family, p, e, true, was, now);
 	if (nexthop < 0)
 		return lb_stop(hook, LB_STOP_REASON(nexthop));
 	lb_rewrite_reverse(family, &t, e, &r);

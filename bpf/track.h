@@ -8,6 +8,7 @@
 #ifndef LB_TRACK_H
 #define LB_TRACK_H
 
+#include "affinity.h"
 #include "common.h"
 #include "conn.h"
 #include "nexthop.h"
@@ -47,39 +48,6 @@ static __always_inline __u32 lb_conn_next_state(__u32 state, bool reverse, bool 
  * Functions that the verifier checks once, for any arguments (and that cost a call: 8 ns where the
  * CPU's return mitigations are on). Those on a new connection's way exist once for each family.
  */
-
-/* Looks up the connection of a packet from the client, or from the backend. */
-static __always_inline int lb_find_family(const int family, const struct lb_packet *p,
-					  __u32 reverse, __u32 now, struct lb_conn_found *out)
-{
-	struct lb_tuple t;
-
-	if (!p || !out)
-		return 0;
-	t = lb_tuple_of(&p->flow);
-	return reverse ? lb_conn_find(family, true, false, &t, p->udp,
-				      lb_tuple_hash(family, true, &t, p->udp), now, out)
-		       : lb_conn_find(family, false, false, &t, p->udp,
-				      lb_tuple_hash(family, false, &t, p->udp), now, out);
-}
-
-__noinline int lb_find4(const struct lb_packet *p, __u32 reverse, __u32 now,
-			struct lb_conn_found *out)
-{
-	return lb_find_family(LB_V4, p, reverse, now, out);
-}
-
-__noinline int lb_find6(const struct lb_packet *p, __u32 reverse, __u32 now,
-			struct lb_conn_found *out)
-{
-	return lb_find_family(LB_V6, p, reverse, now, out);
-}
-
-static __always_inline int lb_find(const struct lb_packet *p, __u32 reverse, __u32 now,
-				   struct lb_conn_found *out)
-{
-	return p->family == LB_V4 ? lb_find4(p, reverse, now, out) : lb_find6(p, reverse, now, out);
-}
 
 /* Same service side in the entry as in the packet from the client? */
 static __always_inline bool lb_conn_is_mine(const int family, const struct lb_packet *p,
@@ -242,7 +210,7 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 	struct lb_service_version *v;
 	struct lb_service *s;
 	int id, state, elsewhere;
-	__u32 life;
+	__u32 life, service;
 	bool any;
 
 	if (!p)
@@ -250,6 +218,7 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 	id = lb_service_find(p, ports, generation, &any);
 	if (id < 0)
 		return id;
+	service = id;
 	if (lb_addr_is_martian(family, p->flow.saddr) || lb_addr_is_martian(family, p->flow.daddr))
 		return LB_STOP(LB_REASON_MARTIAN);
 	s = bpf_map_lookup_elem(&lb_services, &id);
@@ -273,7 +242,7 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 	/* Unrolled: Linux 6.1 takes no loop whose first instruction comes right after a call. */
 #pragma unroll
 	for (again = 0; again < LB_COLLISION_TRIES; again++) {
-		id = lb_backend_select(s, v, p, again, generation);
+		id = lb_backend_choose(family, p, s, v, service, again, generation, now);
 		if (id >= 0)
 			id = family == LB_V4 ? lb_conn_put4(p, id, life, now, generation)
 					     : lb_conn_put6(p, id, life, now, generation);
@@ -311,7 +280,7 @@ static __always_inline bool lb_conn_is_guarded(__u32 meta)
 }
 
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
-static __always_inline void lb_conn_note(const struct lb_packet *p, const struct lb_conn_found *e,
+static __always_inline void lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e,
 					 bool reverse, __u32 now)
 {
 	__u32 meta = e->meta, was;
@@ -331,6 +300,8 @@ static __always_inline void lb_conn_note(const struct lb_packet *p, const struct
 			lb_load_change(e->ref, LB_META_STATE(meta), state);
 		if (was == meta && state == LB_CONN_ESTABLISHED && (p->tcp_flags & LB_TCP_ACK))
 			lb_seq_note(p, e->pos, reverse);
+		if (was == meta)
+			e->meta = LB_META(LB_META_VERSION(meta), life, now);
 		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(meta) ||
 		    LB_META_STATE(was) <= LB_CONN_BUSY)
 			return;
@@ -369,7 +340,7 @@ static __always_inline int lb_track_gone(const struct lb_packet *p, const struct
 
 /* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet
  * starts a new connection in the place of this one, which is forgotten, or LB_STOP(). */
-static __noinline int lb_track_forward(const struct lb_packet *p, const struct lb_conn_found *e,
+static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn_found *e,
 				       __u32 now)
 {
 	struct lb_backend *b;

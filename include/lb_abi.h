@@ -196,7 +196,11 @@ struct lb_service_version {
 	__u32 maglev_size; /* prime; slots of a maglev ring */
 	__u8 unknown;      /* enum lb_unknown */
 	__u8 on_remove;    /* enum lb_on_remove */
-	__u8 pad[2];
+	/* Affinity: bits of a client's address that count; 0: it has none. And is one of all of its
+	 * listens' ports? */
+	__u8 affinity[LB_FAMILIES];
+	__u8 across_ports;
+	__u8 pad[3];
 };
 
 struct lb_counters {
@@ -241,6 +245,8 @@ struct lb_backend {
 	__u32 service;
 	__u32 reuse;   /* how often the id was given away; LB_REF_REUSE of it is in connections */
 	__u32 nexthop; /* BPF's cache: tick << LB_NEXTHOP_BITS | next hop's id, 0: unknown */
+	__u32 drained; /* as `select`; 1: it takes no new connections, and affinity none either */
+	__u32 pad;
 };
 
 /* lb_loads[id]: what a backend has to do now. */
@@ -321,7 +327,11 @@ enum lb_conn_state {
 	LB_CONN_UDP_NEW = 10,    /* UDP: no answer seen yet */
 	LB_CONN_UDP = 11,        /* UDP: answered */
 	LB_CONN_RESET = 12,      /* TCP: reset; a packet that follows shows that it lives */
-	LB_CONN_STATES = 13,
+	/* No connections, but which backend a client's next one gets: see bpf/affinity.h. */
+	LB_CONN_AFFINITY_NEW = 13, /* of connections that are half-open or were reset */
+	LB_CONN_AFFINITY_UDP = 14, /* of UDP that was answered */
+	LB_CONN_AFFINITY = 15,     /* of TCP that was established */
+	LB_CONN_STATES = 16,
 };
 
 /* Is a connection in this state one that its backend has to do with? */
@@ -332,6 +342,11 @@ static inline __attribute__((always_inline)) int lb_conn_counts(__u32 state)
 			     1 << LB_CONN_FIN_BACKEND | 1 << LB_CONN_UDP_NEW | 1 << LB_CONN_UDP;
 
 	return states >> (state & 15) & 1;
+}
+
+static inline __attribute__((always_inline)) int lb_conn_is_affinity(__u32 state)
+{
+	return state >= LB_CONN_AFFINITY_NEW;
 }
 
 /*
@@ -346,6 +361,7 @@ enum lb_timeout {
 	LB_TIMEOUT_CLOSED, /* CLOSED, RESET */
 	LB_TIMEOUT_UDP_NEW,
 	LB_TIMEOUT_UDP,
+	LB_TIMEOUT_AFFINITY,
 	LB_TIMEOUTS,
 };
 #define LB_TIMEOUT_SETS 16

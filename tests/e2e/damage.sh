@@ -65,7 +65,7 @@ poke_version() { # NAME OFFSET BYTE...
 	local id slot offset=$2
 	read -r id slot < <(in_force "$1")
 	shift 2
-	poke lb_services "$(number "$id" 4)" $((8 + 44 * slot + offset)) "$@"
+	poke lb_services "$(number "$id" 4)" $((8 + 48 * slot + offset)) "$@"
 }
 
 poke_config() { # FIELD BYTE...
@@ -133,6 +133,10 @@ poke_version vote 40 9
 expect_mended unknown 'service "vote": there is no value 9 of unknown'
 poke_version vote 41 9
 expect_mended on-remove 'service "vote": there is no value 9 of on-remove'
+poke_version vote 42 33 128
+expect_mended affinity 'service "vote": no affinity can have masks of 33 and 128 bits'
+poke_version vote 44 9
+expect_mended across-ports 'service "vote": there is no value 9 of affinity.across-ports'
 poke_version vote 34 0 # so that vote is of a generation beyond the first ones
 apply
 poke_version vote 34 0
@@ -170,13 +174,17 @@ poke lb_backends "$(number "$(backend)" 4)" 18 77
 expect_mended family 'backend "10.0.1.2:80" .*: its family is 77'
 poke lb_backends "$(number "$(backend)" 4)" 19 9
 expect_mended state 'backend .*: its state is 9'
+poke lb_backends "$(number "$(backend)" 4)" 32 1
+expect_mended drained 'backend "10.0.1.2:80" .*: it takes no new connections, and its weight is not 0'
+poke lb_backends "$(number "$(backend)" 4)" 32 255 255 255 255
+expect_mended 'drained in the future' 'backend .*: it is drained, or not, from a generation .* to come'
 
 step lb_timeouts
 poke lb_timeouts "$ZERO" 20 1 0 0 0
 expect_mended ticks 'lb_timeouts: ticks\[5\] is 1, should be [0-9]+'
 poke lb_timeouts "$ZERO" $((1024 + 4)) 5 0 0 0
 expect_mended seconds 'lb_timeouts: seconds\[0\]\[1\] is 5, should be 60 to 172800'
-poke lb_timeouts "$ZERO" $((1024 + 28 * 3)) 255 255 255 255
+poke lb_timeouts "$ZERO" $((1024 + 32 * 3)) 255 255 255 255
 expect_mended "nobody's set" 'lb_timeouts: seconds\[3\]\[0\] is 4294967295'
 poke_version vote 35 99
 expect_mended 'set of a service' 'service "vote": there is no set of timeouts 99'

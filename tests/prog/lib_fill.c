@@ -114,7 +114,7 @@ static uint32_t put_backend(struct run *r, uint32_t service, const struct run_ba
 }
 
 static void write_pool(struct run *r, uint32_t id, int family, struct lb_pool *pool,
-		       const struct run_service *s)
+		       const struct run_service *s, uint32_t generation)
 {
 	uint32_t weight[RUN_BACKENDS] = {0}, key;
 
@@ -127,6 +127,8 @@ static void write_pool(struct run *r, uint32_t id, int family, struct lb_pool *p
 		m.backend = put_backend(r, id, b);
 		must(pool->n_members == RUN_BACKENDS ? -ENOSPC : 0, "too many backends");
 		weight[pool->n_members++] = b->weight;
+		if (lb_slot(r->backends[m.backend].drained, r->config->generation) != !b->weight)
+			r->backends[m.backend].drained = generation << 1 | !b->weight;
 		key = r->next_member++;
 		update(r->skel->maps.lb_members, &key, &m);
 	}
@@ -134,7 +136,7 @@ static void write_pool(struct run *r, uint32_t id, int family, struct lb_pool *p
 }
 
 static void write_version(struct run *r, uint32_t id, struct lb_service_version *v,
-			  const struct run_service *s)
+			  const struct run_service *s, uint32_t generation)
 {
 	memset(v, 0, sizeof(*v));
 	v->present = 1;
@@ -142,8 +144,10 @@ static void write_version(struct run *r, uint32_t id, struct lb_service_version 
 	v->maglev_size = MAGLEV_SIZE;
 	v->unknown = s->unknown ? s->unknown - 1 : lb_unknown_default(s->scheduler);
 	v->on_remove = s->on_remove;
-	write_pool(r, id, LB_V4, &v->pool[LB_V4], s);
-	write_pool(r, id, LB_V6, &v->pool[LB_V6], s);
+	memcpy(v->affinity, s->affinity, sizeof(v->affinity));
+	v->across_ports = s->across_ports;
+	write_pool(r, id, LB_V4, &v->pool[LB_V4], s, generation);
+	write_pool(r, id, LB_V6, &v->pool[LB_V6], s, generation);
 }
 
 static void put_listen(struct run *r, const char *addr, const struct run_listen *l,
@@ -179,7 +183,7 @@ uint32_t run_add_service(struct run *r, const struct run_service *s)
 	struct lb_listen_value v = {.select = generation << 1, .service = {id, 0}};
 
 	snprintf(service.name, sizeof(service.name), "%s", s->name);
-	write_version(r, id, &service.version[0], s);
+	write_version(r, id, &service.version[0], s, generation);
 	update(r->skel->maps.lb_services, &id, &service);
 	for (const struct run_listen *l = s->listens; l->addr; l++)
 		put_listens(r, l, v);
@@ -194,7 +198,7 @@ void run_next_version(struct run *r, uint32_t id, const struct run_service *s, u
 	must(bpf_map_lookup_elem(bpf_map__fd(r->skel->maps.lb_services), &id, &service),
 	     "lb_services");
 	slot = !lb_slot(service.select, r->config->generation);
-	write_version(r, id, &service.version[slot], s);
+	write_version(r, id, &service.version[slot], s, generation);
 	service.select = generation << 1 | slot;
 	update(r->skel->maps.lb_services, &id, &service);
 }

@@ -75,6 +75,8 @@ struct run_service {
 	struct run_backend backends[RUN_BACKENDS]; /* in canonical order */
 	uint8_t unknown; /* enum lb_unknown + 1; 0: reset, of those that hash: hash */
 	uint8_t on_remove;
+	uint8_t affinity[LB_FAMILIES]; /* bits of the client's address; 0: none */
+	bool across_ports;
 };
 uint32_t run_add_service(struct run *r, const struct run_service *s); /* its id */
 /* Another version of service `id`, in force from `generation` on; its listens are not changed. */

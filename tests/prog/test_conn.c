@@ -433,7 +433,7 @@ static void model_act(enum conn_op_kind kind)
 	model.op->meta = t->meta;
 	model.op->life =
 		LB_LIFE(model_random(MODEL_SETS),
-			LB_CONN_SYN_SENT + model_random(LB_CONN_STATES - LB_CONN_SYN_SENT));
+			LB_CONN_SYN_SENT + model_random(LB_CONN_AFFINITY_NEW - LB_CONN_SYN_SENT));
 	model_do(kind);
 	if (kind == CONN_REMOVE) {
 		/* A change of state does not protect it; another entry in its place is safe. */

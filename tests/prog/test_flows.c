@@ -219,7 +219,7 @@ static struct flow reach(int wanted)
 static void test_expiry(void **state)
 {
 	(void)state;
-	for (int s = LB_CONN_SYN_SENT; s < LB_CONN_STATES; s++) {
+	for (int s = LB_CONN_SYN_SENT; s < LB_CONN_AFFINITY_NEW; s++) {
 		uint32_t timeout = run.skel->data_timeouts->lb_timeouts.ticks[s];
 		struct flow f = reach(s);
 

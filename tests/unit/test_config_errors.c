@@ -71,12 +71,12 @@ static const struct wrong wrong_shape[] = {
 	 "t:1: services: \"services: a\": not a list: begin each of its lines with \"- \""},
 	{"services: [a]",
 	 "t:1: service: \"services: [a]\": not a mapping: write \"KEY: VALUE\" with the "
-	 "keys name, listen, scheduler, maglev-size, forwarding, unknown, on-remove, timeouts, "
-	 "max-connections, backends"},
+	 "keys name, listen, scheduler, maglev-size, forwarding, unknown, on-remove, affinity, "
+	 "timeouts, max-connections, backends"},
 	{"services: [[]]",
 	 "t:1: service: \"services: [[]]\": not a mapping: write \"KEY: VALUE\" with the "
-	 "keys name, listen, scheduler, maglev-size, forwarding, unknown, on-remove, timeouts, "
-	 "max-connections, backends"},
+	 "keys name, listen, scheduler, maglev-size, forwarding, unknown, on-remove, affinity, "
+	 "timeouts, max-connections, backends"},
 	{"limits: []",
 	 "t:1: limits: \"limits: []\": not a mapping: write \"KEY: VALUE\" with the keys "
 	 "connections, connections6, services, backends, ring-slots"},
@@ -89,7 +89,8 @@ static const struct wrong wrong_shape[] = {
 	 "t:1: key of config: \"services\": has a NUL character: write its name"},
 	{"services:\n  - name: a\n    port: 80\n",
 	 "t:3: key of service: \"port\": unknown: write one of name, listen, scheduler, "
-	 "maglev-size, forwarding, unknown, on-remove, timeouts, max-connections, backends"},
+	 "maglev-size, forwarding, unknown, on-remove, affinity, timeouts, max-connections, "
+	 "backends"},
 	{"services:\n  - name: a\n    listen: ['*:80'\n    backends: []\n",
 	 "t:4: syntax: \"backends: []\": while parsing a flow sequence: did not find "
 	 "expected ',' or ']'"},
@@ -534,7 +535,8 @@ static void test_bomb(void **state)
 	refused(hidden, strlen(hidden), "t:1: anchor: \"b\": anchors are not supported: remove it");
 	refused(merge, strlen(merge),
 		"t:2: key of service: \"<<\": unknown: write one of name, listen, scheduler, "
-		"maglev-size, forwarding, unknown, on-remove, timeouts, max-connections, backends");
+		"maglev-size, forwarding, unknown, on-remove, affinity, timeouts, max-connections, "
+		"backends");
 }
 
 int main(void)

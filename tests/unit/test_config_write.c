@@ -33,6 +33,15 @@ static uint32_t random_timeout(int timeout)
 	return min + test_random(test_random(2) ? 100 : LB_TIMEOUT_MAX - min + 1);
 }
 
+static void random_affinity(struct lb_service_conf *s, bool timeout)
+{
+	s->affinity.mask[LB_V4] = (uint8_t)(1 + test_random(32));
+	s->affinity.mask[LB_V6] = (uint8_t)(1 + test_random(128));
+	s->affinity.across_ports = test_random(2);
+	if (timeout && test_random(2))
+		s->timeouts[LB_TIMEOUT_AFFINITY] = 301 + test_random(1000);
+}
+
 static void random_service(struct lb_model *m, uint32_t number)
 {
 	static const uint32_t primes[] = {101, 251, 65537, 655373};
@@ -47,9 +56,11 @@ static void random_service(struct lb_model *m, uint32_t number)
 	s->forwarding = (uint8_t)test_random(LB_FORWARDINGS);
 	s->unknown = (uint8_t)test_random(LB_UNKNOWNS);
 	s->on_remove = (uint8_t)test_random(LB_ON_REMOVES);
-	for (int i = 0; i < LB_TIMEOUTS && number < LB_TIMEOUT_SETS; i++)
+	for (int i = 0; i < LB_TIMEOUTS_NAMED && number < LB_TIMEOUT_SETS; i++)
 		if (!test_random(3))
 			s->timeouts[i] = random_timeout(i);
+	if (test_random(2))
+		random_affinity(s, number < LB_TIMEOUT_SETS);
 	for (uint32_t i = 0; i < backends; i++) {
 		struct lb_backend_conf *b = lb_service_add_backend(s);
 
@@ -85,7 +96,7 @@ static void random_model(struct lb_model *m)
 	m->datapath = (uint8_t)test_random(LB_DATAPATHS);
 	m->default_scheduler = (uint8_t)test_random(LB_SCHEDULERS);
 	m->default_maglev_size = test_random(2) ? 65537 : 251;
-	for (int i = 0; i < LB_TIMEOUTS; i++)
+	for (int i = 0; i < LB_TIMEOUTS_NAMED; i++)
 		if (test_random(2))
 			m->timeouts[i] = random_timeout(i);
 	m->limits.connections = 1024 + test_random(1000000);

@@ -76,6 +76,9 @@ static void random_service(struct lb_model *m, uint32_t number)
 	s->maglev_size = test_random(4) ? 65537 : 251;
 	s->unknown = test_random(4) ? LB_UNKNOWN_RESET : LB_UNKNOWN_HASH;
 	s->on_remove = test_random(4) ? LB_ON_REMOVE_RESET : LB_ON_REMOVE_DROP;
+	s->affinity.mask[LB_V4] = test_random(4) ? 32 : 24;
+	s->affinity.mask[LB_V6] = test_random(4) ? 128 : 64;
+	s->affinity.across_ports = !test_random(4);
 	s->timeouts[test_random(LB_TIMEOUTS)] = test_random(4) ? 0 : 600;
 	for (uint32_t i = 0; i < 5; i++) {
 		snprintf(text, sizeof(text), forms[i], 1000 + number);
@@ -118,6 +121,7 @@ static void copy_service(struct lb_model *m, const struct lb_service_conf *from)
 	s->maglev_size = from->maglev_size;
 	s->unknown = from->unknown;
 	s->on_remove = from->on_remove;
+	s->affinity = from->affinity;
 	memcpy(s->timeouts, from->timeouts, sizeof(s->timeouts));
 	for (size_t i = 0; i < from->n_listens; i++)
 		*lb_service_add_listen(s) = from->listens[i];
@@ -163,6 +167,8 @@ static void describe_service(const struct lb_service_conf *s, FILE *out)
 
 	fprintf(out, "%s %u %u %u %u %u:", s->name, s->source, s->scheduler, s->maglev_size,
 		s->unknown, s->on_remove);
+	fprintf(out, " %u %u %u:", s->affinity.mask[LB_V4], s->affinity.mask[LB_V6],
+		s->affinity.across_ports);
 	for (int i = 0; i < LB_TIMEOUTS; i++)
 		fprintf(out, " %u", s->timeouts[i]);
 	for (size_t i = 0; i < s->n_listens; i++)

@@ -16,7 +16,7 @@ static const char config[] =
 	"timeouts: { udp: 20s }\n"
 	"services:\n"
 	"  - { name: brief, listen: '*:6', timeouts: { closed: 5s } }\n"              /* 4 */
-	"  - { name: ends, listen: '*:7', unknown: hash, on-remove: drop }\n"
+	"  - { name: ends, listen: '*:7', unknown: hash, on-remove: drop, affinity: 1h }\n"
 	"  - { name: far, listen: ['203.0.113.1:1'], backends: [10.0.0.1:1] }\n"
 	"  - { name: half, listen: ['203.0.113.1:2', '*:2'], backends: [10.0.0.1:1] }\n"
 	"  - { name: large, listen: '*:3', backends: [10.0.0.1:1, 10.0.0.2:1] }\n"    /* 8 */
@@ -104,6 +104,9 @@ static void test_refused(void **state)
 	assert_non_null(strstr(err.text, "t:4: timeouts of service: \"brief\": datapath poor "));
 	lb_model_remove_service(&m, 0);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "t:5: affinity of service: \"ends\": datapath poor has "));
+	m.services[0].affinity = (struct lb_affinity_conf){};
+	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
 	assert_non_null(strstr(err.text, "t:5: unknown of service: \"ends\": datapath poor "));
 	lb_model_remove_service(&m, 0);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EADDRNOTAVAIL);
@@ -121,6 +124,7 @@ static void test_cut(void **state)
 		"t:2: timeouts: ",
 		"t:1: interface: \"odd0\": ",
 		"t:4: timeouts of service: \"brief\": ",
+		"t:5: affinity of service: \"ends\": ",
 		"t:5: unknown of service: \"ends\": ",
 		"t:5: on-remove of service: \"ends\": ",
 		"t:6: listen: \"203.0.113.1:1/tcp\": ",
@@ -148,6 +152,8 @@ static void test_cut(void **state)
 	assert_int_equal(m.timeouts[LB_TIMEOUT_UDP], 180);
 	assert_int_equal(m.n_services, 7);
 	assert_false(lb_service_has_timeouts(&m.services[0]));
+	assert_false(lb_service_has_affinity(&m.services[1]));
+	assert_false(lb_service_has_any_timeouts(&m.services[1]));
 	assert_int_equal(m.services[1].unknown, LB_UNKNOWN_RESET);
 	assert_int_equal(m.services[1].on_remove, LB_ON_REMOVE_RESET);
 	assert_string_equal(m.services[2].name, "half");

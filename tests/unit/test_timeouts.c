@@ -106,7 +106,7 @@ static char *with_sets(int more)
 		fprintf(out,
 			"- { name: s%02d, listen: '*:%d', timeouts: { closed: %d } }\n"
 			"- { name: t%02d, listen: '*:%d', timeouts: { closed: %d } }\n"
-			"- { name: u%02d, listen: '*:%d' }\n",
+			"- { name: u%02d, listen: '*:%d', affinity: { timeout: 5m } }\n",
 			i, 1000 + i, i + 1, i, 2000 + i, i + 1, i, 3000 + i);
 	fclose(out);
 	return text;
@@ -123,8 +123,9 @@ static void test_too_many(void **state)
 	lb_model_free(&m);
 	free(text);
 	text = with_sets(1);
-	refused(text, "t:47: timeouts of service: \"s15\": unlike those of 15 others: services may "
-		      "have 15 different ones: make some alike");
+	refused(text, "t:47: timeouts of service: \"s15\": unlike those of 15 others, "
+		      "affinity.timeout included: services may have 15 different ones: "
+		      "make some alike");
 	free(text);
 }
 

@@ -34,6 +34,7 @@ struct lb_cli {
 	uint32_t timeout;                       /* of --wait, seconds, 0: none */
 	uint32_t interval;                      /* of --watch, milliseconds */
 	const char *service, *backend, *client; /* filters, or NULL */
+	bool affinity;                          /* not connections */
 	bool changed;                           /* the kernel, by the command */
 	int argc;                               /* operands of the command */
 	char **argv;

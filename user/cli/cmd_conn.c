@@ -9,11 +9,17 @@
 #include "json.h"
 #include "text.h"
 
-static int parse_filter(const struct lb_cli *cli, struct lb_conn_filter *f)
+enum what { LIST, COUNT, FLUSH, GC };
+
+/* Who is to be balanced anew is forgotten altogether. */
+static int parse_filter(const struct lb_cli *cli, enum what what, struct lb_conn_filter *f)
 {
 	const char *why;
 
 	*f = (struct lb_conn_filter){
+		.kinds = cli->affinity   ? LB_CONN_AFFINITIES
+			 : what == FLUSH ? LB_CONN_BOTH
+					 : LB_CONN_CONNECTIONS,
 		.service = cli->service,
 		.by_backend = cli->backend,
 		.by_client = cli->client,
@@ -102,6 +108,59 @@ static void print_json_row(void *arg, const struct lb_conn *c)
 	       lb_conn_state_name(c->state), c->age, service_name(l, c->service_id, "\"-\""));
 }
 
+/* "192.0.2.0/24" */
+static const char *client_str(char buf[LB_ENDPOINT_STRLEN], const struct lb_conn *c)
+{
+	size_t len = strlen(lb_addr_str(buf, &c->client.addr, c->client.family));
+
+	snprintf(buf + len, LB_ENDPOINT_STRLEN - len, "/%u", c->mask);
+	return buf;
+}
+
+/* One of all ports is of no protocol. */
+static const char *affinity_proto(const struct lb_conn *c)
+{
+	return c->service.port ? lb_proto_name(c->proto) : "*";
+}
+
+static void print_affinity(void *arg, const struct lb_conn *c)
+{
+	char client[LB_ENDPOINT_STRLEN], backend[LB_ENDPOINT_STRLEN], age[LB_TEXT_MAX], port[8];
+	struct listing *l = arg;
+
+	snprintf(port, sizeof(port), c->service.port ? "%u" : "*", c->service.port);
+	l->n++;
+	printf("%-5s  %-21s  %-5s  %-21s  %-12s  %-8s  %s\n", affinity_proto(c),
+	       client_str(client, c), port, lb_endpoint_str(backend, &c->backend),
+	       lb_conn_state_name(c->state), lb_duration_str(age, c->age),
+	       service_name(l, c->service_id, "-"));
+}
+
+static void print_json_affinity(void *arg, const struct lb_conn *c)
+{
+	char client[LB_ENDPOINT_STRLEN], backend[LB_ENDPOINT_STRLEN];
+	struct listing *l = arg;
+
+	printf("%s\n    {\"protocol\":\"%s\",\"client\":\"%s\",\"port\":%u,\"backend\":\"%s\","
+	       "\"state\":\"%s\",\"idle\":%" PRIu32 ",\"service\":%s}",
+	       l->n++ ? "," : "", affinity_proto(c), client_str(client, c), c->service.port,
+	       lb_endpoint_str(backend, &c->backend), lb_conn_state_name(c->state), c->age,
+	       service_name(l, c->service_id, "\"-\""));
+}
+
+/* What `conn ls` prints of a kind. */
+static const struct form {
+	const char *kind, *head;
+	lb_conn_fn row, json_row;
+} connections = {"connections",
+		 "PROTO  CLIENT                 ADDRESS                BACKEND                "
+		 "STATE        IDLE      SERVICE",
+		 print_row, print_json_row},
+  affinities = {"affinities",
+		"PROTO  CLIENT                 PORT   BACKEND                STATE         IDLE    "
+		"  SERVICE",
+		print_affinity, print_json_affinity};
+
 /* Into a pipe, 4 KiB at a time take half as long again. */
 static void buffer_output(void)
 {
@@ -112,6 +171,7 @@ static void buffer_output(void)
 
 static int list(struct lb_session *s, const struct lb_cli *cli, const struct lb_conn_filter *f)
 {
+	const struct form *form = cli->affinity ? &affinities : &connections;
 	struct listing l = {.model = &s->model};
 	struct lb_err err;
 	uint64_t n;
@@ -124,12 +184,11 @@ static int list(struct lb_session *s, const struct lb_cli *cli, const struct lb_
 	}
 	buffer_output();
 	if (cli->json)
-		printf("{\n  \"schema\": %d,\n  \"kind\": \"connections\",\n  \"connections\": [",
-		       LB_JSON_SCHEMA);
+		printf("{\n  \"schema\": %d,\n  \"kind\": \"%s\",\n  \"%s\": [", LB_JSON_SCHEMA,
+		       form->kind, form->kind);
 	else
-		printf("%-5s  %-21s  %-21s  %-21s  %-11s  %-8s  %s\n", "PROTO", "CLIENT", "ADDRESS",
-		       "BACKEND", "STATE", "IDLE", "SERVICE");
-	ret = s->ops->conn_list(s->dp, f, cli->json ? print_json_row : print_row, &l, &n, &err);
+		printf("%s\n", form->head);
+	ret = s->ops->conn_list(s->dp, f, cli->json ? form->json_row : form->row, &l, &n, &err);
 	if (cli->json)
 		printf("\n  ]\n}\n");
 	index_free(&l);
@@ -167,7 +226,7 @@ static int count(struct lb_session *s, struct lb_cli *cli, const struct lb_conn_
 		return LB_EXIT_DONE;
 	}
 	o = lb_json_new(flush ? "flush" : "count");
-	json_object_set_new(o, "connections", json_integer(n));
+	json_object_set_new(o, cli->affinity ? "affinities" : "connections", json_integer(n));
 	return lb_json_print(o);
 }
 
@@ -195,12 +254,10 @@ static int gc(struct lb_session *s, struct lb_cli *cli)
 	return lb_json_print(o);
 }
 
-enum what { LIST, COUNT, FLUSH, GC };
-
 static int run(struct lb_cli *cli, enum what what)
 {
 	struct lb_conn_filter filter;
-	int code = parse_filter(cli, &filter);
+	int code = parse_filter(cli, what, &filter);
 	struct lb_session s;
 
 	if (code)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/affinity.h"
 #include "core/ring.h"
 #include "json.h"
 #include "sample.h"
@@ -165,7 +166,7 @@ static void show_text(const struct lb_service_conf *s, const struct lb_counters 
 	struct lb_table t =
 		LB_TABLE("BACKEND", ">WEIGHT", "BY HAND", "SINCE", ">SHARE", ">ACTIVE",
 			 ">CONNECTIONS", ">PACKETS IN", ">BYTES IN", ">PACKETS OUT", ">BYTES OUT");
-	char listens[1024], text[LB_ENDPOINT_STRLEN], age[LB_TEXT_MAX];
+	char listens[1024], text[LB_ENDPOINT_STRLEN], age[LB_TEXT_MAX], affinity[LB_AFFINITY_MAX];
 
 	printf("service %s: scheduler %s, forwarding %s, unknown %s, on-remove %s, source %s\n",
 	       s->name, lb_scheduler_name(s->scheduler), lb_forwarding_name(s->forwarding),
@@ -173,6 +174,8 @@ static void show_text(const struct lb_service_conf *s, const struct lb_counters 
 	       lb_source_name(s->source));
 	if (s->scheduler == LB_SCHED_MAGLEV)
 		printf("maglev table: %u slots\n", s->maglev_size);
+	if (lb_service_has_affinity(s))
+		printf("affinity: %s\n", lb_affinity_str(affinity, s));
 	lb_timeouts_print(s->timeouts, "");
 	printf("listens: %s\n", listens_text(s, listens, sizeof(listens)));
 	printf("connections %" PRIu64 ", packets in %" PRIu64 " out %" PRIu64 ", bytes in %" PRIu64
@@ -220,6 +223,7 @@ static void show_json(const struct lb_service_conf *s, const struct lb_counters 
 	json_object_set_new(o, "forwarding", json_string(lb_forwarding_name(s->forwarding)));
 	json_object_set_new(o, "unknown", json_string(lb_unknown_name(s->unknown)));
 	json_object_set_new(o, "on_remove", json_string(lb_on_remove_name(s->on_remove)));
+	json_object_set_new(o, "affinity", lb_json_affinity(s));
 	json_object_set_new(o, "timeouts", lb_json_timeouts(s->timeouts));
 	json_object_set_new(o, "listen", lb_json_listens(s));
 	json_object_set_new(o, "counters", lb_json_counters(all));

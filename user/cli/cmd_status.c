@@ -31,6 +31,8 @@ struct usage_row {
 static const struct usage_row usage_rows[] = {
 	{"connections IPv4", "connections", offsetof(struct lb_dp_status, connections4)},
 	{"connections IPv6", "connections6", offsetof(struct lb_dp_status, connections6)},
+	{"affinities IPv4", "affinities", offsetof(struct lb_dp_status, affinities4)},
+	{"affinities IPv6", "affinities6", offsetof(struct lb_dp_status, affinities6)},
 	{"services", "services", offsetof(struct lb_dp_status, services)},
 	{"backends", "backends", offsetof(struct lb_dp_status, backends)},
 	{"ring slots", "ring_slots", offsetof(struct lb_dp_status, ring_slots)},

@@ -85,6 +85,14 @@ static int timeouts_fit(struct fit *f, const struct lb_model *m)
 	return 0;
 }
 
+static int affinity_fits(struct fit *f, const struct lb_service_conf *s)
+{
+	return f->ops->keeps_connections || !lb_service_has_affinity(s)
+		       ? 0
+		       : refused(f, "affinity of service", s->name, s->line,
+				 "has none: scheduler sh goes by the client's address, too");
+}
+
 static int service_timeouts_fit(struct fit *f, const struct lb_service_conf *s)
 {
 	return f->ops->keeps_connections || !lb_service_has_timeouts(s)
@@ -202,6 +210,8 @@ int lb_fit_check(const struct lb_fit *with, const struct lb_model *m, const stru
 		if (!ret)
 			ret = max_connections_fit(&f, s);
 		if (!ret)
+			ret = affinity_fits(&f, s);
+		if (!ret)
 			ret = service_timeouts_fit(&f, s);
 		if (!ret)
 			ret = unknown_fits(&f, s);
@@ -247,6 +257,11 @@ static void settings_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn
 		fn(arg, f->why.text);
 		for (size_t i = 0; i < s->n_backends; i++)
 			s->backends[i].max_connections = 0;
+	}
+	if (affinity_fits(f, s)) {
+		fn(arg, f->why.text);
+		s->affinity = (struct lb_affinity_conf){0};
+		s->timeouts[LB_TIMEOUT_AFFINITY] = 0;
 	}
 	if (service_timeouts_fit(f, s)) {
 		fn(arg, f->why.text);

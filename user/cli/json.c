@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "cli.h"
+#include "core/affinity.h"
 #include "json.h"
 
 json_t *lb_json_new(const char *kind)
@@ -63,10 +64,22 @@ json_t *lb_json_timeouts(const uint32_t timeouts[LB_TIMEOUTS])
 {
 	json_t *o = json_object();
 
-	for (int i = 0; i < LB_TIMEOUTS; i++)
+	for (int i = 0; i < LB_TIMEOUTS_NAMED; i++)
 		if (timeouts[i])
 			json_object_set_new(o, lb_timeout_name(i), json_integer(timeouts[i]));
 	return o;
+}
+
+/* Null: it has none. */
+json_t *lb_json_affinity(const struct lb_service_conf *s)
+{
+	const struct lb_affinity_conf *a = &s->affinity;
+
+	if (!lb_service_has_affinity(s))
+		return json_null();
+	return json_pack("{s:I, s:i, s:i, s:b}", "timeout", (json_int_t)lb_affinity_timeout(s),
+			 "mask", a->mask[LB_V4], "mask6", a->mask[LB_V6], "across_ports",
+			 a->across_ports);
 }
 
 json_t *lb_json_service(const struct lb_service_conf *s)
@@ -75,13 +88,14 @@ json_t *lb_json_service(const struct lb_service_conf *s)
 
 	for (size_t i = 0; i < s->n_backends; i++)
 		json_array_append_new(backends, lb_json_backend(&s->backends[i]));
-	return json_pack("{s:s, s:o, s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:o}", "name", s->name,
+	return json_pack("{s:s, s:o, s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:o, s:o}", "name", s->name,
 			 "listen", lb_json_listens(s), "source", lb_source_name(s->source),
 			 "scheduler", lb_scheduler_name(s->scheduler), "maglev_size",
 			 (json_int_t)s->maglev_size, "forwarding",
 			 lb_forwarding_name(s->forwarding), "unknown", lb_unknown_name(s->unknown),
-			 "on_remove", lb_on_remove_name(s->on_remove), "timeouts",
-			 lb_json_timeouts(s->timeouts), "backends", backends);
+			 "on_remove", lb_on_remove_name(s->on_remove), "affinity",
+			 lb_json_affinity(s), "timeouts", lb_json_timeouts(s->timeouts), "backends",
+			 backends);
 }
 
 json_t *lb_json_interface(const struct lb_interface_conf *i)

@@ -22,6 +22,7 @@ json_t *lb_json_endpoint(const struct lb_endpoint *at); /* "10.0.0.1:80" */
 json_t *lb_json_counters(const struct lb_counters *c);
 json_t *lb_json_listens(const struct lb_service_conf *s);
 json_t *lb_json_backend(const struct lb_backend_conf *b);
+json_t *lb_json_affinity(const struct lb_service_conf *s);
 json_t *lb_json_timeouts(const uint32_t timeouts[LB_TIMEOUTS]);
 json_t *lb_json_service(const struct lb_service_conf *s);
 json_t *lb_json_interface(const struct lb_interface_conf *i);

@@ -56,7 +56,9 @@ const struct lb_command lb_commands[] = {
 	{"conn", "count", "", 0, 0, LB_OPT_FILTERS, lb_cmd_conn_count, "count the connections",
 	 NULL},
 	{"conn", "flush", "", 0, 0, LB_OPT_FILTERS, lb_cmd_conn_flush, "forget connections",
-	 "Without a filter: all of them. A TCP connection that was forgotten cannot go on.\n"},
+	 "Without a filter: all of them. A TCP connection that was forgotten cannot go on. "
+	 "Affinities\n"
+	 "are forgotten, too, and with --affinity they alone.\n"},
 	{"conn", "gc", "", 0, 0, 0, lb_cmd_conn_gc, "take expired connections out of the table",
 	 "They are neither used nor counted, but after days in the table they would seem alive "
 	 "again.\n"
@@ -94,6 +96,7 @@ const struct lb_option lb_options[] = {
 	{"service", 0, "NAME", LB_OPT_FILTERS, "only those of this service"},
 	{"backend", 0, "ADDR[:PORT]", LB_OPT_FILTERS, "only those to this backend"},
 	{"client", 0, "ADDR[/BITS|:PORT]", LB_OPT_FILTERS, "only those from here"},
+	{"affinity", 0, NULL, LB_OPT_FILTERS, "affinities instead of connections"},
 	{"watch", 'w', "[SECONDS]", LB_OPT_WATCH, "show rates, again and again (every 2 s)"},
 	{},
 };
@@ -144,6 +147,8 @@ static int option_set(struct lb_cli *cli, size_t index, const char *value)
 		cli->backend = value;
 	} else if (!strcmp(name, "client")) {
 		cli->client = value;
+	} else if (!strcmp(name, "affinity")) {
+		cli->affinity = true;
 	} else if (!strcmp(name, "watch")) {
 		cli->watch = true;
 		if (value && lb_interval_parse(&cli->interval, value))

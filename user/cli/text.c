@@ -54,7 +54,7 @@ void lb_timeouts_print(const uint32_t timeouts[LB_TIMEOUTS], const char *separat
 	char text[LB_DURATION_MAX];
 	bool any = false;
 
-	for (int i = 0; i < LB_TIMEOUTS; i++) {
+	for (int i = 0; i < LB_TIMEOUTS_NAMED; i++) {
 		if (!timeouts[i])
 			continue;
 		printf("%s %s %s", any ? separator : "timeouts:", lb_timeout_name(i),

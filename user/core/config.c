@@ -232,6 +232,7 @@ static int read_service(struct lb_yaml *y, void *into)
 		{"forwarding", read_forwarding, NULL},
 		{"unknown", read_unknown, NULL},
 		{"on-remove", read_on_remove, NULL},
+		{"affinity", lb_config_affinity, NULL},
 		{"timeouts", read_service_timeouts, NULL},
 		{"max-connections", read_service_max, NULL},
 		{"backends", read_backends, NULL},

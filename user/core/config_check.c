@@ -198,14 +198,15 @@ static int check_timeouts(const struct lb_model *m, const char *file, struct lb_
 	for (size_t i = 0; i < m->n_services; i++) {
 		const struct lb_service_conf *s = &m->services[i];
 
-		if (!lb_service_has_timeouts(s))
+		if (!lb_service_has_any_timeouts(s))
 			continue;
 		for (k = 1; k < n && memcmp(sets[k], s->timeouts, sizeof(s->timeouts)) != 0; k++)
 			;
 		if (k == LB_TIMEOUT_SETS)
 			return lb_config_refuse(err, file, s->line, "timeouts of service", s->name,
-						"unlike those of %d others: services may have %d "
-						"different ones: make some alike",
+						"unlike those of %d others, affinity.timeout "
+						"included: services may have %d different ones: "
+						"make some alike",
 						LB_TIMEOUT_SETS - 1, LB_TIMEOUT_SETS - 1);
 		sets[k] = s->timeouts;
 		n += k == n;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "affinity.h"
 #include "duration.h"
 
 /* All names are quoted: `no`, `1e3` or `~` would be something else to other readers of YAML. */
@@ -47,10 +48,10 @@ static void write_timeouts(const uint32_t *timeouts, const uint32_t *usual, cons
 	char text[LB_DURATION_MAX];
 	const char *sep = " ";
 
-	if (!memcmp(timeouts, usual, LB_TIMEOUTS * sizeof(*timeouts)))
+	if (!memcmp(timeouts, usual, LB_TIMEOUTS_NAMED * sizeof(*timeouts)))
 		return;
 	fprintf(out, "%stimeouts: {", indent);
-	for (int i = 0; i < LB_TIMEOUTS; i++) {
+	for (int i = 0; i < LB_TIMEOUTS_NAMED; i++) {
 		if (timeouts[i] == usual[i])
 			continue;
 		fprintf(out, "%s%s: %s", sep, lb_timeout_name(i),
@@ -58,6 +59,18 @@ static void write_timeouts(const uint32_t *timeouts, const uint32_t *usual, cons
 		sep = ", ";
 	}
 	fputs(" }\n", out);
+}
+
+static void write_affinity(const struct lb_service_conf *s, FILE *out)
+{
+	const struct lb_affinity_conf *a = &s->affinity;
+	char text[LB_DURATION_MAX];
+
+	if (!lb_service_has_affinity(s))
+		return;
+	fprintf(out, "    affinity: { timeout: %s, mask: %u, mask6: %u, across-ports: %s }\n",
+		lb_duration_exact(text, lb_affinity_timeout(s)), a->mask[LB_V4], a->mask[LB_V6],
+		a->across_ports ? "true" : "false");
 }
 
 static void write_listen(const struct lb_listen *l, FILE *out)
@@ -100,6 +113,7 @@ static void write_service(const struct lb_model *m, const struct lb_service_conf
 		fprintf(out, "    unknown: %s\n", lb_unknown_name(s->unknown));
 	if (s->on_remove != LB_ON_REMOVE_RESET)
 		fprintf(out, "    on-remove: %s\n", lb_on_remove_name(s->on_remove));
+	write_affinity(s, out);
 	write_timeouts(s->timeouts, none, "    ", out);
 	fprintf(out, "    backends:%s\n", s->n_backends ? "" : " []");
 	for (size_t i = 0; i < s->n_backends; i++)

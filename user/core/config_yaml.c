@@ -307,6 +307,17 @@ int lb_yaml_duration(struct lb_yaml *y, const char *what, uint32_t min, uint32_t
 	return 0;
 }
 
+int lb_yaml_bool(struct lb_yaml *y, const char *what, bool *into)
+{
+	const char *v = lb_yaml_value(y);
+	int err = lb_yaml_expect_scalar(y, what, "true or false");
+
+	if (err)
+		return err;
+	*into = !strcmp(v, "true");
+	return *into || !strcmp(v, "false") ? 0 : lb_yaml_refuse(y, what, v, "write true or false");
+}
+
 int lb_yaml_choice(struct lb_yaml *y, const char *what, const char *(*name)(unsigned int),
 		   int (*from_name)(const char *), unsigned int n, uint8_t *into)
 {

@@ -46,6 +46,7 @@ int lb_yaml_number(struct lb_yaml *y, const char *what, uint32_t min, uint32_t m
 /* "90", "30s", "1h30m" in seconds. */
 int lb_yaml_duration(struct lb_yaml *y, const char *what, uint32_t min, uint32_t max,
 		     uint32_t *into);
+int lb_yaml_bool(struct lb_yaml *y, const char *what, bool *into);
 /* A value of an enum by its name. */
 int lb_yaml_choice(struct lb_yaml *y, const char *what, const char *(*name)(unsigned int),
 		   int (*from_name)(const char *), unsigned int n, uint8_t *into);
@@ -53,5 +54,8 @@ int lb_yaml_mapping(struct lb_yaml *y, const char *what, const struct lb_yaml_ke
 		    void *into);
 int lb_yaml_list(struct lb_yaml *y, const char *what, int (*item)(struct lb_yaml *, void *),
 		 void *into);
+
+/* config_affinity.c - a service's `affinity`; into: struct lb_service_conf */
+int lb_config_affinity(struct lb_yaml *y, void *into);
 
 #endif

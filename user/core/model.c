@@ -20,7 +20,7 @@ static const struct {
 	[LB_TIMEOUT_SYN] = {30, 1},           [LB_TIMEOUT_ESTABLISHED] = {4 * 3600, 60},
 	[LB_TIMEOUT_HALF_CLOSED] = {3600, 1}, [LB_TIMEOUT_CLOSING] = {120, 1},
 	[LB_TIMEOUT_CLOSED] = {10, 1},        [LB_TIMEOUT_UDP_NEW] = {30, 1},
-	[LB_TIMEOUT_UDP] = {180, 10},
+	[LB_TIMEOUT_UDP] = {180, 10},         [LB_TIMEOUT_AFFINITY] = {300, 10},
 };
 
 static const uint8_t v4_prefix[12] = {[10] = 0xff, [11] = 0xff}; /* RFC 4291, 2.5.5.2 */
@@ -279,7 +279,7 @@ bool lb_model_has_family(const struct lb_model *m, enum lb_family family)
 
 bool lb_service_has_timeouts(const struct lb_service_conf *s)
 {
-	for (int i = 0; i < LB_TIMEOUTS; i++)
+	for (int i = 0; i < LB_TIMEOUTS_NAMED; i++)
 		if (s->timeouts[i])
 			return true;
 	return false;

@@ -68,6 +68,13 @@ enum lb_forwarding {
 	LB_FORWARDINGS
 };
 
+/* Which clients get the same backend again; how long after: timeouts[LB_TIMEOUT_AFFINITY]. */
+struct lb_affinity_conf {
+	uint8_t mask[LB_FAMILIES]; /* bits of a client's address that count; 0: there is none */
+	bool across_ports;         /* one for all ports of the service */
+};
+#define LB_AFFINITY_DEFAULT ((struct lb_affinity_conf){.mask = {[LB_V4] = 32, [LB_V6] = 128}})
+
 struct lb_service_conf {
 	char name[LB_NAME_MAX];
 	uint8_t scheduler;  /* enum lb_scheduler */
@@ -76,6 +83,7 @@ struct lb_service_conf {
 	uint8_t unknown;    /* enum lb_unknown */
 	uint8_t on_remove;  /* enum lb_on_remove */
 	uint32_t maglev_size;
+	struct lb_affinity_conf affinity;
 	uint32_t timeouts[LB_TIMEOUTS]; /* seconds; 0: as the model's */
 	uint32_t max_connections;       /* while it is read: of backends that do not say */
 	struct lb_listen *listens;
@@ -167,7 +175,15 @@ static inline uint8_t lb_unknown_default(uint8_t scheduler)
 	return scheduler == LB_SCHED_SH || scheduler == LB_SCHED_MAGLEV ? LB_UNKNOWN_HASH
 									: LB_UNKNOWN_RESET;
 }
-bool lb_service_has_timeouts(const struct lb_service_conf *s);            /* of its own */
+bool lb_service_has_timeouts(const struct lb_service_conf *s); /* of its own, under `timeouts` */
+static inline bool lb_service_has_any_timeouts(const struct lb_service_conf *s)
+{
+	return lb_service_has_timeouts(s) || s->timeouts[LB_TIMEOUT_AFFINITY];
+}
+static inline bool lb_service_has_affinity(const struct lb_service_conf *s)
+{
+	return s->affinity.mask[LB_V4];
+}
 static inline uint32_t lb_backend_weight(const struct lb_backend_conf *b) /* in force */
 {
 	return b->override == LB_NO_OVERRIDE ? b->weight : b->override;
@@ -193,7 +209,9 @@ bool lb_addr_is_any(const struct lb_addr *addr, enum lb_family family); /* 0.0.0
  * nothing of 0.0.0.0 and ::, which are more than one address. */
 const char *lb_addr_why_not(const struct lb_addr *addr, enum lb_family family);
 
-/* Seconds. Entries in use are refreshed only now and then: a shorter timeout would end them. */
+/* Seconds. Entries in use are refreshed only now and then: a shorter timeout would end them. Those
+ * below LB_TIMEOUTS_NAMED stand under `timeouts`; the rest, where they belong to. */
+#define LB_TIMEOUTS_NAMED LB_TIMEOUT_AFFINITY
 uint32_t lb_timeout_default(enum lb_timeout timeout);
 uint32_t lb_timeout_min(enum lb_timeout timeout);
 void lb_timeouts_default(uint32_t timeouts[LB_TIMEOUTS]);

@@ -75,7 +75,10 @@ NAME_TABLE(source_names, SOURCE_LIST, LB_SOURCES);
 	X(LB_CONN_CLOSED, "closed")                                                                \
 	X(LB_CONN_UDP_NEW, "udp-new")                                                              \
 	X(LB_CONN_UDP, "udp")                                                                      \
-	X(LB_CONN_RESET, "reset")
+	X(LB_CONN_RESET, "reset")                                                                  \
+	X(LB_CONN_AFFINITY_NEW, "affinity-new")                                                    \
+	X(LB_CONN_AFFINITY_UDP, "affinity-udp")                                                    \
+	X(LB_CONN_AFFINITY, "affinity")
 NAME_TABLE(conn_state_names, CONN_STATE_LIST, LB_CONN_STATES);
 
 #define UNKNOWN_LIST(X)                                                                            \
@@ -97,7 +100,8 @@ NAME_TABLE(on_remove_names, ON_REMOVE_LIST, LB_ON_REMOVES);
 	X(LB_TIMEOUT_CLOSING, "closing")                                                           \
 	X(LB_TIMEOUT_CLOSED, "closed")                                                             \
 	X(LB_TIMEOUT_UDP_NEW, "udp-new")                                                           \
-	X(LB_TIMEOUT_UDP, "udp")
+	X(LB_TIMEOUT_UDP, "udp")                                                                   \
+	X(LB_TIMEOUT_AFFINITY, "affinity")
 NAME_TABLE(timeout_names, TIMEOUT_LIST, LB_TIMEOUTS);
 
 /* Made from the same list as the enum: whole by construction. */

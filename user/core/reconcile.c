@@ -4,6 +4,7 @@
  * forbids it.
  */
 
+#include "affinity.h"
 #include "list.h"
 #include "reconcile.h"
 
@@ -162,7 +163,7 @@ static bool service_equal(const struct lb_service_conf *a, const struct lb_servi
 	if (a->scheduler != b->scheduler || a->maglev_size != b->maglev_size ||
 	    a->forwarding != b->forwarding || a->n_listens != b->n_listens ||
 	    a->n_backends != b->n_backends || a->unknown != b->unknown ||
-	    a->on_remove != b->on_remove ||
+	    a->on_remove != b->on_remove || !lb_affinity_equal(&a->affinity, &b->affinity) ||
 	    memcmp(a->timeouts, b->timeouts, sizeof(a->timeouts)) != 0)
 		return false;
 	for (size_t i = 0; i < a->n_listens; i++)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* reconcile_print.c - a difference between two models as text, a line for each object. */
 
+#include "affinity.h"
 #include "duration.h"
 #include "list.h"
 #include "reconcile.h"
@@ -38,11 +39,19 @@ static void print_timeouts(FILE *out, bool *first, const uint32_t *from, const u
 {
 	char a[LB_DURATION_MAX], b[LB_DURATION_MAX];
 
-	for (int i = 0; i < LB_TIMEOUTS; i++)
+	for (int i = 0; i < LB_TIMEOUTS_NAMED; i++)
 		if (from[i] != to[i])
 			fprintf(out, "%stimeouts.%s %s -> %s", comma(first), lb_timeout_name(i),
 				from[i] ? lb_duration_exact(a, from[i]) : "the instance's",
 				to[i] ? lb_duration_exact(b, to[i]) : "the instance's");
+}
+
+static void print_affinity(FILE *out, bool *first, const struct lb_service_conf *a,
+			   const struct lb_service_conf *b)
+{
+	char from[LB_AFFINITY_MAX], to[LB_AFFINITY_MAX];
+
+	print_renamed(out, first, "affinity", lb_affinity_str(from, a), lb_affinity_str(to, b));
 }
 
 static int listen_order(const void *a, const void *b)
@@ -118,7 +127,7 @@ static void print_backends(FILE *out, const struct lb_service_conf *a,
 
 static void print_added(FILE *out, const struct lb_service_conf *s)
 {
-	char text[LB_ENDPOINT_STRLEN];
+	char text[LB_ENDPOINT_STRLEN], affinity[LB_AFFINITY_MAX];
 	bool first = true;
 
 	for (size_t i = 0; i < s->n_listens; i++)
@@ -130,6 +139,8 @@ static void print_added(FILE *out, const struct lb_service_conf *s)
 		fprintf(out, "unknown %s, ", lb_unknown_name(s->unknown));
 	if (s->on_remove != LB_ON_REMOVE_RESET)
 		fprintf(out, "on-remove %s, ", lb_on_remove_name(s->on_remove));
+	if (lb_service_has_affinity(s))
+		fprintf(out, "affinity %s, ", lb_affinity_str(affinity, s));
 	if (lb_service_has_timeouts(s))
 		fputs("timeouts of its own, ", out);
 	fprintf(out, "%zu backend%s\n", s->n_backends, s->n_backends == 1 ? "" : "s");
@@ -150,6 +161,7 @@ static void print_changed(FILE *out, const struct lb_service_conf *a,
 		      lb_unknown_name(b->unknown));
 	print_renamed(out, &first, "on-remove", lb_on_remove_name(a->on_remove),
 		      lb_on_remove_name(b->on_remove));
+	print_affinity(out, &first, a, b);
 	print_timeouts(out, &first, a->timeouts, b->timeouts);
 	fputc('\n', out);
 	lb_lists_pair(a->listens, a->n_listens, b->listens, b->n_listens, sizeof(*b->listens),

@@ -127,10 +127,14 @@ static bool prefix_holds(const struct lb_endpoint *want, unsigned int bits,
 
 bool lb_conn_filter_holds(const struct lb_conn_filter *f, uint32_t service, const struct lb_conn *c)
 {
+	unsigned int bits = c->mask && c->mask < f->client_prefix ? c->mask : f->client_prefix;
+
+	if (f->kinds != LB_CONN_BOTH && (f->kinds == LB_CONN_AFFINITIES) != (c->mask != 0))
+		return false;
 	if (service && c->service_id != service)
 		return false;
 	if (f->by_backend &&
 	    !prefix_holds(&f->backend, f->backend.family == LB_V4 ? 32 : 128, &c->backend))
 		return false;
-	return !f->by_client || prefix_holds(&f->client, f->client_prefix, &c->client);
+	return !f->by_client || prefix_holds(&f->client, bits, &c->client);
 }

@@ -48,6 +48,7 @@ struct lb_dp_status {
 	uint32_t no_iterator; /* errno: why there is no file "connections"; 0: there is one */
 	uint32_t timeouts[LB_TIMEOUTS]; /* seconds; 0: they are the kernel's */
 	struct lb_usage connections4, connections6, services, backends, ring_slots;
+	struct lb_usage affinities4, affinities6; /* in the table of connections, and its limit */
 	struct lb_hook_status *hooks;
 	size_t n_hooks;
 };
@@ -61,15 +62,17 @@ struct lb_dp_stats {
 	size_t n_services, n_backends;
 };
 
-/* One connection. */
+/* One connection, or affinity: then the client has no port, and `service` no address. */
 struct lb_conn {
 	struct lb_endpoint client, service, backend;
 	uint8_t proto, state;
 	uint32_t age; /* seconds since its last packet; some too many while it is in use */
 	uint32_t backend_id, service_id;
+	uint8_t mask; /* bits of an affinity's client that count; 0: it is a connection */
 };
 
-struct lb_conn_filter {      /* zero: all */
+struct lb_conn_filter { /* zero: all connections */
+	enum { LB_CONN_CONNECTIONS, LB_CONN_AFFINITIES, LB_CONN_BOTH } kinds;
 	const char *service; /* name */
 	bool by_backend, by_client;
 	struct lb_endpoint backend; /* port 0: any */

@@ -97,6 +97,7 @@ static void member_check(struct walk *w, const struct lb_pool *pool, __u32 i, en
 	const struct lb_endpoint *at = &members[i].at;
 	const struct lb_member *m = &w->dp->members[pool->members + i];
 	const struct lb_backend *b;
+	const char *why;
 
 	if (!id || id >= w->dp->max_entries[LB_MAP_BACKENDS]) {
 		damage(w, "member %u is backend %u, which cannot be", i, id);
@@ -123,6 +124,9 @@ static void member_check(struct walk *w, const struct lb_pool *pool, __u32 i, en
 		damage_backend(w, at, id, "%u members have its id", w->named[id]);
 	if (i && lb_endpoint_cmp(&members[i - 1].at, at) >= 0)
 		damage_backend(w, at, id, "out of order");
+	why = lb_drained_why_wrong(w->dp, id, !members[i].weight);
+	if (why)
+		damage_backend(w, at, id, "%s", why);
 }
 
 static int pool_check(struct walk *w, const struct lb_service_version *v, enum lb_family family)
@@ -151,6 +155,16 @@ static int pool_check(struct walk *w, const struct lb_service_version *v, enum l
 	return ret;
 }
 
+static void affinity_check(struct walk *w, const struct lb_service_version *v)
+{
+	if (v->affinity[LB_V4] > 32 || v->affinity[LB_V6] > 128 ||
+	    !v->affinity[LB_V4] != !v->affinity[LB_V6])
+		damage(w, "no affinity can have masks of %u and %u bits", v->affinity[LB_V4],
+		       v->affinity[LB_V6]);
+	if (v->across_ports > 1)
+		damage(w, "there is no value %u of affinity.across-ports", v->across_ports);
+}
+
 static int service_check(struct walk *w)
 {
 	const struct lb_service_version *v;
@@ -172,6 +186,7 @@ static int service_check(struct walk *w)
 		damage(w, "there is no value %u of unknown", v->unknown);
 	if (v->on_remove >= LB_ON_REMOVES)
 		damage(w, "there is no value %u of on-remove", v->on_remove);
+	affinity_check(w, v);
 	if (v->timeouts >= LB_TIMEOUT_SETS)
 		damage(w, "there is no set of timeouts %u", v->timeouts);
 	for (int f = 0; f < LB_FAMILIES && !ret; f++)

@@ -136,6 +136,8 @@ static int generation_begin(struct lb_dp *dp, struct lb_err *err)
 		lb_select_store(&dp->services[id].select, dp->services[id].select & 1);
 	for (__u32 id = 1; id < dp->max_entries[LB_MAP_LOADS]; id++)
 		lb_select_store(&dp->loads[id].select, dp->loads[id].select & 1);
+	for (__u32 id = 1; id < dp->max_entries[LB_MAP_BACKENDS]; id++)
+		lb_select_store(&dp->backends[id].drained, dp->backends[id].drained & 1);
 	__atomic_store_n(&dp->config->generation, 1, __ATOMIC_SEQ_CST);
 	dp->generation_lost = false;
 	return 0;

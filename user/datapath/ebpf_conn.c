@@ -137,6 +137,18 @@ static void endpoint_make(enum lb_family family, const __be32 *addr, __be16 port
 	memcpy(&at->addr.b[12], addr, sizeof(*addr));
 }
 
+/* How much of a client's address an affinity to the backend holds. */
+static __u8 mask_of(const struct table *t, const struct lb_backend *b)
+{
+	const struct lb_service_version *v = NULL;
+
+	if (b->service < t->dp->max_entries[LB_MAP_SERVICES])
+		v = lb_service_in_force(t->dp, b->service, lb_generation(t->dp));
+	if (v && v->affinity[t->family])
+		return v->affinity[t->family];
+	return t->family == LB_V4 ? 32 : 128;
+}
+
 static void conn_make(const struct table *t, const struct entry *e, struct lb_conn *c)
 {
 	const struct lb_backend *b = entry_backend(t, e);
@@ -153,6 +165,11 @@ static void conn_make(const struct table *t, const struct entry *e, struct lb_co
 	endpoint_make(t->family, e->service, e->sport, &c->service);
 	c->backend =
 		(struct lb_endpoint){.addr = b->addr, .port = ntohs(b->port), .family = b->family};
+	if (!lb_conn_is_affinity(c->state))
+		return;
+	c->mask = mask_of(t, b);
+	c->client.port = 0; /* its key's is not the client's, nor is the address the service's */
+	c->service.addr = (struct lb_addr){};
 }
 
 /* ---------------------------------------------------------------- walk */
@@ -335,11 +352,16 @@ int lb_conn_forget_backend(struct lb_dp *dp, __u32 id, struct lb_err *err)
 
 static void count_slot(struct table *t, __u32 bucket, int slot, void *arg)
 {
-	((uint64_t *)arg)[t->family] += is_live(t, *meta_at(t, bucket, slot));
+	__u32 meta = *meta_at(t, bucket, slot);
+	struct lb_conn_used *used = arg;
+
+	if (is_live(t, meta))
+		(lb_conn_is_affinity(LB_META_STATE(meta)) ? used->affinities
+							  : used->connections)[t->family]++;
 }
 
-int lb_conn_usage(struct lb_dp *dp, uint64_t used[LB_FAMILIES], struct lb_err *err)
+int lb_conn_usage(struct lb_dp *dp, struct lb_conn_used *used, struct lb_err *err)
 {
-	used[LB_V4] = used[LB_V6] = 0;
+	*used = (struct lb_conn_used){};
 	return slots_walk(dp, count_slot, used, err);
 }

@@ -391,6 +391,11 @@ void lb_load_leave(struct lb_dp *dp, __u32 ref, __u32 state); /* an entry was ta
 void lb_loads_settle(struct lb_dp *dp);
 int lb_loads_recount(struct lb_dp *dp, struct lb_err *err); /* by what is in the table */
 
+/* ebpf_drained.c - lb_backend.drained */
+void lb_drained_set(const struct lb_tx *tx, __u32 id, bool drained);
+void lb_drained_settle(struct lb_dp *dp, __u32 id);
+const char *lb_drained_why_wrong(const struct lb_dp *dp, __u32 id, bool drained); /* NULL: right */
+
 /* ebpf_settle.c - putting right what an interrupted or failed apply left, and cleaning up */
 int lb_settle(struct lb_dp *dp, struct lb_err *err);
 void lb_backends_named(const struct lb_dp *dp, __u8 *named); /* by id: counted, to 255 */
@@ -427,7 +432,10 @@ int lb_ebpf_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_
 int lb_ebpf_conn_gc(struct lb_dp *dp, uint64_t *n, struct lb_err *err);
 int lb_conn_forget_backend(struct lb_dp *dp, __u32 id, struct lb_err *err);
 int lb_conn_count_backends(struct lb_dp *dp, __u32 *by_id, struct lb_err *err);
-int lb_conn_usage(struct lb_dp *dp, uint64_t used[LB_FAMILIES], struct lb_err *err);
+struct lb_conn_used {
+	uint64_t connections[LB_FAMILIES], affinities[LB_FAMILIES];
+};
+int lb_conn_usage(struct lb_dp *dp, struct lb_conn_used *used, struct lb_err *err);
 
 /* ebpf_status.c */
 int lb_ebpf_status(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *err);

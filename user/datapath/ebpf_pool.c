@@ -100,25 +100,47 @@ static int ring_make(struct lb_tx *tx, const struct lb_service_conf *s,
 }
 
 /* Backends that stay keep their id, and with it connections and counters. */
+static int member_id(struct lb_tx *tx, const struct lb_service_conf *from,
+		     const struct lb_service_conf *to, __u32 service,
+		     const struct lb_backend_conf *b, __u32 *id, struct lb_err *err)
+{
+	const struct lb_backend_conf *old = from ? lb_service_find_backend(from, &b->at) : NULL;
+	struct lb_backend *record = old ? &tx->dp->backends[old->id] : NULL;
+
+	if (!record || (record->service != service && tx->named[old->id] > 1))
+		return lb_tx_backend(tx, to, b, service, id, err);
+	*id = old->id;
+	lb_load_limit(tx, *id, b->max_connections);
+	record->service = service; /* all as they are, unless somebody tampered with them */
+	record->family = b->at.family;
+	record->state = LB_BACKEND_LIVE;
+	return 0;
+}
+
 static int member_make(struct lb_tx *tx, const struct lb_service_conf *from,
 		       const struct lb_service_conf *to, __u32 service,
 		       const struct lb_backend_conf *b, struct lb_member *member,
 		       struct lb_err *err)
 {
-	const struct lb_backend_conf *old = from ? lb_service_find_backend(from, &b->at) : NULL;
-	struct lb_backend *record = old ? &tx->dp->backends[old->id] : NULL;
+	int ret = member_id(tx, from, to, service, b, &member->backend, err);
 
+	if (ret)
+		return ret;
 	member->weight = b->weight;
 	member->override = b->override;
 	member->override_since = b->override_since;
-	if (!record || (record->service != service && tx->named[old->id] > 1))
-		return lb_tx_backend(tx, to, b, service, &member->backend, err);
-	member->backend = old->id;
-	lb_load_limit(tx, old->id, b->max_connections);
-	record->service = service; /* all as they are, unless somebody tampered with them */
-	record->family = b->at.family;
-	record->state = LB_BACKEND_LIVE;
+	lb_drained_set(tx, member->backend, !lb_backend_weight(b));
 	return 0;
+}
+
+/* Those that the pool loses are LIVE until it has been cleaned up, even after a kill. */
+static void removed_drain(const struct lb_tx *tx, const struct lb_service_conf *from,
+			  const struct lb_service_conf *to, enum lb_family family)
+{
+	for (size_t i = 0; from && i < from->n_backends; i++)
+		if (from->backends[i].at.family == family &&
+		    !lb_service_find_backend(to, &from->backends[i].at))
+			lb_drained_set(tx, from->backends[i].id, true);
 }
 
 int lb_pool_make(struct lb_tx *tx, const struct lb_service_conf *from,
@@ -130,6 +152,7 @@ int lb_pool_make(struct lb_tx *tx, const struct lb_service_conf *from,
 	int ret;
 
 	*pool = (struct lb_pool){};
+	removed_drain(tx, from, to, family);
 	for (size_t i = 0; i < to->n_backends; i++)
 		pool->n_members += to->backends[i].at.family == family;
 	if (!pool->n_members)

@@ -51,6 +51,15 @@ static int pool_read(const struct lb_dp *dp, const struct lb_service_version *v,
 	return 0;
 }
 
+static void affinity_read(const struct lb_service_version *v, struct lb_affinity_conf *a)
+{
+	if (!v->affinity[LB_V4] || v->affinity[LB_V4] > 32 || !v->affinity[LB_V6] ||
+	    v->affinity[LB_V6] > 128)
+		return; /* none, or one that no config can have */
+	memcpy(a->mask, v->affinity, sizeof(a->mask));
+	a->across_ports = v->across_ports;
+}
+
 static int services_read(struct reading *r)
 {
 	for (__u32 id = 1; id < r->dp->max_entries[LB_MAP_SERVICES]; id++) {
@@ -73,6 +82,7 @@ static int services_read(struct reading *r)
 		s->unknown =
 			v->unknown < LB_UNKNOWNS ? v->unknown : lb_unknown_default(v->scheduler);
 		s->on_remove = v->on_remove < LB_ON_REMOVES ? v->on_remove : LB_ON_REMOVE_RESET;
+		affinity_read(v, &s->affinity);
 		s->id = id;
 		if (v->timeouts)
 			lb_timeouts_read(r->dp, v->timeouts, s->timeouts);

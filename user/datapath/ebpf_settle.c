@@ -203,6 +203,7 @@ static void backends_settle(struct lb_dp *dp, const __u8 *named)
 	for (__u32 id = 1; id < dp->max_entries[LB_MAP_BACKENDS]; id++) {
 		struct lb_backend *b = &dp->backends[id];
 
+		lb_drained_settle(dp, id);
 		if (b->state == LB_BACKEND_FREE || named[id])
 			continue;
 		if (b->state != LB_BACKEND_GONE)

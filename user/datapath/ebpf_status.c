@@ -63,7 +63,7 @@ static int usage_read(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *e
 {
 	const struct lb_config *c = dp->config;
 	__u32 generation = lb_generation(dp), n = dp->max_entries[LB_MAP_BACKENDS];
-	uint64_t used[LB_FAMILIES] = {};
+	struct lb_conn_used used = {};
 	struct lb_tx tx = {};
 	int ret;
 
@@ -91,9 +91,11 @@ static int usage_read(struct lb_dp *dp, struct lb_dp_status *s, struct lb_err *e
 	s->connections6.limit = c->connections6;
 	s->connections6.bytes = bytes_of(dp, LB_MAP_CONN6) + bytes_of(dp, LB_MAP_SEQS6);
 	if (!ret)
-		ret = lb_conn_usage(dp, used, err);
-	s->connections4.used = used[LB_V4];
-	s->connections6.used = used[LB_V6];
+		ret = lb_conn_usage(dp, &used, err);
+	s->connections4.used = used.connections[LB_V4];
+	s->connections6.used = used.connections[LB_V6];
+	s->affinities4 = (struct lb_usage){used.affinities[LB_V4], c->connections, 0};
+	s->affinities6 = (struct lb_usage){used.affinities[LB_V6], c->connections6, 0};
 	return ret;
 }
 

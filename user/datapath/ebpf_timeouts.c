@@ -19,6 +19,8 @@ static const __u8 timeout_of[LB_CONN_STATES] = {
 	[LB_CONN_RESET] = LB_TIMEOUT_CLOSED,
 	[LB_CONN_UDP_NEW] = LB_TIMEOUT_UDP_NEW,
 	[LB_CONN_UDP] = LB_TIMEOUT_UDP,
+	[LB_CONN_AFFINITY_UDP] = LB_TIMEOUT_AFFINITY,
+	[LB_CONN_AFFINITY] = LB_TIMEOUT_AFFINITY,
 };
 
 /* What somebody has written into the map is not believed. */
@@ -35,6 +37,21 @@ static __u32 seconds_in_force(const struct lb_timeouts *t, __u32 set, int timeou
 							 : lb_timeout_default(timeout);
 }
 
+static __u32 least(__u32 a, __u32 b)
+{
+	return a < b ? a : b;
+}
+
+/* As what is half-open, but until its connection's next packet is noted. */
+static __u32 affinity_new_seconds(const struct lb_timeouts *t, __u32 set)
+{
+	__u32 seconds = least(seconds_in_force(t, set, LB_TIMEOUT_SYN),
+			      seconds_in_force(t, set, LB_TIMEOUT_UDP_NEW)),
+	      min = lb_timeout_min(LB_TIMEOUT_AFFINITY);
+
+	return least(seconds > min ? seconds : min, seconds_in_force(t, set, LB_TIMEOUT_AFFINITY));
+}
+
 static __u32 ticks_of(const struct lb_timeouts *t, __u32 life)
 {
 	__u32 state = life & 15;
@@ -43,6 +60,8 @@ static __u32 ticks_of(const struct lb_timeouts *t, __u32 life)
 		return ~0u;
 	if (state < LB_CONN_BUSY || state >= LB_CONN_STATES)
 		return 0;
+	if (state == LB_CONN_AFFINITY_NEW)
+		return lb_clock_ticks(affinity_new_seconds(t, life >> 4));
 	return lb_clock_ticks(seconds_in_force(t, life >> 4, timeout_of[state]));
 }
 
@@ -82,11 +101,12 @@ int lb_timeouts_take(struct lb_tx *tx, const struct lb_service_conf *s, __u8 *se
 		     struct lb_err *err)
 {
 	struct lb_timeouts *t = tx->dp->timeouts;
-	__u32 i = lb_service_has_timeouts(s) ? set_find(tx, s->timeouts) : 0;
+	__u32 i = lb_service_has_any_timeouts(s) ? set_find(tx, s->timeouts) : 0;
 
 	if (i == LB_TIMEOUT_SETS)
 		return lb_err_set(err, ENOSPC,
-				  "timeouts of service \"%s\": %d different ones are in force, "
+				  "timeouts (and affinity.timeout) of service \"%s\": %d different "
+				  "ones are in force, "
 				  "and old and new stand side by side: change less at a time",
 				  s->name, LB_TIMEOUT_SETS - 1);
 	if (i && !(tx->sets >> i & 1)) {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/affinity.h"
 #include "ebpf_internal.h"
 
 static int reuse_cmp(const void *a, const void *b, void *arg)
@@ -208,6 +209,7 @@ static int version_make(struct lb_tx *tx, const struct lb_service_conf *from,
 		    from->maglev_size == to->maglev_size,
 	     same = keep && from->source == to->source && from->unknown == to->unknown &&
 		    from->on_remove == to->on_remove &&
+		    lb_affinity_equal(&from->affinity, &to->affinity) &&
 		    !memcmp(from->timeouts, to->timeouts, sizeof(to->timeouts));
 	int ret = 0;
 
@@ -232,6 +234,8 @@ static int version_make(struct lb_tx *tx, const struct lb_service_conf *from,
 	v->maglev_size = to->maglev_size;
 	v->unknown = to->unknown;
 	v->on_remove = to->on_remove;
+	memcpy(v->affinity, to->affinity.mask, sizeof(v->affinity));
+	v->across_ports = to->affinity.across_ports;
 	v->present = 1;
 	lb_select_store(&s->select, tx->next << 1 | slot);
 	return 0;
