@@ -47,9 +47,11 @@ static const int reached_by[] = {
 	LB_REASON_NO_CONNECTION_DROP,
 	LB_REASON_NO_CONNECTION_RESET,
 	LB_REASON_RESET_LIMITED,
+	LB_REASON_RATE_CPU,
+	LB_REASON_RATE_SOURCE,
 };
 
-enum world { NORMAL, FORWARDING_OFF, BACKENDS_GONE, TABLE_BUSY, RINGS_BROKEN, WORLDS };
+enum world { NORMAL, FORWARDING_OFF, BACKENDS_GONE, TABLE_BUSY, RINGS_BROKEN, RATED, WORLDS };
 
 static struct run run;
 static struct mutate mutate;
@@ -108,6 +110,8 @@ static void change_world(enum world to)
 		set_table(to == TABLE_BUSY ? LB_CONN_BUSY : LB_CONN_DEAD);
 	if ((world == RINGS_BROKEN) != (to == RINGS_BROKEN))
 		break_rings();
+	run.skel->data_rates->lb_rates.per_cpu = to == RATED ? 3 : 0;
+	run.skel->data_rates->lb_rates.per_source = to == RATED ? 1 : 0;
 	world = to;
 }
 
