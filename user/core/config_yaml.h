@@ -54,4 +54,7 @@ int lb_yaml_mapping(struct lb_yaml *y, const char *what, const struct lb_yaml_ke
 int lb_yaml_list(struct lb_yaml *y, const char *what, int (*item)(struct lb_yaml *, void *),
 		 void *into);
 
+/* What `rates` says (config_rates.c); what it leaves out stays. */
+int lb_config_read_rates(struct lb_yaml *y, struct lb_rates_conf *r);
+
 #endif
