@@ -110,8 +110,6 @@ static void change_world(enum world to)
 		set_table(to == TABLE_BUSY ? LB_CONN_BUSY : LB_CONN_DEAD);
 	if ((world == RINGS_BROKEN) != (to == RINGS_BROKEN))
 		break_rings();
-	run.skel->data_rates->lb_rates.per_cpu = to == RATED ? 3 : 0;
-	run.skel->data_rates->lb_rates.per_source = to == RATED ? 1 : 0;
 	world = to;
 }
 
@@ -121,6 +119,8 @@ static void pass_time(uint64_t i)
 		change_world(NORMAL);
 	if (i % SPELL == 0)
 		change_world(i / SPELL % WORLDS);
+	run.skel->data_rates->lb_rates.per_cpu = world == RATED && i & 128;
+	run.skel->data_rates->lb_rates.per_source = world == RATED && !(i & 128);
 	if (mutate_one_in(&mutate, 200))
 		run_clock(&run, run_now(&run) + 1);
 	if (mutate_one_in(&mutate, 20000))
