@@ -138,11 +138,30 @@ struct {
 	__type(value, struct lb_sent);
 } lb_sent SEC(".maps");
 
+/* When the new flows that were let in will be paid off, in nanoseconds of jiffies: of a CPU, and of
+ * sources, by two hashes of their prefix. See rate.h. */
+#define LB_RATE_ROWS      2
+#define LB_RATE_CELL_BITS 16
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} lb_rate_cpu SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, LB_RATE_ROWS << LB_RATE_CELL_BITS);
+	__type(key, __u32);
+	__type(value, __u64);
+} lb_rate_cells SEC(".maps");
+
 /* Global data, so that the fast way finds them without a lookup. Pinned as maps of one element,
  * under their names. */
 struct lb_ports lb_ports SEC(".data.lb_ports");
 struct lb_nexthop lb_nexthops[LB_NEXTHOPS] SEC(".data.nexthops");
 struct lb_timeouts lb_timeouts SEC(".data.timeouts"); /* filled before the programs run */
+struct lb_rates lb_rates SEC(".data.rates");          /* the same */
 
 const volatile __u64 lb_secret[LB_SECRET_WORDS] = {};
 const volatile __u32 lb_conn4_buckets = 1;
@@ -154,7 +173,8 @@ const volatile __u32 lb_conn6_homes = 1;
  * LB_TEST_CLOCK and then move lb_clock (in ticks) themselves. */
 #define LB_TEST_CLOCK 64
 const volatile __u32 lb_tick_shift = 8;
-const volatile __u32 lb_tick_ms = 1024; /* the same in milliseconds, to be shown */
+const volatile __u32 lb_tick_ms = 1024;     /* the same in milliseconds, to be shown */
+const volatile __u32 lb_jiffy_ns = 4000000; /* with LB_TEST_CLOCK: a tick's length */
 __u32 lb_clock = 0;
 
 /* Resets of a CPU in a tick. */

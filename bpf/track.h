@@ -13,6 +13,7 @@
 #include "conn.h"
 #include "nexthop.h"
 #include "place.h"
+#include "rate.h"
 #include "select.h"
 #include "seq.h"
 
@@ -238,6 +239,9 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 	/* Forwarding is needed only for a packet that would be forwarded. */
 	if (elsewhere)
 		return elsewhere;
+	id = lb_rate_limit(p, rehash);
+	if (id < 0)
+		return id;
 	life = LB_LIFE(v->timeouts % LB_TIMEOUT_SETS, state);
 	/* Unrolled: Linux 6.1 takes no loop whose first instruction comes right after a call. */
 #pragma unroll

@@ -79,6 +79,9 @@ enum lb_on_remove {
 	  "the connection's backend was removed: answered by a reset")                             \
 	X(RESET_LIMITED, "reset-limited", 1,                                                       \
 	  "a reset was due, but too many were sent in this second")                                \
+	X(RATE_CPU, "rate-cpu", 1, "more new flows on this CPU than `rates.per-cpu`")              \
+	X(RATE_SOURCE, "rate-source", 1,                                                           \
+	  "more new flows of this client's prefix than `rates.per-source`")                        \
 	X(COLLISION, "collision", 1, "client address and port in use towards every backend tried") \
 	X(TABLE_FULL, "table-full", 1, "no room among the flow's candidate slots")                 \
 	X(NO_ROUTE, "no-route", 1, "the kernel has no route to the backend or client")             \
@@ -368,6 +371,18 @@ enum lb_timeout {
 struct lb_timeouts {
 	__u32 ticks[LB_TIMEOUT_SETS << 4];           /* by LB_LIFE(); BUSY: never */
 	__u32 seconds[LB_TIMEOUT_SETS][LB_TIMEOUTS]; /* as configured; 0: as set 0 */
+};
+
+/* lb_rates[0]: new flows in a second; what comes beyond is dropped. See bpf/rate.h. */
+#define LB_RATE_MAX 10000000
+struct lb_rates {
+	union {
+		struct {
+			__u32 per_cpu, per_source; /* 0: any number */
+		};
+		__u64 any; /* 0: both are */
+	};
+	__be32 mask[LB_FAMILIES][4]; /* what of a source is its prefix; IPv4: the first word */
 };
 
 /* A tick that seems to lie this little ahead of the reader's clock was set after it was read. */

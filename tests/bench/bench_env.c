@@ -82,6 +82,7 @@ static void lb_load(struct bench_env *e)
 	lb->rodata->lb_conn4_homes = LB_CONN_HOMES(LB_CONN4_BUCKETS(e->limit));
 	lb->rodata->lb_conn6_homes = LB_CONN_HOMES(LB_CONN6_BUCKETS(e->limit));
 	lb->rodata->lb_tick_shift = lb_clock_shift();
+	lb->rodata->lb_jiffy_ns = lb_clock_jiffy_ns();
 	lb_timeouts_default(seconds);
 	lb_timeouts_fill(&lb->data_timeouts->lb_timeouts, seconds);
 	if (lb_bpf__load(lb))

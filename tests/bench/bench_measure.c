@@ -124,6 +124,11 @@ static void counts_check(const struct bench_case *c, const char *name, const str
 	case BENCH_CONNECTION:
 		got = connections;
 		break;
+	case BENCH_SHED:
+		got = b->reasons[hook][LB_REASON_RATE_CPU] - a->reasons[hook][LB_REASON_RATE_CPU] +
+		      b->reasons[hook][LB_REASON_RATE_SOURCE] -
+		      a->reasons[hook][LB_REASON_RATE_SOURCE];
+		break;
 	case BENCH_PASS_NO_SERVICE:
 		got = b->reasons[hook][LB_REASON_NO_SERVICE] -
 		      a->reasons[hook][LB_REASON_NO_SERVICE];

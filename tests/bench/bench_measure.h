@@ -16,6 +16,7 @@ enum bench_want {
 	BENCH_FORWARD,    /* of a known connection, to the backend */
 	BENCH_REVERSE,    /* of a known connection, to the client */
 	BENCH_CONNECTION, /* opens one */
+	BENCH_SHED,       /* is dropped by a rate of new flows */
 	BENCH_PASS_NO_SERVICE,
 	BENCH_PASS_NOT_LOCAL,
 };

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "core/model.h"
+#include "datapath/ebpf_internal.h"
 #include "bench_report.h"
 #include "bench_rows.h"
+#include "lb.skel.h"
 
 #define TCP_SYN 2
 #define TCP_ACK 16
@@ -197,6 +199,108 @@ static void same_rows(const struct bench_net *net)
 	bench_env_close(&e);
 }
 
+/* ---------------------------------------------------------------------------- a flood */
+
+#define FLOOD_BESIDE 10000 /* established connections */
+
+/* A table full of SYNs of random clients, and more of them to come. Returns how many connections
+ * are established beside them. */
+static uint32_t flood_begin(struct bench_job *job, enum lb_family family, uint32_t beside)
+{
+	uint32_t got = 0;
+
+	job->c = (struct bench_case){.family = family,
+				     .way = BENCH_XDP_NEW,
+				     .want = BENCH_CONNECTION,
+				     .packets = LIMIT / (bench_rounds + 1)};
+	bench_table_clear(job->e);
+	if (beside)
+		got = bench_connect(job->e, family, beside, forward, reverse);
+	fresh_set(job->e, family);
+	bench_run(job->e, &job->c, BENCH_PROGRAM, 4 * LIMIT);
+	return got;
+}
+
+static void flood_report(const struct bench_job *job, const char *what)
+{
+	const int version = job->c.family == LB_V4 ? 4 : 6;
+	char name[80];
+
+	snprintf(name, sizeof(name), "SYN flood IPv%d%s", version, what);
+	bench_report_ns("flood", name, &job->f, 0);
+	snprintf(name, sizeof(name), "  packets per second, IPv%d%s", version, what);
+	bench_report_value("flood", name, 1000 / job->f.total, "million", 0, true);
+}
+
+/* What those pay that are established, all of which must stand it. */
+static void flood_hit_row(struct bench_env *e, enum lb_family family, uint32_t got)
+{
+	struct bench_case hit = {.family = family, .want = BENCH_FORWARD};
+	uint32_t left = bench_table_list(e, family, forward, reverse, true);
+	char name[80];
+
+	snprintf(name, sizeof(name), "hit IPv%d forward, the %u beside it", family == LB_V4 ? 4 : 6,
+		 FLOOD_BESIDE);
+	if (!left || left != got) {
+		bench_report_error("flood", name, "some of them were pushed out");
+		return;
+	}
+	hit.packets = hot_packets / left * left;
+	bench_flows_set(e, family, forward, left, TCP_ACK);
+	row(e, &hit, "flood", name, 0);
+}
+
+/* The flood where rates are set: no source reaches its own; then the CPU's sheds all but a few. */
+static void flood_rate_rows(struct bench_job *job)
+{
+	struct lb_rates_conf rates = LB_RATES_DEFAULT;
+	struct lb_rates *set = &job->e->lb->data_rates->lb_rates;
+
+	rates.per_source = LB_RATE_MAX;
+	lb_rates_fill(set, &rates);
+	bench_measure(job, 1, "SYN flood, per-source");
+	flood_report(job, ", per-source looked at");
+	rates.per_cpu = 1;
+	lb_rates_fill(set, &rates);
+	job->c.want = BENCH_SHED;
+	bench_measure(job, 1, "SYN flood, per-cpu");
+	flood_report(job, ", shed by per-cpu");
+	rates = LB_RATES_DEFAULT;
+	lb_rates_fill(set, &rates);
+}
+
+/* Without and with established connections beside it, and with rates. */
+static void flood_family_rows(struct bench_job jobs[2], enum lb_family family)
+{
+	uint32_t got;
+
+	flood_begin(&jobs[0], family, 0);
+	got = flood_begin(&jobs[1], family, FLOOD_BESIDE);
+	bench_measure(jobs, 2, "SYN flood");
+	flood_report(&jobs[0], "");
+	flood_report(&jobs[1], ", 10000 beside");
+	flood_hit_row(jobs[1].e, family, got);
+	flood_rate_rows(&jobs[0]);
+}
+
+static void flood_rows(const struct bench_net *net)
+{
+	const struct bench_services one = {.n = 1, .scheduler = LB_SCHED_RR, .backends = 10};
+	struct bench_job jobs[2] = {};
+	struct bench_env e[2];
+
+	for (int i = 0; i < 2; i++) {
+		bench_env_open(&e[i], net, LIMIT);
+		bench_services_set(&e[i], &one);
+		jobs[i].e = &e[i];
+	}
+	flood_family_rows(jobs, LB_V4);
+	if (!quick)
+		flood_family_rows(jobs, LB_V6);
+	for (int i = 0; i < 2; i++)
+		bench_env_close(&e[i]);
+}
+
 /* ---------------------------------------------------------------------------- many services */
 
 #define COUNTS 3
@@ -346,6 +450,8 @@ void bench_rows(bool is_quick)
 	same_rows(&net);
 	tc_rows(&e);
 	bench_env_close(&e);
+	bench_report_part("XDP, a flood of SYNs, table full", COLUMNS);
+	flood_rows(&net);
 	bench_report_part("XDP, mixed schedulers, 1 to 19 backends each", COLUMNS);
 	services_rows(&net);
 	free(forward);

@@ -189,6 +189,16 @@ expect_mended "nobody's set" 'lb_timeouts: seconds\[3\]\[0\] is 4294967295'
 poke_version vote 35 99
 expect_mended 'set of a service' 'service "vote": there is no set of timeouts 99'
 
+step lb_rates
+poke lb_rates "$ZERO" 0 255 255 255 255
+expect_mended 'of a CPU' 'lb_rates: per_cpu is 4294967295, should be at most 10000000'
+poke lb_rates "$ZERO" 4 255 255 255 255
+expect_mended 'of a source' 'lb_rates: per_source is 4294967295'
+poke lb_rates "$ZERO" 8 255 0 255
+expect_mended 'IPv4 mask' 'lb_rates: mask of IPv4 sources: it is none of a prefix'
+poke lb_rates "$ZERO" 24 0
+expect_mended 'IPv6 mask' 'lb_rates: mask of IPv6 sources: it is none of a prefix'
+
 step lb_ifaces
 iface=$(number "$(lab_meshlb -j status |
 	jq '[.hooks[] | select(.interface == "eth0")][0].ifindex')" 4)

@@ -93,7 +93,7 @@ static int map_all(struct run *r)
 	return r->per_cpu ? 0 : -ENOMEM;
 }
 
-uint32_t run_resets_max = 1000;
+uint32_t run_resets_max = 1000, run_tick_ns = 1000000000;
 
 int run_open(struct run *r, uint32_t buckets4, uint32_t buckets6, uint64_t seed)
 {
@@ -115,6 +115,7 @@ int run_open(struct run *r, uint32_t buckets4, uint32_t buckets6, uint64_t seed)
 	r->skel->rodata->lb_conn4_homes = LB_CONN_HOMES(buckets4);
 	r->skel->rodata->lb_conn6_homes = LB_CONN_HOMES(buckets6);
 	r->skel->rodata->lb_tick_shift = 64 /* LB_TEST_CLOCK */;
+	r->skel->rodata->lb_jiffy_ns = run_tick_ns;
 	r->skel->rodata->lb_resets_max = run_resets_max;
 	lb_timeouts_default(seconds);
 	lb_timeouts_fill(&r->skel->data_timeouts->lb_timeouts, seconds);

@@ -38,6 +38,7 @@ struct run {
 
 /* The process' own namespace, the programs loaded, all interfaces able to transmit from XDP. */
 extern uint32_t run_resets_max; /* of run_open(): in a tick */
+extern uint32_t run_tick_ns;    /* the same: what a tick is to rates */
 int run_open(struct run *r, uint32_t buckets4, uint32_t buckets6, uint64_t seed);
 void run_close(struct run *r);
 

@@ -47,9 +47,11 @@ static const int reached_by[] = {
 	LB_REASON_NO_CONNECTION_DROP,
 	LB_REASON_NO_CONNECTION_RESET,
 	LB_REASON_RESET_LIMITED,
+	LB_REASON_RATE_CPU,
+	LB_REASON_RATE_SOURCE,
 };
 
-enum world { NORMAL, FORWARDING_OFF, BACKENDS_GONE, TABLE_BUSY, RINGS_BROKEN, WORLDS };
+enum world { NORMAL, FORWARDING_OFF, BACKENDS_GONE, TABLE_BUSY, RINGS_BROKEN, RATED, WORLDS };
 
 static struct run run;
 static struct mutate mutate;
@@ -117,6 +119,8 @@ static void pass_time(uint64_t i)
 		change_world(NORMAL);
 	if (i % SPELL == 0)
 		change_world(i / SPELL % WORLDS);
+	run.skel->data_rates->lb_rates.per_cpu = world == RATED && i & 128;
+	run.skel->data_rates->lb_rates.per_source = world == RATED && !(i & 128);
 	if (mutate_one_in(&mutate, 200))
 		run_clock(&run, run_now(&run) + 1);
 	if (mutate_one_in(&mutate, 20000))

@@ -36,6 +36,7 @@ static const char example[] = "datapath: auto              # auto | ebpf\n"
 			      "limits: { connections: 2000000, services: 20, backends: 300 }\n"
 			      "defaults: { scheduler: wrr }\n"
 			      "timeouts: { established: 2h30m, udp: 90 }\n"
+			      "rates: { per-source: 1000, source-mask6: 56 }\n"
 			      "services:\n"
 			      "  - name: vote\n"
 			      "    listen: [\"*:8080\", \"[2001:db8::1]:8080/tcp\", "
@@ -77,6 +78,11 @@ static void test_example(void **state)
 	assert_int_equal(m.timeouts[LB_TIMEOUT_UDP], 90);
 	assert_int_equal(m.timeouts[LB_TIMEOUT_HALF_CLOSED], 3600);
 	assert_int_equal(m.timeouts_line, 7);
+	assert_int_equal(m.rates.per_cpu, 0);
+	assert_int_equal(m.rates.per_source, 1000);
+	assert_int_equal(m.rates.source_mask, 32);
+	assert_int_equal(m.rates.source_mask6, 56);
+	assert_int_equal(m.rates_line, 8);
 	assert_int_equal(m.n_services, 2);
 
 	s = &m.services[0]; /* sorted */
@@ -88,14 +94,14 @@ static void test_example(void **state)
 	assert_false(lb_service_has_timeouts(s));
 	assert_int_equal(s->unknown, LB_UNKNOWN_RESET);
 	assert_int_equal(s->on_remove, LB_ON_REMOVE_RESET);
-	assert_int_equal(s->line, 20);
+	assert_int_equal(s->line, 21);
 	assert_int_equal(s->n_listens, 1);
 	assert_string_equal(lb_listen_str(buf, &s->listens[0]), "*:53/udp");
 	assert_int_equal(s->n_backends, 2);
 	assert_string_equal(lb_endpoint_str(buf, &s->backends[0].at), "10.0.1.3:53");
 	assert_int_equal(s->backends[0].weight, 1);
 	assert_int_equal(s->backends[0].override, LB_NO_OVERRIDE);
-	assert_int_equal(s->backends[0].line, 22);
+	assert_int_equal(s->backends[0].line, 23);
 
 	s = &m.services[1];
 	assert_string_equal(s->name, "vote");
@@ -111,10 +117,10 @@ static void test_example(void **state)
 	assert_string_equal(lb_listen_str(buf, &s->listens[0]), "*:8080/tcp");
 	assert_string_equal(lb_listen_str(buf, &s->listens[1]), "192.0.2.1:53/udp");
 	assert_string_equal(lb_listen_str(buf, &s->listens[2]), "[2001:db8::1]:8080/tcp");
-	assert_int_equal(s->listens[2].line, 10);
+	assert_int_equal(s->listens[2].line, 11);
 	assert_int_equal(s->n_backends, 2);
 	assert_int_equal(s->backends[0].weight, 2);
-	assert_int_equal(s->backends[0].line, 18);
+	assert_int_equal(s->backends[0].line, 19);
 	assert_string_equal(lb_endpoint_str(buf, &s->backends[1].at), "[fd00::3]:80");
 	assert_int_equal(s->backends[1].weight, 1);
 	lb_model_free(&m);
@@ -355,7 +361,7 @@ static void test_load_file(void **state)
 
 	assert_int_equal(write(fd, "x", 1), 1);
 	assert_int_equal(lb_config_load(&m, path, &err), -EINVAL);
-	snprintf(message, sizeof(message), "%s:23: ", path);
+	snprintf(message, sizeof(message), "%s:24: ", path);
 	assert_memory_equal(err.text, message, strlen(message));
 
 	/* One byte too large; sparse. */

@@ -53,14 +53,15 @@ static const struct wrong wrong_shape[] = {
 	{"services:\n- name: a\n  listen: '*:80'\n  backends:",
 	 "t:4: backends: is empty: write its items, or []"},
 	{"services", "t:1: config: \"services\": not a mapping: write \"KEY: VALUE\" with "
-		     "the keys datapath, interfaces, limits, defaults, timeouts, services"},
-	{"- services", "t:1: config: \"- services\": not a mapping: write \"KEY: VALUE\" "
-		       "with the keys datapath, interfaces, limits, defaults, timeouts, services"},
+		     "the keys datapath, interfaces, limits, defaults, timeouts, rates, services"},
+	{"- services",
+	 "t:1: config: \"- services\": not a mapping: write \"KEY: VALUE\" "
+	 "with the keys datapath, interfaces, limits, defaults, timeouts, rates, services"},
 	{"service: []", "t:1: key of config: \"service\": unknown: write one of datapath, "
-			"interfaces, limits, defaults, timeouts, services"},
+			"interfaces, limits, defaults, timeouts, rates, services"},
 	{"datapath: auto\n\nservcies: []\n",
 	 "t:3: key of config: \"servcies\": unknown: write one of datapath, interfaces, "
-	 "limits, defaults, timeouts, services"},
+	 "limits, defaults, timeouts, rates, services"},
 	{"services: []\ndatapath: auto\nservices: []\n",
 	 "t:3: key of config: \"services\": is there twice: write it once"},
 	{"services: []\n---\nservices: []\n",
@@ -531,7 +532,7 @@ static void test_bomb(void **state)
 	(void)state;
 	refused(bomb, strlen(bomb),
 		"t:1: key of config: \"a\": unknown: write one of datapath, interfaces, limits, "
-		"defaults, timeouts, services");
+		"defaults, timeouts, rates, services");
 	refused(hidden, strlen(hidden), "t:1: anchor: \"b\": anchors are not supported: remove it");
 	refused(merge, strlen(merge),
 		"t:2: key of service: \"<<\": unknown: write one of name, listen, scheduler, "

@@ -99,6 +99,12 @@ static void random_model(struct lb_model *m)
 	for (int i = 0; i < LB_TIMEOUTS_NAMED; i++)
 		if (test_random(2))
 			m->timeouts[i] = random_timeout(i);
+	if (test_random(2))
+		m->rates = (struct lb_rates_conf){
+			.per_cpu = test_random(2) ? 0 : test_random(LB_RATE_MAX + 1),
+			.per_source = test_random(2) ? 0 : test_random(LB_RATE_MAX + 1),
+			.source_mask = 1 + test_random(32),
+			.source_mask6 = 1 + test_random(128)};
 	m->limits.connections = 1024 + test_random(1000000);
 	m->limits.connections6 = 1024 + test_random(1000000);
 	m->limits.services = 12 + test_random(1000000 - 12);

@@ -102,6 +102,8 @@ static void random_model(struct lb_model *m)
 	m->default_scheduler = test_random(4) ? LB_SCHED_RR : LB_SCHED_MAGLEV;
 	m->default_maglev_size = test_random(4) ? 65537 : 251;
 	m->timeouts[LB_TIMEOUT_UDP] = test_random(4) ? 180 : 60;
+	m->rates.per_source = test_random(4) ? 0 : 100;
+	m->rates.source_mask = test_random(4) ? 32 : 24;
 	for (uint32_t i = 0; i < 4; i++) {
 		snprintf(text, sizeof(text), "eth%u", i);
 		if (test_random(2))
@@ -140,6 +142,7 @@ static void apply(struct lb_model *m, const struct lb_diff *d)
 			m->default_scheduler = d->desired->default_scheduler;
 			m->default_maglev_size = d->desired->default_maglev_size;
 			memcpy(m->timeouts, d->desired->timeouts, sizeof(m->timeouts));
+			m->rates = d->desired->rates;
 			continue;
 		}
 		if (c->kind == LB_CHANGE_INTERFACE) {
@@ -190,6 +193,8 @@ static char *describe(const struct lb_model *m)
 	fprintf(out, "%u %u %u", m->datapath, m->default_scheduler, m->default_maglev_size);
 	for (int i = 0; i < LB_TIMEOUTS; i++)
 		fprintf(out, " %u", m->timeouts[i]);
+	fprintf(out, " %u %u %u %u", m->rates.per_cpu, m->rates.per_source, m->rates.source_mask,
+		m->rates.source_mask6);
 	fputc('\n', out);
 	for (size_t i = 0; i < m->n_interfaces; i++)
 		fprintf(out, "%s %u\n", m->interfaces[i].name, m->interfaces[i].hook);

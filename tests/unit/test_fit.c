@@ -14,14 +14,15 @@
 static const char config[] =
 	"interfaces: [eth0, odd0]\n"                                               /* line 1 */
 	"timeouts: { udp: 20s }\n"
+	"rates: { source-mask: 24 }\n"
 	"services:\n"
-	"  - { name: brief, listen: '*:6', timeouts: { closed: 5s } }\n"              /* 4 */
+	"  - { name: brief, listen: '*:6', timeouts: { closed: 5s } }\n"              /* 5 */
 	"  - { name: ends, listen: '*:7', unknown: hash, on-remove: drop, affinity: 1h }\n"
 	"  - { name: far, listen: ['203.0.113.1:1'], backends: [10.0.0.1:1] }\n"
 	"  - { name: half, listen: ['203.0.113.1:2', '*:2'], backends: [10.0.0.1:1] }\n"
-	"  - { name: large, listen: '*:3', backends: [10.0.0.1:1, 10.0.0.2:1] }\n"    /* 8 */
+	"  - { name: large, listen: '*:3', backends: [10.0.0.1:1, 10.0.0.2:1] }\n"    /* 9 */
 	"  - { name: masked, listen: '*:4', forwarding: masq }\n"
-	"  - { name: plain, listen: '*:5' }\n"                                        /* 10 */
+	"  - { name: plain, listen: '*:5' }\n"                                        /* 11 */
 	"  - { name: quiet, listen: '*:8', scheduler: lc }\n"
 	"  - { name: rooms, listen: '*:9', scheduler: wlc, max-connections: 5, backends: [10.0.0.1:1] }\n";
 /* clang-format on */
@@ -84,6 +85,7 @@ static void test_able(void **state)
 	assert_string_equal(told, "");
 	assert_int_equal(m.n_services, 9);
 	assert_int_equal(m.timeouts[LB_TIMEOUT_UDP], 20);
+	assert_int_equal(m.rates.source_mask, 24);
 	lb_model_free(&m);
 }
 
@@ -98,19 +100,22 @@ static void test_refused(void **state)
 	assert_non_null(strstr(err.text, "t:2: timeouts: datapath poor leaves them to the kernel"));
 	m.timeouts[LB_TIMEOUT_UDP] = lb_timeout_default(LB_TIMEOUT_UDP);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "t:3: rates: datapath poor lets in any number"));
+	m.rates = LB_RATES_DEFAULT;
+	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
 	assert_string_equal(err.text, "t:1: interface: \"odd0\": datapath poor takes no odd names");
 	lb_model_remove_interface(&m, 1);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
-	assert_non_null(strstr(err.text, "t:4: timeouts of service: \"brief\": datapath poor "));
+	assert_non_null(strstr(err.text, "t:5: timeouts of service: \"brief\": datapath poor "));
 	lb_model_remove_service(&m, 0);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
-	assert_non_null(strstr(err.text, "t:5: affinity of service: \"ends\": datapath poor has "));
+	assert_non_null(strstr(err.text, "t:6: affinity of service: \"ends\": datapath poor has "));
 	m.services[0].affinity = (struct lb_affinity_conf){};
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EOPNOTSUPP);
-	assert_non_null(strstr(err.text, "t:5: unknown of service: \"ends\": datapath poor "));
+	assert_non_null(strstr(err.text, "t:6: unknown of service: \"ends\": datapath poor "));
 	lb_model_remove_service(&m, 0);
 	assert_int_equal(lb_fit_check(&here, &m, &poor, &err), -EADDRNOTAVAIL);
-	assert_non_null(strstr(err.text, "t:6: listen: \"203.0.113.1:1/tcp\": datapath poor "));
+	assert_non_null(strstr(err.text, "t:7: listen: \"203.0.113.1:1/tcp\": datapath poor "));
 	lb_model_free(&m);
 }
 
@@ -122,19 +127,20 @@ static void test_cut(void **state)
 
 	static const char *const lines[] = {
 		"t:2: timeouts: ",
+		"t:3: rates: ",
 		"t:1: interface: \"odd0\": ",
-		"t:4: timeouts of service: \"brief\": ",
-		"t:5: affinity of service: \"ends\": ",
-		"t:5: unknown of service: \"ends\": ",
-		"t:5: on-remove of service: \"ends\": ",
-		"t:6: listen: \"203.0.113.1:1/tcp\": ",
-		"t:6: service: \"far\": it has",
-		"t:7: listen: \"203.0.113.1:2/tcp\": ",
-		"t:8: service: \"large\": ",
-		"t:9: forwarding: \"masq\": service \"masked\": ",
-		"t:11: scheduler: \"lc\": service \"quiet\": datapath poor does not count",
-		"t:12: scheduler: \"wlc\": service \"rooms\": datapath poor does not count",
-		"t:12: max-connections of service: \"rooms\": datapath poor does not limit them",
+		"t:5: timeouts of service: \"brief\": ",
+		"t:6: affinity of service: \"ends\": ",
+		"t:6: unknown of service: \"ends\": ",
+		"t:6: on-remove of service: \"ends\": ",
+		"t:7: listen: \"203.0.113.1:1/tcp\": ",
+		"t:7: service: \"far\": it has",
+		"t:8: listen: \"203.0.113.1:2/tcp\": ",
+		"t:9: service: \"large\": ",
+		"t:10: forwarding: \"masq\": service \"masked\": ",
+		"t:12: scheduler: \"lc\": service \"quiet\": datapath poor does not count",
+		"t:13: scheduler: \"wlc\": service \"rooms\": datapath poor does not count",
+		"t:13: max-connections of service: \"rooms\": datapath poor does not limit them",
 	};
 
 	(void)state;
@@ -150,6 +156,7 @@ static void test_cut(void **state)
 	assert_string_equal(line, "");
 	assert_int_equal(m.n_interfaces, 1);
 	assert_int_equal(m.timeouts[LB_TIMEOUT_UDP], 180);
+	assert_int_equal(m.rates.source_mask, 32);
 	assert_int_equal(m.n_services, 7);
 	assert_false(lb_service_has_timeouts(&m.services[0]));
 	assert_false(lb_service_has_affinity(&m.services[1]));

@@ -24,6 +24,7 @@ static int export_json(const struct lb_model *m)
 				      "ring_slots", (json_int_t)l->ring_slots));
 	json_object_set_new(o, "defaults", lb_json_defaults(m));
 	json_object_set_new(o, "timeouts", lb_json_timeouts(m->timeouts));
+	json_object_set_new(o, "rates", lb_json_rates(&m->rates));
 	json_object_set_new(o, "services", services);
 	return lb_json_print(o);
 }

@@ -104,6 +104,7 @@ static int print_json(const struct status *st)
 	json_object_set_new(o, "iterator",
 			    s->no_iterator ? json_string(strerror(s->no_iterator)) : json_null());
 	json_object_set_new(o, "timeouts", lb_json_timeouts(s->timeouts));
+	json_object_set_new(o, "rates", lb_json_rates(&st->s.model.rates));
 	json_object_set_new(o, "usage", usage_json(s));
 	json_object_set_new(o, "hooks", hooks_json(s));
 	json_object_set_new(o, "services", json_integer(st->s.model.n_services));
@@ -220,6 +221,7 @@ static int print(const struct lb_cli *cli, const struct status *st)
 		return print_json(st);
 	print_head(st);
 	lb_timeouts_print(st->dp.timeouts, ",");
+	lb_rates_print(&st->s.model.rates);
 	print_pending(st);
 	print_usage(&st->dp);
 	print_hooks(&st->dp);

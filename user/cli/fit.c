@@ -93,6 +93,19 @@ static int affinity_fits(struct fit *f, const struct lb_service_conf *s)
 				 "has none: scheduler sh goes by the client's address, too");
 }
 
+static int rates_fit(struct fit *f, const struct lb_model *m)
+{
+	char at[256];
+
+	if (f->ops->keeps_connections || !memcmp(&m->rates, &LB_RATES_DEFAULT, sizeof(m->rates)))
+		return 0;
+	return lb_err_set(
+		&f->why, EOPNOTSUPP,
+		"%srates: datapath %s lets in any number of new flows (a rule of nftables "
+		"can limit them: limit rate, meter)",
+		place(f, m->rates_line, at), f->ops->name);
+}
+
 static int service_timeouts_fit(struct fit *f, const struct lb_service_conf *s)
 {
 	return f->ops->keeps_connections || !lb_service_has_timeouts(s)
@@ -199,6 +212,8 @@ int lb_fit_check(const struct lb_fit *with, const struct lb_model *m, const stru
 	if (ret)
 		return ret;
 	ret = timeouts_fit(&f, m);
+	if (!ret)
+		ret = rates_fit(&f, m);
 	for (size_t i = 0; i < m->n_interfaces && !ret; i++)
 		ret = interface_fits(&f, &m->interfaces[i]);
 	for (size_t i = 0; i < m->n_services && !ret; i++) {
@@ -315,6 +330,10 @@ int lb_fit_cut(const struct lb_fit *with, struct lb_model *m, const struct lb_dp
 	if (timeouts_fit(&f, m)) {
 		fn(arg, f.why.text);
 		lb_timeouts_default(m->timeouts);
+	}
+	if (rates_fit(&f, m)) {
+		fn(arg, f.why.text);
+		m->rates = LB_RATES_DEFAULT;
 	}
 	for (size_t i = 0; i < m->n_interfaces;) {
 		if (!interface_fits(&f, &m->interfaces[i])) {

@@ -14,6 +14,7 @@ static void take_over_settings(struct lb_model *m, const struct lb_model *desire
 	m->default_scheduler = desired->default_scheduler;
 	m->default_maglev_size = desired->default_maglev_size;
 	memcpy(m->timeouts, desired->timeouts, sizeof(m->timeouts));
+	m->rates = desired->rates;
 }
 
 /*

@@ -82,6 +82,13 @@ json_t *lb_json_affinity(const struct lb_service_conf *s)
 			 a->across_ports);
 }
 
+json_t *lb_json_rates(const struct lb_rates_conf *r)
+{
+	return json_pack("{s:I, s:I, s:I, s:I}", "per_cpu", (json_int_t)r->per_cpu, "per_source",
+			 (json_int_t)r->per_source, "source_mask", (json_int_t)r->source_mask,
+			 "source_mask6", (json_int_t)r->source_mask6);
+}
+
 json_t *lb_json_service(const struct lb_service_conf *s)
 {
 	json_t *backends = json_array();
@@ -129,6 +136,7 @@ static json_t *settings(const struct lb_model *m)
 
 	json_object_set_new(o, "datapath", json_string(lb_datapath_kind_name(m->datapath)));
 	json_object_set_new(o, "timeouts", lb_json_timeouts(m->timeouts));
+	json_object_set_new(o, "rates", lb_json_rates(&m->rates));
 	return o;
 }
 

@@ -24,6 +24,7 @@ json_t *lb_json_listens(const struct lb_service_conf *s);
 json_t *lb_json_backend(const struct lb_backend_conf *b);
 json_t *lb_json_affinity(const struct lb_service_conf *s);
 json_t *lb_json_timeouts(const uint32_t timeouts[LB_TIMEOUTS]);
+json_t *lb_json_rates(const struct lb_rates_conf *r);
 json_t *lb_json_service(const struct lb_service_conf *s);
 json_t *lb_json_interface(const struct lb_interface_conf *i);
 json_t *lb_json_defaults(const struct lb_model *m);

@@ -65,6 +65,19 @@ void lb_timeouts_print(const uint32_t timeouts[LB_TIMEOUTS], const char *separat
 		putchar('\n');
 }
 
+void lb_rates_print(const struct lb_rates_conf *r)
+{
+	if (!r->per_cpu && !r->per_source)
+		return;
+	fputs("rates:", stdout);
+	if (r->per_cpu)
+		printf(" per-cpu %u%s", r->per_cpu, r->per_source ? "," : "");
+	if (r->per_source)
+		printf(" per-source %u of /%u and /%u", r->per_source, r->source_mask,
+		       r->source_mask6);
+	putchar('\n');
+}
+
 const char *lb_size_str(char *buf, uint64_t bytes)
 {
 	static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};

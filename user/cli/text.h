@@ -20,6 +20,9 @@ const char *lb_age_str(char *buf, uint64_t since); /* seconds since the epoch; 0
 const char *lb_time_str(char *buf, uint64_t at);   /* 2026-11-23 20:51:05, local time */
 /* "timeouts: syn 30s, ..." on a line, those that are not 0; nothing where none is. */
 void lb_timeouts_print(const uint32_t timeouts[LB_TIMEOUTS], const char *separator);
+/* "rates: per-cpu 1000, per-source 10 of /32 and /64" on a line, the limits that are set; nothing
+ * where none is. */
+void lb_rates_print(const struct lb_rates_conf *r);
 const char *lb_size_str(char *buf, uint64_t bytes); /* 512 B, 1.5 KiB, 72.0 MiB */
 
 /* The candidate that is most like `text`, or NULL where none is near. Ends with NULL. */

@@ -378,6 +378,14 @@ static int read_model_timeouts(struct lb_yaml *y, void *into)
 	return read_timeouts(y, m->timeouts);
 }
 
+static int read_model_rates(struct lb_yaml *y, void *into)
+{
+	struct lb_model *m = into;
+
+	m->rates_line = lb_yaml_line(y);
+	return lb_config_read_rates(y, &m->rates);
+}
+
 /* The stream: one document, which is a mapping. */
 static int read_stream(struct lb_yaml *y, struct lb_model *m)
 {
@@ -387,6 +395,7 @@ static int read_stream(struct lb_yaml *y, struct lb_model *m)
 		{"limits", read_limits, NULL},
 		{"defaults", read_defaults, NULL},
 		{"timeouts", read_model_timeouts, NULL},
+		{"rates", read_model_rates, NULL},
 		/* A file that was cut short must not remove all of them. */
 		{"services", read_services, "services: []"},
 	};

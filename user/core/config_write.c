@@ -73,6 +73,14 @@ static void write_affinity(const struct lb_service_conf *s, FILE *out)
 		a->across_ports ? "true" : "false");
 }
 
+static void write_rates(const struct lb_rates_conf *r, FILE *out)
+{
+	if (!memcmp(r, &LB_RATES_DEFAULT, sizeof(*r)))
+		return;
+	fprintf(out, "rates:\n  per-cpu: %u\n  per-source: %u\n", r->per_cpu, r->per_source);
+	fprintf(out, "  source-mask: %u\n  source-mask6: %u\n", r->source_mask, r->source_mask6);
+}
+
 static void write_listen(const struct lb_listen *l, FILE *out)
 {
 	char text[LB_ENDPOINT_STRLEN];
@@ -132,6 +140,7 @@ int lb_config_write(const struct lb_model *m, FILE *out)
 		lb_scheduler_name(m->default_scheduler), m->default_maglev_size);
 	lb_timeouts_default(usual);
 	write_timeouts(m->timeouts, usual, "", out);
+	write_rates(&m->rates, out);
 	fprintf(out, "services:%s\n", m->n_services ? "" : " []");
 	for (size_t i = 0; i < m->n_services; i++)
 		write_service(m, &m->services[i], out);

@@ -58,4 +58,7 @@ int lb_yaml_list(struct lb_yaml *y, const char *what, int (*item)(struct lb_yaml
 /* config_affinity.c - a service's `affinity`; into: struct lb_service_conf */
 int lb_config_affinity(struct lb_yaml *y, void *into);
 
+/* What `rates` says (config_rates.c); what it leaves out stays. */
+int lb_config_read_rates(struct lb_yaml *y, struct lb_rates_conf *r);
+
 #endif

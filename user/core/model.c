@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* model.c - the model's lists, their order, and the text form of addresses and listens. */
-
 #include "list.h"
 #include "model.h"
 
@@ -39,6 +38,7 @@ void lb_model_init(struct lb_model *m)
 				.backends = LIMIT_BACKENDS,
 				.ring_slots = LIMIT_RING_SLOTS,
 			},
+		.rates = LB_RATES_DEFAULT,
 	};
 	lb_timeouts_default(m->timeouts);
 }

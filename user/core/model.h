@@ -108,6 +108,13 @@ struct lb_limits {
 	uint32_t ring_slots;
 };
 
+/* New flows in a second that are let in. */
+struct lb_rates_conf {
+	uint32_t per_cpu, per_source;       /* to LB_RATE_MAX; 0: any number */
+	uint32_t source_mask, source_mask6; /* bits of an address that are its prefix */
+};
+#define LB_RATES_DEFAULT ((struct lb_rates_conf){.source_mask = 32, .source_mask6 = 64})
+
 /* How many listens an instance has room for, `*` counted twice: one a family. */
 static inline uint64_t lb_limits_listens(const struct lb_limits *l)
 {
@@ -130,6 +137,8 @@ struct lb_model {
 	uint32_t default_maglev_size;
 	uint32_t timeouts[LB_TIMEOUTS]; /* seconds, by enum lb_timeout */
 	int timeouts_line;              /* of the config; 0: not in it */
+	struct lb_rates_conf rates;
+	int rates_line;
 	struct lb_limits limits;
 	int limits_line;
 	bool limits_free; /* read back: from a datapath that did not fix them when it was made */

@@ -181,6 +181,7 @@ static bool defaults_equal(const struct lb_model *a, const struct lb_model *b)
 	return a->datapath == b->datapath && a->default_scheduler == b->default_scheduler &&
 	       a->default_maglev_size == b->default_maglev_size &&
 	       !memcmp(a->timeouts, b->timeouts, sizeof(a->timeouts)) &&
+	       !memcmp(&a->rates, &b->rates, sizeof(a->rates)) &&
 	       !memcmp(&a->limits, &b->limits, sizeof(a->limits));
 }
 

@@ -54,6 +54,33 @@ static void print_affinity(FILE *out, bool *first, const struct lb_service_conf 
 	print_renamed(out, first, "affinity", lb_affinity_str(from, a), lb_affinity_str(to, b));
 }
 
+static void print_rate(FILE *out, uint32_t rate)
+{
+	if (rate)
+		fprintf(out, "%u", rate);
+	else
+		fputs("none", out);
+}
+
+static void print_rerated(FILE *out, bool *first, const char *what, uint32_t from, uint32_t to)
+{
+	if (from == to)
+		return;
+	fprintf(out, "%srates.%s ", comma(first), what);
+	print_rate(out, from);
+	fputs(" -> ", out);
+	print_rate(out, to);
+}
+
+static void print_rates(FILE *out, bool *first, const struct lb_rates_conf *from,
+			const struct lb_rates_conf *to)
+{
+	print_rerated(out, first, "per-cpu", from->per_cpu, to->per_cpu);
+	print_rerated(out, first, "per-source", from->per_source, to->per_source);
+	print_rerated(out, first, "source-mask", from->source_mask, to->source_mask);
+	print_rerated(out, first, "source-mask6", from->source_mask6, to->source_mask6);
+}
+
 static int listen_order(const void *a, const void *b)
 {
 	return lb_listen_cmp(a, b);
@@ -206,6 +233,7 @@ static void print_defaults(FILE *out, const struct lb_model *a, const struct lb_
 		      lb_scheduler_name(b->default_scheduler));
 	print_resized(out, &first, a->default_maglev_size, b->default_maglev_size);
 	print_timeouts(out, &first, a->timeouts, b->timeouts);
+	print_rates(out, &first, &a->rates, &b->rates);
 	if (memcmp(&a->limits, &b->limits, sizeof(a->limits)) != 0)
 		fprintf(out, "%slimits", comma(&first));
 	fputc('\n', out);

@@ -276,6 +276,7 @@ int lb_audit_run(struct lb_dp *dp, const struct lb_model *m, struct lb_audit *a,
 	lb_maps_audit(dp, a);
 	lb_config_audit(dp, a);
 	lb_timeouts_audit(dp, a);
+	lb_rates_audit(dp, a);
 	progs_check(dp, a);
 	ret = services_check(dp, m, a, err);
 	if (!ret)

@@ -12,7 +12,7 @@
 #define NSEC 1000000000ull
 
 /* Length of a jiffy: what the coarse clocks resolve. Asked once: it is needed for each timeout. */
-static __u64 jiffy_ns(void)
+__u64 lb_clock_jiffy_ns(void)
 {
 	static __u64 ns;
 	struct timespec res;
@@ -29,7 +29,7 @@ static __u64 jiffy_ns(void)
 /* The shift that makes a tick nearest to a second: 0.85 s (HZ 300) to 1.28 s (HZ 100). */
 __u32 lb_clock_shift(void)
 {
-	__u64 ns = jiffy_ns();
+	__u64 ns = lb_clock_jiffy_ns();
 	__u32 shift = 0;
 
 	while (ns << (shift + 1) <= NSEC * 4 / 3)
@@ -39,12 +39,12 @@ __u32 lb_clock_shift(void)
 
 __u32 lb_clock_tick_ms(void)
 {
-	return (jiffy_ns() << lb_clock_shift()) / 1000000;
+	return (lb_clock_jiffy_ns() << lb_clock_shift()) / 1000000;
 }
 
 __u32 lb_clock_now(void)
 {
-	__u64 ns = jiffy_ns(), hz = (NSEC + ns / 2) / ns;
+	__u64 ns = lb_clock_jiffy_ns(), hz = (NSEC + ns / 2) / ns;
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
@@ -55,12 +55,12 @@ __u32 lb_clock_now(void)
 
 __u32 lb_clock_ticks(__u32 seconds)
 {
-	__u64 tick = jiffy_ns() << lb_clock_shift();
+	__u64 tick = lb_clock_jiffy_ns() << lb_clock_shift();
 
 	return (seconds * NSEC + tick - 1) / tick;
 }
 
 __u32 lb_clock_seconds(__u32 ticks)
 {
-	return ticks * (jiffy_ns() << lb_clock_shift()) / NSEC;
+	return ticks * (lb_clock_jiffy_ns() << lb_clock_shift()) / NSEC;
 }

@@ -103,6 +103,7 @@ static void commit(struct apply *a)
 	c->default_scheduler = desired->default_scheduler;
 	c->default_maglev_size = desired->default_maglev_size;
 	lb_timeouts_fill(a->dp->timeouts, desired->timeouts);
+	lb_rates_fill(a->dp->rates, &desired->rates);
 	c->datapath_auto = desired->datapath == LB_DATAPATH_AUTO;
 	a->dp->fresh = false;
 	lb_grace_drop(&a->dp->grace);

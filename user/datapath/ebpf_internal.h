@@ -30,6 +30,7 @@ enum lb_map {
 	LB_MAP_REASONS,
 	LB_MAP_NEXTHOPS,
 	LB_MAP_TIMEOUTS,
+	LB_MAP_RATES,
 	LB_MAP_IFACES,
 	LB_MAP_CONN4,
 	LB_MAP_CONN6,
@@ -92,6 +93,7 @@ struct lb_dp {
 	struct lb_backend *backends;
 	struct lb_load *loads;
 	struct lb_timeouts *timeouts;
+	struct lb_rates *rates;
 	struct lb_listen_entry *listens; /* as last read, sorted by key */
 	size_t n_listens;
 	bool listens_known;    /* and not written since */
@@ -222,6 +224,7 @@ void lb_slow_trim(const struct lb_dp *dp);
 void lb_slow_audit(struct lb_dp *dp, struct lb_audit *a);
 
 /* ebpf_clock.c - the programs' clock, in ticks */
+__u64 lb_clock_jiffy_ns(void);
 __u32 lb_clock_shift(void);          /* a tick is 2^shift jiffies */
 __u32 lb_clock_tick_ms(void);        /* the same in milliseconds */
 __u32 lb_clock_now(void);            /* modulo 2^LB_META_TICK_BITS */
@@ -395,6 +398,11 @@ int lb_loads_recount(struct lb_dp *dp, struct lb_err *err); /* by what is in the
 void lb_drained_set(const struct lb_tx *tx, __u32 id, bool drained);
 void lb_drained_settle(struct lb_dp *dp, __u32 id);
 const char *lb_drained_why_wrong(const struct lb_dp *dp, __u32 id, bool drained); /* NULL: right */
+
+/* ebpf_rates.c - lb_rates: new flows in a second */
+void lb_rates_fill(struct lb_rates *r, const struct lb_rates_conf *conf);
+void lb_rates_read(const struct lb_dp *dp, struct lb_rates_conf *conf); /* damage as default */
+void lb_rates_audit(const struct lb_dp *dp, struct lb_audit *a);
 
 /* ebpf_settle.c - putting right what an interrupted or failed apply left, and cleaning up */
 int lb_settle(struct lb_dp *dp, struct lb_err *err);

@@ -156,6 +156,7 @@ static void rodata_fill(struct lb_bpf *skel, const __u64 *secret, __u32 buckets4
 	skel->rodata->lb_conn6_homes = LB_CONN_HOMES(buckets6);
 	skel->rodata->lb_tick_shift = lb_clock_shift();
 	skel->rodata->lb_tick_ms = lb_clock_tick_ms();
+	skel->rodata->lb_jiffy_ns = lb_clock_jiffy_ns();
 }
 
 static struct bpf_map *object_map(const struct lb_bpf *skel, enum lb_map map)
@@ -239,6 +240,7 @@ int lb_object_create(struct lb_dp *dp, const struct lb_model *m, struct lb_err *
 	/* Before the first pin: by any of them the maps are found again. */
 	config_fill(dp->config, l, secret);
 	lb_timeouts_fill(dp->timeouts, m->timeouts);
+	lb_rates_fill(dp->rates, &m->rates);
 	ret = progs_take(skel, &progs, err);
 	if (!ret)
 		ret = lb_slow_pin(dp, skel, &progs, err);

@@ -34,6 +34,7 @@ static const struct map_spec {
 	[LB_MAP_NEXTHOPS] = {"lb_nexthops", 4, LB_NEXTHOPS * sizeof(struct lb_nexthop), false,
 			     false},
 	[LB_MAP_TIMEOUTS] = {"lb_timeouts", 4, sizeof(struct lb_timeouts), true, false},
+	[LB_MAP_RATES] = {"lb_rates", 4, sizeof(struct lb_rates), true, false},
 	[LB_MAP_IFACES] = {"lb_ifaces", 4, sizeof(struct lb_iface), false, false},
 	[LB_MAP_CONN4] = {"lb_conn4", 4, sizeof(struct lb_conn4_bucket), true, true},
 	[LB_MAP_CONN6] = {"lb_conn6", 4, sizeof(struct lb_conn6_bucket), true, true},
@@ -47,7 +48,8 @@ _Static_assert(!(sizeof(struct lb_config) % 8 || sizeof(struct lb_ports) % 8 ||
 		 sizeof(struct lb_service) % 8 || sizeof(struct lb_member) % 8 ||
 		 sizeof(struct lb_ring_line) % 8 || sizeof(struct lb_backend) % 8 ||
 		 sizeof(struct lb_load) % 8 || sizeof(struct lb_counters) % 8 ||
-		 sizeof(struct lb_reasons) % 8 || sizeof(struct lb_timeouts) % 8),
+		 sizeof(struct lb_reasons) % 8 || sizeof(struct lb_timeouts) % 8 ||
+		 sizeof(struct lb_rates) % 8),
 	       "elements of ARRAY maps");
 
 const char *lb_map_name(enum lb_map map)
@@ -65,6 +67,8 @@ const char *lb_map_object_name(enum lb_map map)
 		return ".data.nexthops";
 	case LB_MAP_TIMEOUTS:
 		return ".data.timeouts";
+	case LB_MAP_RATES:
+		return ".data.rates";
 	default:
 		return specs[map].name;
 	}
@@ -167,6 +171,7 @@ int lb_maps_adopt(struct lb_dp *dp, struct lb_err *err)
 	dp->backends = dp->mem[LB_MAP_BACKENDS];
 	dp->loads = dp->mem[LB_MAP_LOADS];
 	dp->timeouts = dp->mem[LB_MAP_TIMEOUTS];
+	dp->rates = dp->mem[LB_MAP_RATES];
 	return 0;
 }
 

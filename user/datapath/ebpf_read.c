@@ -185,6 +185,7 @@ static void config_read(const struct lb_dp *dp, struct lb_model *m)
 	m->default_scheduler = c->default_scheduler;
 	m->default_maglev_size = c->default_maglev_size;
 	lb_timeouts_read(dp, 0, m->timeouts);
+	lb_rates_read(dp, &m->rates);
 	lb_limits_read(dp, &m->limits);
 }
 
