@@ -39,9 +39,12 @@ loads() { # the same as the programs count them
 	bpftool -j map dump pinned "$PINS/lb_loads" |
 		jq '[.[].formatted.value.connections] | add'
 }
+established() { # how many
+	lab_meshlb conn ls --service vote | grep -c ' established ' || true
+}
 open_idle() { # NUMBER: connections to the service, open until end_idle
 	local before
-	before=$(lab_meshlb conn count --service vote)
+	before=$(established)
 	# shellcheck disable=SC2016
 	nsenter --net="/run/netns/$LAB-node2" -- python3 -c '
 import socket, sys, time
@@ -49,7 +52,7 @@ open = [socket.create_connection((sys.argv[1], 8080), 5) for i in range(int(sys.
 time.sleep(600)' "$VIP4" "$1" &
 	IDLE=$!
 	LAB_PIDS+=("$IDLE")
-	lab_until $MOMENT eval "(( \$(lab_meshlb conn count --service vote) == $before + $1 ))" ||
+	lab_until $MOMENT eval "(( \$(established) == $before + $1 ))" ||
 		fail "not all of $1 connections were opened"
 }
 end_idle() {
