@@ -146,6 +146,17 @@ static unsigned int affinities(void)
 	return affinities_find(&ignored);
 }
 
+static unsigned int affinities_in(int state)
+{
+	uint32_t buckets = family == LB_V4 ? run.buckets4 : run.buckets6;
+	int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	unsigned int n = 0;
+
+	for (uint32_t i = 0; i < buckets * slots; i++)
+		n += (int)LB_META_STATE(*entry_at(i / slots, i % slots).meta) == state;
+	return n;
+}
+
 static struct entry the_affinity(void)
 {
 	struct entry e = entry_at(0, 0);
@@ -433,6 +444,7 @@ static void test_collision(void **state)
 	g.cport = f.cport;
 	assert_int_equal(flow_establish(&g), RUN_FORWARDED);
 	assert_int_not_equal(host_of(&g), mine);
+	assert_int_equal(affinities_in(LB_CONN_AFFINITY), 1); /* web's: g confirms none */
 	assert_int_equal(opens(NEAR, ALIAS), mine);
 }
 
