@@ -19,11 +19,12 @@
 #include "place.h"
 #include "select.h"
 
-/* An affinity that is looked for: its key, and what was found. Per CPU, for the stack has no room
- * for both a packet and a key. */
+/* An affinity that is looked for: its key, what was found, and what was entered. Per CPU, for the
+ * stack has no room for both a packet and a key. Nor has it for calls within calls: a program calls
+ * the functions below one after another, which leave here what the next one needs. */
 struct lb_affinity {
 	struct lb_packet key;
-	struct lb_conn_found e;
+	struct lb_conn_found e, mine;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -31,6 +32,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct lb_affinity);
 } lb_affinity SEC(".maps");
+
+static __always_inline struct lb_affinity *lb_affinity_at_hand(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&lb_affinity, &zero);
+}
 
 /* Word i of an address' mask. */
 static __always_inline __be32 lb_mask_word(__u32 bits, const __u32 i)
@@ -49,8 +57,8 @@ static __always_inline struct lb_affinity *lb_affinity_of(const int family,
 							  __u32 id,
 							  const struct lb_service_version *v)
 {
-	__u32 zero = 0, bits = v->affinity[family];
-	struct lb_affinity *a = bpf_map_lookup_elem(&lb_affinity, &zero);
+	struct lb_affinity *a = lb_affinity_at_hand();
+	__u32 bits = v->affinity[family];
 	struct lb_flow *flow;
 
 	if (!a)
@@ -94,9 +102,16 @@ static __always_inline bool lb_backend_opens(const struct lb_backend *b, __u32 r
 	return lb_backend_holds(b, ref) && !lb_slot(READ_ONCE(b->drained), generation);
 }
 
-static __always_inline int lb_affinity_insert(const int family, struct lb_affinity *a, __u32 ref,
-					      __u32 life, __u32 now)
+static __always_inline bool lb_affinity_find(struct lb_affinity *a, __u32 now)
 {
+	return lb_find(&a->key, false, now, &a->e);
+}
+
+/* Enters the one at hand, for the backend of `ref`. 0: there is no room. */
+static __always_inline int lb_affinity_insert_family(const int family, __u32 ref, __u32 life,
+						     __u32 now)
+{
+	struct lb_affinity *a = lb_affinity_at_hand();
 	struct lb_tuple t;
 
 	if (!a)
@@ -104,48 +119,45 @@ static __always_inline int lb_affinity_insert(const int family, struct lb_affini
 	t = lb_tuple_of(&a->key.flow);
 	ref = (ref & ~(LB_REF_NEXTHOP_MASK | LB_REF_UDP)) | (a->key.udp ? LB_REF_UDP : 0);
 	return lb_conn_insert(family, &a->key, lb_tuple_hash(family, false, &t, a->key.udp), ref,
-			      life, now, &a->e);
+			      life, now, &a->mine);
 }
 
-__noinline int lb_affinity_insert4(struct lb_affinity *a, __u32 ref, __u32 life, __u32 now)
+__noinline int lb_affinity_insert4(__u32 ref, __u32 life, __u32 now)
 {
-	return lb_affinity_insert(LB_V4, a, ref, life, now);
+	return lb_affinity_insert_family(LB_V4, ref, life, now);
 }
 
-__noinline int lb_affinity_insert6(struct lb_affinity *a, __u32 ref, __u32 life, __u32 now)
+__noinline int lb_affinity_insert6(__u32 ref, __u32 life, __u32 now)
 {
-	return lb_affinity_insert(LB_V6, a, ref, life, now);
+	return lb_affinity_insert_family(LB_V6, ref, life, now);
 }
 
-static __always_inline bool lb_affinity_find(struct lb_affinity *a, __u32 now)
+/* After that: the backend to which it leads, which is another one if another CPU was first; 0: it
+ * is gone already. */
+__noinline int lb_affinity_first(__u32 now)
 {
-	return lb_find(&a->key, false, now, &a->e);
+	struct lb_affinity *a = lb_affinity_at_hand();
+
+	if (!a || !lb_affinity_find(a, now))
+		return 0;
+	if (a->e.pos != a->mine.pos)
+		lb_conn_remove(a->key.family, a->mine.pos, a->mine.meta);
+	return LB_REF_BACKEND(a->e.ref);
 }
 
-/* Enters it, for the backend of `ref`. True: it stands there; with another backend, if another CPU
- * was first. */
-static __always_inline bool lb_affinity_put(const int family, struct lb_affinity *a,
-					    const struct lb_service_version *v, __u32 ref,
-					    __u32 now)
+/* Both: the backend's id, or 0. */
+static __always_inline int lb_affinity_enter(const int family, __u32 ref, __u32 life, __u32 now)
 {
-	__u32 life = lb_affinity_life(v, LB_CONN_AFFINITY_NEW), pos, meta;
-
-	if (!(family == LB_V4 ? lb_affinity_insert4(a, ref, life, now)
-			      : lb_affinity_insert6(a, ref, life, now)))
-		return false;
-	pos = a->e.pos;
-	meta = a->e.meta;
-	if (!lb_affinity_find(a, now))
-		return false;
-	if (a->e.pos != pos)
-		lb_conn_remove(family, pos, meta);
-	return true;
+	if (!(family == LB_V4 ? lb_affinity_insert4(ref, life, now)
+			      : lb_affinity_insert6(ref, life, now)))
+		return 0;
+	return lb_affinity_first(now);
 }
 
 /* The backend that packet p's client had before in service `id`; 0: none that takes it. */
-static __always_inline int lb_affinity_backend(const int family, const struct lb_packet *p,
-					       const struct lb_service_version *v, __u32 id,
-					       __u32 now)
+static __always_inline int lb_affinity_backend_family(const int family, const struct lb_packet *p,
+						      const struct lb_service_version *v, __u32 id,
+						      __u32 now)
 {
 	struct lb_affinity *a;
 	struct lb_backend *b;
@@ -169,42 +181,13 @@ static __always_inline int lb_affinity_backend(const int family, const struct lb
 __noinline int lb_affinity_backend4(const struct lb_packet *p, const struct lb_service_version *v,
 				    __u32 id, __u32 now)
 {
-	return lb_affinity_backend(LB_V4, p, v, id, now);
+	return lb_affinity_backend_family(LB_V4, p, v, id, now);
 }
 
 __noinline int lb_affinity_backend6(const struct lb_packet *p, const struct lb_service_version *v,
 				    __u32 id, __u32 now)
 {
-	return lb_affinity_backend(LB_V6, p, v, id, now);
-}
-
-/* Binds packet p's client to `backend`. Returns the one that it is bound to: this, or the choice of
- * another CPU that was first. */
-static __always_inline int lb_affinity_make(const int family, const struct lb_packet *p,
-					    const struct lb_service_version *v, __u32 id,
-					    __u32 backend, __u32 now)
-{
-	struct lb_backend *b = lb_backend_get(backend);
-	struct lb_affinity *a;
-
-	if (!p || !v || !b)
-		return backend;
-	a = lb_affinity_of(family, p, p->flow.saddr, p->flow.dport, id, v);
-	if (a && lb_affinity_put(family, a, v, backend | LB_REF_REUSE(b->reuse), now))
-		return LB_REF_BACKEND(a->e.ref);
-	return backend; /* there is no room for it */
-}
-
-__noinline int lb_affinity_make4(const struct lb_packet *p, const struct lb_service_version *v,
-				 __u32 id, __u32 backend, __u32 now)
-{
-	return lb_affinity_make(LB_V4, p, v, id, backend, now);
-}
-
-__noinline int lb_affinity_make6(const struct lb_packet *p, const struct lb_service_version *v,
-				 __u32 id, __u32 backend, __u32 now)
-{
-	return lb_affinity_make(LB_V6, p, v, id, backend, now);
+	return lb_affinity_backend_family(LB_V6, p, v, id, now);
 }
 
 /* A backend's id for a new flow to service `id`, or LB_STOP(): the one that its client has, or one
@@ -214,7 +197,8 @@ static __always_inline int lb_backend_choose(const int family, const struct lb_p
 					     __u32 id, __u32 again, __u32 generation, __u32 now)
 {
 	bool bound = !again && v->affinity[family] && lb_opens(p);
-	int backend = 0;
+	int backend = 0, first;
+	struct lb_backend *b;
 
 	if (bound)
 		backend = family == LB_V4 ? lb_affinity_backend4(p, v, id, now)
@@ -224,8 +208,11 @@ static __always_inline int lb_backend_choose(const int family, const struct lb_p
 	backend = lb_backend_select(s, v, p, again, generation);
 	if (!bound || backend < 0)
 		return backend;
-	return family == LB_V4 ? lb_affinity_make4(p, v, id, backend, now)
-			       : lb_affinity_make6(p, v, id, backend, now);
+	b = lb_backend_get(backend);
+	first = b ? lb_affinity_enter(family, backend | LB_REF_REUSE(b->reuse),
+				      lb_affinity_life(v, LB_CONN_AFFINITY_NEW), now)
+		  : 0;
+	return first ? first : backend;
 }
 
 /* What a connection in `state` is good for. */
@@ -237,10 +224,12 @@ static __always_inline __u32 lb_affinity_state(__u32 state)
 								  : LB_CONN_AFFINITY;
 }
 
-/* Packet p of connection `e` was noted, which is in `state` now. */
-static __always_inline int lb_affinity_renew(const int family, const struct lb_packet *p,
-					     const struct lb_conn_found *e, __u32 reverse,
-					     __u32 state, __u32 now)
+/* Packet p of connection `e` was noted, which is in `state` now. Returns the life of its affinity,
+ * where there is none at hand: it may have been pushed out, or the connection taken up in the
+ * middle. */
+static __always_inline int lb_affinity_renew_family(const int family, const struct lb_packet *p,
+						    const struct lb_conn_found *e, __u32 reverse,
+						    __u32 state, __u32 now)
 {
 	__u32 generation = lb_generation(), next = lb_affinity_state(state);
 	struct lb_service_version *v;
@@ -257,9 +246,10 @@ static __always_inline int lb_affinity_renew(const int family, const struct lb_p
 		return 0;
 	a = reverse ? lb_affinity_of(family, p, p->flow.daddr, e->sport, b->service, v)
 		    : lb_affinity_of(family, p, p->flow.saddr, p->flow.dport, b->service, v);
-	/* It may have been pushed out, or the connection taken up in the middle. */
-	if (!a || (!lb_affinity_find(a, now) && !lb_affinity_put(family, a, v, e->ref, now)))
+	if (!a)
 		return 0;
+	if (!lb_affinity_find(a, now))
+		return state == LB_CONN_RESET ? 0 : lb_affinity_life(v, LB_CONN_AFFINITY_NEW);
 	if ((a->e.ref ^ e->ref) & ~(LB_REF_NEXTHOP_MASK | LB_REF_UDP))
 		return 0; /* it leads to another backend than this connection's */
 	/* What proves less does not keep it alive. */
@@ -271,13 +261,21 @@ static __always_inline int lb_affinity_renew(const int family, const struct lb_p
 __noinline int lb_affinity_renew4(const struct lb_packet *p, const struct lb_conn_found *e,
 				  __u32 reverse, __u32 state, __u32 now)
 {
-	return lb_affinity_renew(LB_V4, p, e, reverse, state, now);
+	return lb_affinity_renew_family(LB_V4, p, e, reverse, state, now);
 }
 
 __noinline int lb_affinity_renew6(const struct lb_packet *p, const struct lb_conn_found *e,
 				  __u32 reverse, __u32 state, __u32 now)
 {
-	return lb_affinity_renew(LB_V6, p, e, reverse, state, now);
+	return lb_affinity_renew_family(LB_V6, p, e, reverse, state, now);
+}
+
+static __always_inline int lb_affinity_renew(const int family, const struct lb_packet *p,
+					     const struct lb_conn_found *e, bool reverse,
+					     __u32 state, __u32 now)
+{
+	return family == LB_V4 ? lb_affinity_renew4(p, e, reverse, state, now)
+			       : lb_affinity_renew6(p, e, reverse, state, now);
 }
 
 /* Packet p of connection `e` was noted, whose meta was `was`: its affinity is confirmed, and kept
@@ -286,17 +284,16 @@ static __always_inline void lb_affinity_note(const int family, const struct lb_p
 					     const struct lb_conn_found *e, bool reverse, __u32 was,
 					     __u32 now)
 {
-	__u32 state = LB_META_STATE(e->meta);
+	__u32 state = LB_META_STATE(e->meta), life;
 
 	if (e->meta == was)
 		return;
 	if (state == LB_CONN_RESET ? !reverse || LB_META_STATE(was) != LB_CONN_ESTABLISHED
 				   : state < LB_CONN_ESTABLISHED || state == LB_CONN_CLOSED)
 		return;
-	if (family == LB_V4)
-		lb_affinity_renew4(p, e, reverse, state, now);
-	else
-		lb_affinity_renew6(p, e, reverse, state, now);
+	life = lb_affinity_renew(family, p, e, reverse, state, now);
+	if (life && lb_affinity_enter(family, e->ref, life, now))
+		lb_affinity_renew(family, p, e, reverse, state, now);
 }
 
 #endif

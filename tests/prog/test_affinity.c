@@ -121,8 +121,8 @@ static struct entry entry_at(uint32_t bucket, int slot)
 			      (void *)b6->addr[slot].service};
 }
 
-/* How many affinities there are; the last one. */
-static unsigned int affinities(struct entry *last)
+/* How many affinities there are; `last`: one of them. */
+static unsigned int affinities_find(struct entry *last)
 {
 	uint32_t buckets = family == LB_V4 ? run.buckets4 : run.buckets6;
 	int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
@@ -134,19 +134,41 @@ static unsigned int affinities(struct entry *last)
 		if (LB_META_STATE(*e.meta) < LB_CONN_AFFINITY_NEW)
 			continue;
 		n++;
-		if (last)
-			*last = e;
+		*last = e;
 	}
 	return n;
+}
+
+static unsigned int affinities(void)
+{
+	struct entry ignored;
+
+	return affinities_find(&ignored);
+}
+
+static unsigned int affinities_in(int state)
+{
+	uint32_t buckets = family == LB_V4 ? run.buckets4 : run.buckets6;
+	int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
+	unsigned int n = 0;
+
+	for (uint32_t i = 0; i < buckets * slots; i++)
+		n += (int)LB_META_STATE(*entry_at(i / slots, i % slots).meta) == state;
+	return n;
+}
+
+static struct entry the_affinity(void)
+{
+	struct entry e = entry_at(0, 0);
+
+	assert_int_equal(affinities_find(&e), 1);
+	return e;
 }
 
 /* The state of the only one. */
 static int state_of_one(void)
 {
-	struct entry e;
-
-	assert_int_equal(affinities(&e), 1);
-	return LB_META_STATE(*e.meta);
+	return LB_META_STATE(*the_affinity().meta);
 }
 
 static uint32_t ticks(int state)
@@ -169,7 +191,7 @@ static void test_same_backend(void **state)
 		assert_int_equal(i % 2 ? opens(NEAR, WEB) : establishes(NEAR, WEB), mine);
 		assert_int_equal(opens(FAR, WEB), other);
 	}
-	assert_int_equal(affinities(NULL), 2);
+	assert_int_equal(affinities(), 2);
 }
 
 static void test_without(void **state)
@@ -178,7 +200,7 @@ static void test_without(void **state)
 
 	(void)state;
 	assert_int_not_equal(establishes(NEAR, PLAIN), first);
-	assert_int_equal(affinities(NULL), 0);
+	assert_int_equal(affinities(), 0);
 }
 
 static void test_expiry(void **state)
@@ -227,9 +249,9 @@ static void test_made_again(void **state)
 
 	(void)state;
 	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	assert_int_equal(affinities(&e), 1);
+	e = the_affinity();
 	*e.meta = LB_META(LB_META_VERSION(*e.meta), LB_CONN_DEAD, run_now(&run));
-	assert_int_equal(affinities(NULL), 0);
+	assert_int_equal(affinities(), 0);
 	later(9);
 	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(state_of_one(), LB_CONN_AFFINITY);
@@ -266,7 +288,7 @@ static void test_mask(void **state)
 	(void)state;
 	assert_int_equal(opens(FAR_TOO, NET), far);
 	assert_int_not_equal(opens(ELSEWHERE, NET), far);
-	assert_int_equal(affinities(NULL), 2);
+	assert_int_equal(affinities(), 2);
 	assert_int_not_equal(establishes(FAR, WEB), establishes(FAR_TOO, WEB));
 }
 
@@ -279,7 +301,7 @@ static void test_ports(void **state)
 	assert_int_equal(opens(NEAR, ACROSS3), mine); /* of UDP */
 	assert_int_not_equal(opens(FAR, ACROSS2), mine);
 	assert_int_not_equal(opens(NEAR, APART2), apart);
-	assert_int_equal(affinities(NULL), 4);
+	assert_int_equal(affinities(), 4);
 }
 
 /* Another protocol of a port is another one. */
@@ -292,7 +314,7 @@ static void test_protocols(void **state)
 	f.proto = PKT_UDP;
 	assert_int_equal(flow_send(&f, 0), RUN_FORWARDED);
 	assert_int_not_equal(host_of(&f), tcp);
-	assert_int_equal(affinities(NULL), 2);
+	assert_int_equal(affinities(), 2);
 }
 
 static void test_udp(void **state)
@@ -378,19 +400,17 @@ static void remove_backend(bool reused)
 {
 	struct run_service without;
 	struct lb_backend saved;
-	struct entry e;
 	uint32_t id;
 	int mine = establishes(NEAR, WEB);
 
-	assert_int_equal(affinities(&e), 1);
-	id = LB_REF_BACKEND(e.key.ref);
+	id = LB_REF_BACKEND(the_affinity().key.ref);
 	saved = run.backends[id];
 	without = web_with(mine, 0, true);
 	web_becomes(&without);
 	run.backends[id].state = reused ? LB_BACKEND_LIVE : LB_BACKEND_GONE;
 	run.backends[id].reuse += reused;
 	assert_int_not_equal(opens(NEAR, WEB), mine);
-	assert_int_equal(affinities(NULL), 1);
+	assert_int_equal(affinities(), 1);
 	run.backends[id] = saved;
 	web_becomes(&services[WEB_ID - 1]);
 }
@@ -424,6 +444,7 @@ static void test_collision(void **state)
 	g.cport = f.cport;
 	assert_int_equal(flow_establish(&g), RUN_FORWARDED);
 	assert_int_not_equal(host_of(&g), mine);
+	assert_int_equal(affinities_in(LB_CONN_AFFINITY), 1); /* web's: g confirms none */
 	assert_int_equal(opens(NEAR, ALIAS), mine);
 }
 
@@ -463,7 +484,7 @@ static void test_no_packets(void **state)
 	struct entry e;
 
 	(void)state;
-	assert_int_equal(affinities(&e), 1);
+	e = the_affinity();
 	before = *e.meta;
 	memcpy(to.b, e.service, family == LB_V4 ? 4 : 16);
 	f.service = pkt_addr_str(service, &to);
@@ -497,7 +518,7 @@ static void test_many_services(void **state)
 			run_add_service(&run, &s);
 		mine[i] = establishes(NEAR, port);
 	}
-	assert_int_equal(affinities(NULL), n);
+	assert_int_equal(affinities(), n);
 	for (uint32_t i = 0; i < n; i++)
 		assert_int_equal(opens(NEAR, 1000 + i), mine[i]);
 }
@@ -507,7 +528,6 @@ static void test_many_services(void **state)
 static void test_flood(void **state)
 {
 	struct flow f = flow_from(NEAR, WEB), forged;
-	struct entry e;
 
 	(void)state;
 	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
@@ -524,7 +544,7 @@ static void test_flood(void **state)
 	}
 	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 	assert_int_equal(opens(NEAR, WEB), host_of(&f));
-	assert_true(affinities(&e) > 1);
+	assert_true(affinities() > 1);
 	forged = flow_from(ELSEWHERE, WEB);
 	assert_int_equal(flow_establish(&forged), RUN_FORWARDED);
 }
@@ -543,7 +563,7 @@ static void test_full(void **state)
 	/* The connection pushes its own affinity out, which comes back once there is room. */
 	f = flow_from(NEAR, WEB);
 	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	assert_int_equal(affinities(NULL), 0);
+	assert_int_equal(affinities(), 0);
 	f = flow_from(FAR, WEB);
 	assert_int_equal(flow_send(&f, PKT_SYN), LB_REASON_TABLE_FULL);
 }
