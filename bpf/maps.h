@@ -165,7 +165,7 @@ const volatile __u32 lb_conn6_homes = 1;
  * LB_TEST_CLOCK and then move lb_clock (in ticks) themselves. */
 #define LB_TEST_CLOCK 64
 const volatile __u32 lb_tick_shift = 8;
-const volatile __u32 lb_tick_ms = 1024; /* the same in milliseconds, to be shown */
+const volatile __u32 lb_tick_ms = 1024;     /* the same in milliseconds, to be shown */
 const volatile __u32 lb_jiffy_ns = 4000000; /* with LB_TEST_CLOCK: a tick's length */
 __u32 lb_clock = 0;
 
