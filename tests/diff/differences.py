@@ -22,6 +22,7 @@ DIFFERENCES = [
                lambda f: f.facts["out"] == "refused" and f.facts["due"] == {"silent"}),
     Difference("outlives-its-listen", ("nft",), ("outcome", "who"),
                lambda f: f.facts["unlistened"] and f.facts["out"] == "answered"),
+    Difference("ends-with-another", ("nft",), ("outcome",), lambda f: f.facts["swept"]),
     Difference("lost-is-taken-up", ("nft",), ("outcome", "who"),
                lambda f: f.facts["lost"] and f.facts["out"] == "answered"),
     Difference("removed-not-counted", ("nft",), ("total", "counter", "packets", "bytes"),

@@ -56,15 +56,17 @@ class Judge:
     def feed(self, number, step, seen):
         """Judges one step; returns what was expected."""
         self.number, self.step = number, step
-        expected = self.model.expect(step)
+        expected, about = self.model.expect(step), self.about(step)
+        anew = self.swept(step)
         if seen["out"] not in expected.outs:
             self.found("outcome", f"{seen['out']}, where {_or(expected.outs)} was expected"
                        + (f": {seen['text']}" if seen.get("text") else ""),
-                       out=seen["out"], due=expected.outs, **self.about(step))
+                       out=seen["out"], due=expected.outs,
+                       swept=bool(anew) and seen["out"] in anew.outs, **about)
         if seen.get("seen", "own") != "own":
             self.found("seen", f"the server saw {seen['seen']} as its client")
         if step.op in ("open", "udp", "say", "half", "many"):
-            self.answers(step, seen, expected)
+            self.answers(step, seen, anew or expected)
         if step.op == "stats" and seen["out"] == 0:
             self.counters(seen["services"])
         self.note_lost()
@@ -73,6 +75,18 @@ class Judge:
         if step.op == "clear":
             self.begin()
         return expected
+
+    def swept(self, step):
+        """What comes of a connection that nft has ended with another service's: it is a new one, or
+        lost. None: of all others."""
+        connection = self.model.concerns(step)
+        if not connection or not self.is_swept(connection):
+            return None
+        self.model.forget(connection)
+        return self.model.expect(step)
+
+    def is_swept(self, connection):
+        return self.datapath == "nft" and connection.swept
 
     def about(self, step):
         """Facts by which accepted differences go."""
@@ -171,7 +185,8 @@ class Judge:
         """A service that hashes takes up what it does not know (but on ipvs): whose packets those
         are, and how many connections that makes, depends on who is still sending."""
         for connection in self.model.connections.values():
-            if connection.proto == "tcp" and connection.who and not self.model.lives(connection):
+            if connection.proto == "tcp" and connection.who and (
+                    self.is_swept(connection) or not self.model.lives(connection)):
                 self.lost.add(connection.at)
         for target in self.lost if self.datapath != "ipvs" else ():
             service, _ = self.model.listening(target, "tcp")

@@ -76,6 +76,7 @@ class Connection:
         self.who, self.member, self.listen = None, None, None
         self.over = False
         self.unlistened = False  # its addresses are no longer those of its service
+        self.swept = False  # by its addresses it was another's, whose backend went
 
 
 class Model:
@@ -127,7 +128,7 @@ class Model:
         """The draft is in force now; what was there and stays is the same as before."""
         before, alive = self.force, [c for c in self.all_connections()
                                      if self.lives(c) or c.unlistened]
-        held = dict(self.pairs())
+        held, found = dict(self.pairs()), {c: self.by_address(c) for c in alive}
         self.force = {}
         for name, wanted in self.draft.items():
             service = self.force[name] = before.get(name) or Service()
@@ -137,6 +138,7 @@ class Model:
         self.changes += 1
         for connection in alive:
             self.look_at_addresses(connection)
+            connection.swept |= self.lives(connection) and self.went(connection, *found[connection])
         for pair, service in self.pairs():
             if held.get(pair, service) is not service:
                 service.shadowed = held[pair].shadowed = True
@@ -162,6 +164,20 @@ class Model:
         connection.unlistened = bool(others or gone)
         for service in (*mine, *others) if others else ():
             service.shadowed = True
+
+    def by_address(self, connection):
+        """As what nft finds it: a listen on the very address goes before `*`. The listen's address,
+        and the member."""
+        found = [(one.address, service.members[connection.who]) for service in self.force.values()
+                 for one in service.listens
+                 if connection.who in service.members and self._like(one, connection)]
+        return min(found, key=lambda f: f[0] in ANY, default=(None, None))
+
+    def went(self, connection, address, member):
+        """Whether a connection that was found as a member's is ended by nft, which forgets those of
+        members that went; of `*` none that may be another's."""
+        return address is not None and not self.in_force(member) and not (
+            address in ANY and self.by_address(connection)[0] not in (None, *ANY))
 
     @staticmethod
     def _like(listen, connection):
@@ -225,8 +241,10 @@ class Model:
         return connection.member is not None and not connection.over and not self.lives(connection)
 
     def lives(self, connection):
-        return connection.member is not None and any(
-            connection.member is m for s in self.force.values() for m in s.members.values())
+        return connection.member is not None and self.in_force(connection.member)
+
+    def in_force(self, member):
+        return any(member is m for s in self.force.values() for m in s.members.values())
 
     def begun(self, step):
         """The connection of a step that opens one: for UDP it may be an old one."""
@@ -276,6 +294,11 @@ class Model:
             self.connections.pop(step.name, None)
         elif step.op == "clear":
             self.__init__()
+
+    @staticmethod
+    def forget(connection):
+        """A datapath did so."""
+        connection.member, connection.unlistened, connection.swept = None, False, False
 
     def _answered(self, connection, seen):
         if seen["out"] != "answered":

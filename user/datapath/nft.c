@@ -123,7 +123,7 @@ static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 	if (!ret && !dp->fresh)
 		ret = lb_nft_run(&dp->table, command, command, err);
 	if (!ret && m.n_services)
-		ret = lb_nft_conn_forget(&m, NULL, err);
+		ret = lb_nft_conn_forget(&m, NULL, NULL, err);
 	lb_model_free(&m);
 	if (!ret)
 		lb_firewall_remove(&w);

@@ -170,7 +170,8 @@ static int transact(struct apply *a, struct lb_err *err)
 /* What a transaction has left to be done after it, as records among `all`: forgets connections,
  * then the records of that. */
 static int finish(struct lb_dp *dp, const struct lb_nft_elements *all,
-		  const struct lb_model *standing, struct lb_err *err)
+		  const struct lb_model *before, const struct lb_model *standing,
+		  struct lb_err *err)
 {
 	struct lb_nft_elements none = {}, records = {};
 	struct lb_text t = {};
@@ -180,7 +181,7 @@ static int finish(struct lb_dp *dp, const struct lb_nft_elements *all,
 	if (ret)
 		return ret;
 	if (gone.n_services)
-		ret = lb_nft_conn_forget(&gone, standing, err);
+		ret = lb_nft_conn_forget(&gone, before, standing, err);
 	for (size_t i = 0; i < gone.n_services && !ret; i++)
 		lb_nft_service_records(&records, &gone.services[i], gone.services[i].id, true);
 	lb_nft_elements_sort(&records);
@@ -239,7 +240,7 @@ static void follow_up(struct apply *a)
 	lb_diff_each_wanted(d, lb_nft_say_ring);
 	if (a->new_rules && lb_nft_rules_note(&a->dp->table, &err))
 		lb_warn("%s", err.text);
-	if (has_gone(&a->to) && finish(a->dp, &a->to, d->desired, &err))
+	if (has_gone(&a->to) && finish(a->dp, &a->to, d->actual, d->desired, &err))
 		lb_warn("%s", err.text);
 	if (lb_conntrack_forget_new(d, a->whole, &err))
 		lb_warn("%s", err.text);
@@ -292,7 +293,7 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 		return ret;
 	if (dp->table.state &&
 	    has_gone(&dp->table.state->elements)) /* what a killed apply has left */
-		ret = finish(dp, &dp->table.state->elements, d->actual, err);
+		ret = finish(dp, &dp->table.state->elements, NULL, d->actual, err);
 	if (!ret && !dp->fresh) {
 		ret = lb_nft_look(dp, d->actual, all, fn, arg, err);
 		a.whole = ret > 0;

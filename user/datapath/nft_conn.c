@@ -219,18 +219,38 @@ int lb_nft_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t
 	return ret;
 }
 
-int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *standing,
-		       struct lb_err *err)
+/* The exact listens of a service, with those of its backends that it still has. */
+static int exact_add(struct lb_pairs *exact, const struct lb_service_conf *s,
+		     const struct lb_service_conf *standing)
+{
+	int ret = 0;
+
+	for (size_t b = 0; b < s->n_backends; b++)
+		for (size_t l = 0; l < s->n_listens && !ret; l++)
+			if (!s->listens[l].any &&
+			    lb_service_find_backend(standing, &s->backends[b].at))
+				ret = lb_pairs_add(exact, s, &s->listens[l], &s->backends[b]);
+	return ret;
+}
+
+int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *before,
+		       const struct lb_model *standing, struct lb_err *err)
 {
 	struct conn_walk w = {};
+	int ret = 0;
 
-	for (size_t i = 0; standing && i < standing->n_services; i++) {
+	for (size_t i = 0; standing && i < standing->n_services && !ret; i++) {
 		const struct lb_service_conf *s = &standing->services[i];
+		const struct lb_service_conf *old =
+			before ? lb_model_find_service(before, s->name) : NULL;
 
-		for (size_t l = 0; l < s->n_listens; l++)
-			for (size_t b = 0; b < s->n_backends && !s->listens[l].any; b++)
-				if (lb_pairs_add(&w.exact, s, &s->listens[l], &s->backends[b]))
-					return lb_err_sys(err, ENOMEM, "reading conntrack");
+		ret = exact_add(&w.exact, s, s);
+		if (!ret && old)
+			ret = exact_add(&w.exact, old, s);
+	}
+	if (ret) {
+		lb_pairs_free(&w.exact);
+		return lb_err_sys(err, ENOMEM, "reading conntrack");
 	}
 	lb_pairs_sort(&w.exact);
 	return walk_model(gone, &w, true, err);
