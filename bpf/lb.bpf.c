@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* lb.bpf.c - the programs: how each hook reads a packet, and the table that `cat` shows. */
+#include "calls.h"
 #include "common.h"
 #include "fast.h"
 #include "parse.h"
@@ -62,44 +63,6 @@ static __always_inline int lb_tc_slow(const int family, struct __sk_buff *skb)
 	return lb_run_slow(LB_HOOK_TC, family, skb, &p, (void *)(long)skb->data,
 			   (void *)(long)skb->data_end, skb->len);
 }
-
-/*
- * The slow way is programs of their own, one for each family, reached by a tail call: they have the
- * whole stack, and the fast one no function call at all (with the CPU's return mitigations one
- * costs as much as a third of the hit path).
- */
-int meshlb_xdp_slow4(struct xdp_md *ctx);
-int meshlb_xdp_slow6(struct xdp_md *ctx);
-int meshlb_tc_slow4(struct __sk_buff *skb);
-int meshlb_tc_slow6(struct __sk_buff *skb);
-
-/* By family. One for each hook: such a map holds programs of one type. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, LB_FAMILIES);
-	__uint(key_size, sizeof(__u32));
-	__array(values, int(void *));
-} lb_slow_xdp SEC(".maps") = {
-	.values = {(void *)&meshlb_xdp_slow4, (void *)&meshlb_xdp_slow6},
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, LB_FAMILIES);
-	__uint(key_size, sizeof(__u32));
-	__array(values, int(void *));
-} lb_slow_tc SEC(".maps") = {
-	.values = {(void *)&meshlb_tc_slow4, (void *)&meshlb_tc_slow6},
-};
-
-/* Constant keys: the JIT makes direct jumps of them. */
-#define LB_GO_SLOW(ctx, progs, family)                                                             \
-	do {                                                                                       \
-		if ((family) == LB_V4)                                                             \
-			bpf_tail_call(ctx, &(progs), LB_V4);                                       \
-		else                                                                               \
-			bpf_tail_call(ctx, &(progs), LB_V6);                                       \
-	} while (0)
 
 SEC("xdp.frags")
 int meshlb_xdp_slow4(struct xdp_md *ctx)

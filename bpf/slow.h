@@ -4,6 +4,7 @@
 #ifndef LB_SLOW_H
 #define LB_SLOW_H
 
+#include "calls.h"
 #include "common.h"
 #include "conn.h"
 #include "emit.h"
@@ -122,12 +123,16 @@ static __always_inline int lb_slow(const int hook, const int family, void *ctx, 
 {
 	const __u8 *flags = lb_ports_of(p->udp);
 	__u8 ports = flags[lb_port(p->flow.dport)] & (LB_PORT_EXACT | LB_PORT_ANY);
-	bool from = flags[lb_port(p->flow.sport)] & LB_PORT_BACKEND, to;
+	bool from = flags[lb_port(p->flow.sport)] & LB_PORT_BACKEND, to, answers;
 	struct lb_conn_found e = {};
 	__u32 now = lb_now();
 
 	to = ports && lb_find(p, false, now, &e);
+	answers = from;
 	from = !to && from && lb_find(p, true, now, &e);
+	/* What may be an answer opens nothing: an older program may have its connection. */
+	if (!to && !from)
+		lb_go_former(hook, ctx, lb_is_syn(p) || (p->udp && !answers));
 	if (!to && !from && !ports)
 		return lb_slow_stop(hook, p, LB_REASON_NO_SERVICE, now);
 	if ((to || from) && p->ttl <= 1)

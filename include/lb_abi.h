@@ -3,13 +3,16 @@
  * lb_abi.h - what the BPF programs and the C program share: the layout of every map.
  *
  * Included by both sides after their own integer types (bpf/: vmlinux.h, user/: <linux/types.h>).
- * A change of any layout here must raise LB_ABI_VERSION. Addresses and ports named be16 or
- * `struct lb_addr` are in network byte order, all other numbers in the host's.
+ * A change of any layout here must raise LB_ABI_VERSION; instances from LB_ABI_OLDEST on are taken
+ * over (user/datapath/ebpf_migrate.c), for which fields keep their names, and what is new begins at
+ * 0. Addresses and ports named be16 or `struct lb_addr` are in network byte order, all other
+ * numbers in the host's.
  */
 #ifndef LB_ABI_H
 #define LB_ABI_H
 
 #define LB_ABI_VERSION 7
+#define LB_ABI_OLDEST  7
 
 /* ---------------------------------------------------------------- numbers that never change */
 
@@ -289,6 +292,16 @@ struct lb_nexthop {
 	__u32 pad;
 	__u32 tick; /* last confirmed by a route lookup */
 } __attribute__((aligned(64)));
+
+/* lb_slow_xdp, lb_slow_tc: programs that are called. Those of an instance of an older ABI stand
+ * there while it is taken over. */
+enum lb_call {
+	LB_CALL_SLOW4 = LB_V4,
+	LB_CALL_SLOW6 = LB_V6,
+	LB_CALL_FORMER_OPENS, /* for packets that would open a connection */
+	LB_CALL_FORMER,       /* for all others that find none */
+	LB_CALLS,
+};
 
 /* lb_ifaces: by ifindex. */
 #define LB_IFACE_XMIT     1 /* XDP_REDIRECT into it works (driver's NDO_XMIT) */

@@ -8,11 +8,12 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
+# shellcheck source=tests/e2e/lib_kill.sh
+. "$E2E/lib_kill.sh"
+
 AT_MOST=30 # turns of one series
 [[ ${TEST_FULL:-0} != 1 ]] || AT_MOST=100000
 readonly CALLS='bpf sendto sendmsg'
-readonly SEED=${SEED:-$RANDOM}
-echo "SEED=$SEED"
 
 # vote stands in both; swap changes its replica, gone is only before, new only after. Each has a
 # port of its own at the replicas: a client's port in use towards a replica's cannot be used again.
@@ -38,29 +39,6 @@ write_configs() {
 state() { served_by 8090 8091 8092; }
 
 readonly BEFORE='r1 r1 none' AFTER='r2 none r2' NOTHING='none none none'
-
-# How often a command makes a call.
-calls_of() { # CALL COMMAND...
-	local call=$1
-	shift
-	lab_in node1 strace -f -qq -e trace="$call" -o "$LAB_DIR/trace" \
-		"$MESHLB" --instance "$LAB" "$@" >/dev/null
-	grep -c "$call(" "$LAB_DIR/trace" || true
-}
-
-kill_at() { # CALL N COMMAND...
-	local call=$1 n=$2 status=0
-	shift 2
-	lab_in node1 strace -f -qq -e trace="$call" -e "inject=$call:signal=KILL:when=$n" \
-		-o /dev/null "$MESHLB" --instance "$LAB" "$@" >"$LAB_DIR/killed" 2>&1 || status=$?
-	[[ $status == 137 ]] || fail "$call $n of $*: not killed, exit code $status"
-}
-
-turns() { # NUMBER: the turns to try, of 1 to NUMBER
-	local every=$((($1 + AT_MOST - 1) / AT_MOST))
-	((every > 0)) || return 0
-	seq $((SEED % every + 1)) "$every" "$1"
-}
 
 kill_change() {
 	local call n number seen

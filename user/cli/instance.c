@@ -46,7 +46,10 @@ static int open_on(struct lb_instance *i, const struct lb_dp_ops *ops,
 {
 	int ret = lb_session_open_on(&i->s, ops, opt->name, opt->access, opt->force, err);
 
-	if (ret != -ENOENT || opt->only_move)
+	/* Of an older ABI: it is taken over where it is to be written to. */
+	if (ret == -ESTALE && (!ops->migrates || opt->access != LB_WRITE))
+		return ret;
+	if ((ret != -ENOENT && ret != -ESTALE) || opt->only_move)
 		return ret;
 	if (opt->access == LB_WRITE)
 		return create(i, opt, err);

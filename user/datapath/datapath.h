@@ -100,6 +100,7 @@ struct lb_dp_ops {
 	const char *name;
 	bool has_programs;      /* on interfaces' hooks, and maps made for the model's limits */
 	bool keeps_connections; /* in a table of its own, whose timeouts are the model's */
+	bool migrates;          /* create() takes over an instance of an older ABI */
 	bool sets_sysctls;      /* those that forwarding needs, by itself */
 	bool own_addresses;     /* serves no others than this host's */
 	uint32_t forwardings;   /* bits, 1 << enum lb_forwarding */
@@ -120,7 +121,8 @@ struct lb_dp_ops {
 	 * Whatever is there then is a handle in *dp, for down() and close() alone; else *dp is NULL
 	 * on failure. create() makes one, also in place of a part of one, or opens the one that
 	 * another process has made meanwhile (so read() it); without an apply() that succeeds,
-	 * close() removes it. */
+	 * close() removes it. Where the datapath `migrates`, it takes over what has an older ABI.
+	 */
 	int (*open)(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err);
 	int (*create)(struct lb_dp **dp, const struct lb_dp_options *opt,
 		      const struct lb_model *model, struct lb_err *err);

@@ -109,6 +109,14 @@ static void ebpf_capabilities(lb_capability_fn fn, void *arg)
 		fn(arg, helpers[i].name, probe_helper(&helpers[i]), "");
 }
 
+void lb_dp_init(struct lb_dp *dp, const char *instance)
+{
+	*dp = (struct lb_dp){.dir_fd = -1, .progs = LB_PROGS_NONE};
+	snprintf(dp->instance, sizeof(dp->instance), "%s", instance);
+	for (int i = 0; i < LB_MAPS; i++)
+		dp->map_fd[i] = -1;
+}
+
 static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
 {
 	*dp = NULL;
@@ -120,13 +128,9 @@ static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb
 		lb_err_sys(err, ENOMEM, "opening instance \"%s\"", opt->instance);
 		return -ENOMEM;
 	}
-	snprintf((*dp)->instance, sizeof((*dp)->instance), "%s", opt->instance);
+	lb_dp_init(*dp, opt->instance);
 	(*dp)->write = opt->write;
 	(*dp)->force = opt->force;
-	(*dp)->dir_fd = -1;
-	(*dp)->progs = LB_PROGS_NONE;
-	for (int i = 0; i < LB_MAPS; i++)
-		(*dp)->map_fd[i] = -1;
 	return 0;
 }
 
@@ -217,6 +221,18 @@ static int instance_make(struct lb_dp *dp, const struct lb_model *model, struct 
 	return ret ? ret : lb_object_create(dp, model, err);
 }
 
+/* From here on it is one of this ABI. */
+static int instance_migrate(struct lb_dp *dp, struct lb_err *err)
+{
+	int ret = lb_migrate(dp, err);
+
+	if (ret)
+		return ret;
+	lb_progs_close(&dp->progs);
+	lb_maps_close(dp);
+	return instance_open(dp, err);
+}
+
 static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 		       const struct lb_model *model, struct lb_err *err)
 {
@@ -229,7 +245,9 @@ static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 	ret = lb_instance_lock(*dp, true, err);
 	if (!ret)
 		ret = instance_open(*dp, err);
-	if (ret == -ENOENT)
+	if (ret == -ESTALE && lb_migrate_can((*dp)->abi))
+		ret = instance_migrate(*dp, err);
+	else if (ret == -ENOENT)
 		ret = instance_make(*dp, model, err);
 	if (ret) {
 		ebpf_close(*dp);
@@ -259,6 +277,7 @@ const struct lb_dp_ops lb_dp_ebpf = {
 	.name = "ebpf",
 	.has_programs = true,
 	.keeps_connections = true,
+	.migrates = true,
 	.forwardings = 1 << LB_FORWARDING_NAT,
 	.schedulers = (1 << LB_SCHEDULERS) - 1,
 	.probe = ebpf_probe,

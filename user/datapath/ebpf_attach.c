@@ -122,6 +122,34 @@ void lb_links_sort_out(const struct lb_dp *dp, const struct lb_links *links)
 		closedir(dir);
 }
 
+/* Of links whose interface is gone there is nothing to replace. */
+int lb_links_update(const struct lb_dp *dp, const struct lb_progs *progs, struct lb_err *err)
+{
+	DIR *dir = lb_instance_list(dp, "links");
+	struct dirent *e;
+	int ret = 0;
+
+	while (dir && !ret && (e = readdir(dir))) {
+		enum lb_hook hook = strncmp(e->d_name, "xdp-", 4) ? LB_HOOK_TC : LB_HOOK_XDP;
+		struct bpf_link_info info = {};
+		char path[LB_PIN_MAX];
+		int fd;
+
+		snprintf(path, sizeof(path), "links/%.32s", e->d_name);
+		fd = lb_link_open(dp, path, &info);
+		if (fd < 0)
+			continue;
+		if (info.xdp.ifindex)
+			ret = lb_link_update(fd, &info, progs, hook);
+		if (ret)
+			lb_err_sys(err, -ret, "\"%s\": replacing its program", path);
+		close(fd);
+	}
+	if (dir)
+		closedir(dir);
+	return ret;
+}
+
 void lb_links_unpin(const struct lb_dp *dp)
 {
 	char path[LB_PIN_MAX];

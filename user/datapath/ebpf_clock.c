@@ -44,13 +44,16 @@ __u32 lb_clock_tick_ms(void)
 
 __u32 lb_clock_now(void)
 {
+	return lb_clock_all() & LB_META_TICK_MASK;
+}
+
+__u32 lb_clock_all(void)
+{
 	__u64 ns = lb_clock_jiffy_ns(), hz = (NSEC + ns / 2) / ns;
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return ((__u32)(-300 * (__s64)hz) + (t.tv_sec * NSEC + t.tv_nsec) / ns) >>
-		       lb_clock_shift() &
-	       LB_META_TICK_MASK;
+	return ((__u32)(-300 * (__s64)hz) + (t.tv_sec * NSEC + t.tv_nsec) / ns) >> lb_clock_shift();
 }
 
 __u32 lb_clock_ticks(__u32 seconds)

@@ -121,6 +121,7 @@ static void tidy(struct lb_dp *dp)
 	lb_hooks_flags(dp);
 	lb_displaced_forget(dp);
 	lb_slow_trim(dp);
+	lb_instance_forget_next(dp);
 }
 
 static void clean_up(struct apply *a)

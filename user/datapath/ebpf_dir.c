@@ -215,8 +215,12 @@ static bool is_dir(int at, const char *name)
 	return !fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) && S_ISDIR(st.st_mode);
 }
 
-/* Is there something below `name` that is not ours, for we make no more directories than "links"?
- */
+static bool is_own_dir(const char *in, const char *name)
+{
+	return !strcmp(in, ".") && (!strcmp(name, "links") || !strcmp(name, LB_PIN_NEXT));
+}
+
+/* Is there something below `name` that is not ours? */
 static int strangers_check(const struct lb_dp *dp, const char *name, struct lb_err *err)
 {
 	DIR *dir = lb_instance_list(dp, name);
@@ -225,7 +229,7 @@ static int strangers_check(const struct lb_dp *dp, const char *name, struct lb_e
 
 	while (dir && !ret && (e = readdir(dir)))
 		if (e->d_name[0] != '.' && is_dir(dirfd(dir), e->d_name) &&
-		    (strcmp(name, ".") != 0 || strcmp(e->d_name, "links") != 0))
+		    !is_own_dir(name, e->d_name))
 			ret = lb_err_set(err, EISDIR,
 					 "removing \"%s\": in it is a directory \"%s\", which is "
 					 "not meshlb's: remove that first",
@@ -242,7 +246,9 @@ int lb_instance_removable(const struct lb_dp *dp, struct lb_err *err)
 
 	if (!ret && faccessat(dp->dir_fd, ".", W_OK, 0))
 		ret = lb_err_sys(err, errno, "removing \"%s\"", dp->dir);
-	return ret ? ret : strangers_check(dp, "links", err);
+	if (!ret)
+		ret = strangers_check(dp, "links", err);
+	return ret ? ret : strangers_check(dp, LB_PIN_NEXT, err);
 }
 
 static int unlink_all(const struct lb_dp *dp, const char *name, struct lb_err *err)
@@ -260,14 +266,53 @@ static int unlink_all(const struct lb_dp *dp, const char *name, struct lb_err *e
 	return ret;
 }
 
+static int dir_remove(const struct lb_dp *dp, const char *name, struct lb_err *err)
+{
+	int ret = unlink_all(dp, name, err);
+
+	if (!ret && is_dir(dp->dir_fd, name) && unlinkat(dp->dir_fd, name, AT_REMOVEDIR))
+		ret = lb_err_sys(err, errno, "removing \"%s/%s\"", dp->dir, name);
+	return ret;
+}
+
+/* What an interrupted migration left; best effort. */
+void lb_instance_forget_next(const struct lb_dp *dp)
+{
+	struct lb_err ignored;
+
+	dir_remove(dp, LB_PIN_NEXT, &ignored);
+}
+
 /* All pins; the directory, and with it the lock, stays. */
 int lb_instance_clear(const struct lb_dp *dp, struct lb_err *err)
 {
-	int ret = unlink_all(dp, "links", err);
+	int ret = dir_remove(dp, LB_PIN_NEXT, err);
 
-	if (!ret && is_dir(dp->dir_fd, "links") && unlinkat(dp->dir_fd, "links", AT_REMOVEDIR))
-		ret = lb_err_sys(err, errno, "removing \"%s/links\"", dp->dir);
+	if (!ret)
+		ret = dir_remove(dp, "links", err);
 	return ret ? ret : unlink_all(dp, ".", err);
+}
+
+/* What stands in the directory of `next` takes the place of what dp has; lb_config comes last, for
+ * by it the instance is known. */
+int lb_instance_adopt(const struct lb_dp *dp, const struct lb_dp *next, struct lb_err *err)
+{
+	const char *last = lb_map_name(LB_MAP_CONFIG);
+	DIR *dir = lb_instance_list(next, ".");
+	struct dirent *e;
+	int ret = 0;
+
+	while (dir && !ret && (e = readdir(dir)))
+		if (e->d_name[0] != '.' && strcmp(e->d_name, last) != 0 &&
+		    renameat(next->dir_fd, e->d_name, dp->dir_fd, e->d_name))
+			ret = -errno;
+	if (!ret && renameat(next->dir_fd, last, dp->dir_fd, last))
+		ret = -errno;
+	if (dir)
+		closedir(dir);
+	if (ret)
+		return lb_err_sys(err, -ret, "moving \"%s\" to \"%s\"", next->dir, dp->dir);
+	return dir_remove(dp, LB_PIN_NEXT, err);
 }
 
 int lb_instance_unlink(const struct lb_dp *dp, struct lb_err *err)

@@ -326,6 +326,22 @@ void lb_hooks_settle(struct lb_dp *dp)
 	free(ifaces);
 }
 
+/* One after another, each without a moment between. Goes by what is there: the record is of an
+ * older ABI. */
+int lb_hooks_replace(const struct lb_dp *dp, const struct lb_progs *progs, struct lb_err *err)
+{
+	struct lb_links links;
+	int ret = lb_links_update(dp, progs, err);
+
+	if (ret)
+		return ret;
+	ret = lb_links_read(&links);
+	for (size_t i = 0; i < links.n && !ret; i++)
+		ret = lb_clsact_replace(dp, links.list[i].ifindex, progs);
+	lb_links_free(&links);
+	return ret ? lb_err_sys(err, -ret, "replacing the programs of tc filters") : 0;
+}
+
 /* Links tell an interface's number only, which another namespace may have too. */
 bool lb_hooks_are_here(struct lb_dp *dp)
 {

@@ -79,6 +79,7 @@ struct lb_dp {
 	bool foreign_netns;
 	bool generation_lost;  /* lb_config's cannot be: see ebpf_config.c */
 	bool wreck;            /* was in use, and cannot be any more: maps are lost */
+	__u32 abi;             /* of its maps, where that is another one; 0: not known */
 	struct lb_grace grace; /* of writers: since the last commit */
 	int map_fd[LB_MAPS];
 	bool unpinned[LB_MAPS]; /* the pin is gone, the map was found in the programs */
@@ -159,6 +160,9 @@ static inline __u32 lb_member_override(const struct lb_member *m)
 	return m->override <= LB_WEIGHT_MAX ? m->override : LB_NO_OVERRIDE;
 }
 
+/* ebpf.c */
+void lb_dp_init(struct lb_dp *dp, const char *instance);
+
 /* ebpf_dir.c - where the pins are, and the lock */
 int lb_bpffs_dir(char *buf, size_t size, bool may_mount, struct lb_err *err);
 int lb_instance_lock(struct lb_dp *dp, bool make, struct lb_err *err);
@@ -166,10 +170,13 @@ DIR *lb_instance_list(const struct lb_dp *dp, const char *name); /* "." or "link
 int lb_instance_removable(const struct lb_dp *dp, struct lb_err *err);
 int lb_instance_clear(const struct lb_dp *dp, struct lb_err *err);
 int lb_instance_unlink(const struct lb_dp *dp, struct lb_err *err); /* all pins and directories */
+void lb_instance_forget_next(const struct lb_dp *dp);
+int lb_instance_adopt(const struct lb_dp *dp, const struct lb_dp *next, struct lb_err *err);
 char *lb_pin_path(const struct lb_dp *dp, char *buf, const char *name); /* buf: LB_PIN_MAX */
 int lb_pin_replace(const struct lb_dp *dp, const char *name, int fd);   /* atomically */
 #define LB_PIN_MAX      (LB_DIR_MAX + 64)
 #define LB_PIN_ITERATOR "connections"
+#define LB_PIN_NEXT     "next" /* directory of what is to take its place: see ebpf_migrate.c */
 
 /* ebpf_config.c - lb_config against what the kernel knows otherwise */
 __u64 lb_netns_inode(void); /* 0: not known */
@@ -209,6 +216,10 @@ int lb_prog_least(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_
 int lb_prog_probe(enum bpf_prog_type type, enum bpf_attach_type attach, int btf_id);
 int lb_iterator_probe(void); /* 0 or the errno, as above */
 int lb_object_create(struct lb_dp *dp, const struct lb_model *m, struct lb_err *err);
+/* The same in two steps, for a table that is to be hashed by `secret`. */
+int lb_object_make(struct lb_dp *dp, const struct lb_limits *l, const __u64 secret[LB_SECRET_WORDS],
+		   struct lb_progs *progs, struct lb_err *err);
+int lb_object_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err);
 int lb_object_reload(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err);
 int lb_progs_open(struct lb_dp *dp, struct lb_err *err); /* the pinned ones into dp->progs */
 int lb_progs_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err); /* and adopt */
@@ -221,6 +232,10 @@ int lb_slow_pin(const struct lb_dp *dp, const struct lb_bpf *skel, const struct 
 /* For each program that they call: it keeps its maps. */
 void lb_slow_each(struct lb_dp *dp, void (*fn)(struct lb_dp *dp, __u32 prog_id));
 void lb_slow_trim(const struct lb_dp *dp);
+/* The programs of an older ABI that dp's call; NULL: none any more. */
+int lb_slow_former(const struct lb_dp *dp, enum lb_call call, const struct lb_progs *former,
+		   struct lb_err *err);
+bool lb_slow_has_former(const struct lb_dp *dp);
 void lb_slow_audit(struct lb_dp *dp, struct lb_audit *a);
 
 /* ebpf_clock.c - the programs' clock, in ticks */
@@ -228,6 +243,7 @@ __u64 lb_clock_jiffy_ns(void);
 __u32 lb_clock_shift(void);          /* a tick is 2^shift jiffies */
 __u32 lb_clock_tick_ms(void);        /* the same in milliseconds */
 __u32 lb_clock_now(void);            /* modulo 2^LB_META_TICK_BITS */
+__u32 lb_clock_all(void);            /* modulo 2^(32 - shift) */
 __u32 lb_clock_ticks(__u32 seconds); /* rounded up */
 __u32 lb_clock_seconds(__u32 ticks);
 
@@ -257,6 +273,8 @@ bool lb_iface_is_damaged(const struct lb_dp *dp, __u32 ifindex);
 bool lb_hooks_are_here(struct lb_dp *dp); /* in this network namespace */
 void lb_hooks_settle(struct lb_dp *dp);   /* makes the hooks as lb_ifaces records them */
 void lb_hooks_remove(struct lb_dp *dp);   /* all of this instance in this namespace */
+int lb_hooks_replace(const struct lb_dp *dp, const struct lb_progs *progs,
+		     struct lb_err *err); /* programs, on all hooks that are attached */
 __u8 lb_iface_flags(const struct lb_xdp_features *features, const struct lb_link *link,
 		    bool native);
 
@@ -272,7 +290,8 @@ int lb_link_update(int fd, const struct bpf_link_info *info, const struct lb_pro
 void lb_link_remove(const struct lb_dp *dp, const char *pin, __u32 ifindex);
 void lb_links_sort_out(const struct lb_dp *dp,
 		       const struct lb_links *links); /* their pins' names */
-void lb_links_unpin(const struct lb_dp *dp);          /* all of them */
+int lb_links_update(const struct lb_dp *dp, const struct lb_progs *progs, struct lb_err *err);
+void lb_links_unpin(const struct lb_dp *dp); /* all of them */
 #define LB_PROG_MAPS 64
 __u32 lb_prog_maps(__u32 id, __u32 maps[LB_PROG_MAPS]);   /* ids; returns how many */
 bool lb_prog_is_meshlb(const struct lb_dp *dp, __u32 id); /* of this or another instance */
@@ -300,6 +319,7 @@ int lb_clsact_probe(void);
 void lb_tc_remove(const struct lb_dp *dp, const char *name, int ifindex);
 __u32 lb_clsact_id(int ifindex); /* the program at our handle and priority; 0: none */
 void lb_tc_restore(int ifindex, int prog_fd);
+int lb_clsact_replace(const struct lb_dp *dp, int ifindex, const struct lb_progs *progs);
 bool lb_tc_runs(const struct lb_dp *dp, int ifindex); /* any program of this instance */
 void lb_tc_query(const struct lb_dp *dp, const char *name, int ifindex, struct lb_attachment *a);
 
@@ -428,6 +448,10 @@ int lb_ebpf_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 /* ebpf_commit.c */
 int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
 		  struct lb_err *err);
+
+/* ebpf_migrate.c - takes over an instance whose maps have an older ABI, dp->abi */
+bool lb_migrate_can(__u32 abi);
+int lb_migrate(struct lb_dp *dp, struct lb_err *err); /* then it is to be opened again */
 
 /* ebpf_list.c */
 int lb_ebpf_list(lb_finding_fn fn, void *arg, struct lb_err *err);

@@ -211,12 +211,45 @@ static void config_fill(struct lb_config *c, const struct lb_limits *l, const __
 	c->ring_slots = l->ring_slots;
 }
 
+/* Maps, and programs that work on them; nothing is attached, and only the slow way is pinned. */
+int lb_object_make(struct lb_dp *dp, const struct lb_limits *l, const __u64 secret[LB_SECRET_WORDS],
+		   struct lb_progs *progs, struct lb_err *err)
+{
+	struct lb_bpf *skel = object_open(err);
+	int ret;
+
+	if (!skel)
+		return -errno;
+	ret = object_size(skel, l, err);
+	if (ret)
+		goto out;
+	rodata_fill(skel, secret, lb_map_entries(LB_MAP_CONN4, l), lb_map_entries(LB_MAP_CONN6, l));
+	ret = object_load(skel, progs, err);
+	if (!ret)
+		ret = maps_take(dp, skel, err);
+	if (ret)
+		goto out;
+	/* Before the first pin: by any of them the maps are found again. */
+	config_fill(dp->config, l, secret);
+	ret = progs_take(skel, progs, err);
+	if (!ret)
+		ret = lb_slow_pin(dp, skel, progs, err);
+out:
+	lb_bpf__destroy(skel);
+	return ret;
+}
+
+int lb_object_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err)
+{
+	int ret = lb_progs_pin(dp, progs, err);
+
+	return ret ? ret : maps_pin(dp, err);
+}
+
 int lb_object_create(struct lb_dp *dp, const struct lb_model *m, struct lb_err *err)
 {
-	const struct lb_limits *l = &m->limits;
-	__u64 secret[sizeof(dp->config->secret) / sizeof(__u64)];
 	struct lb_progs progs = LB_PROGS_NONE;
-	struct lb_bpf *skel;
+	__u64 secret[LB_SECRET_WORDS];
 	int ret;
 
 	if (!lb_netns_inode())
@@ -225,32 +258,13 @@ int lb_object_create(struct lb_dp *dp, const struct lb_model *m, struct lb_err *
 				  "CAP_NET_ADMIN, or /proc");
 	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
 		return lb_err_sys(err, errno, "asking for random bytes");
-	skel = object_open(err);
-	if (!skel)
-		return -errno;
-	ret = object_size(skel, l, err);
-	if (ret)
-		goto out;
-	rodata_fill(skel, secret, lb_map_entries(LB_MAP_CONN4, l), lb_map_entries(LB_MAP_CONN6, l));
-	ret = object_load(skel, &progs, err);
-	if (!ret)
-		ret = maps_take(dp, skel, err);
-	if (ret)
-		goto out;
-	/* Before the first pin: by any of them the maps are found again. */
-	config_fill(dp->config, l, secret);
-	lb_timeouts_fill(dp->timeouts, m->timeouts);
-	lb_rates_fill(dp->rates, &m->rates);
-	ret = progs_take(skel, &progs, err);
-	if (!ret)
-		ret = lb_slow_pin(dp, skel, &progs, err);
-	if (!ret)
-		ret = lb_progs_pin(dp, &progs, err);
-	if (!ret)
-		ret = maps_pin(dp, err);
-out:
+	ret = lb_object_make(dp, &m->limits, secret, &progs, err);
+	if (!ret) {
+		lb_timeouts_fill(dp->timeouts, m->timeouts);
+		lb_rates_fill(dp->rates, &m->rates);
+		ret = lb_object_pin(dp, &progs, err);
+	}
 	lb_progs_close(&progs);
-	lb_bpf__destroy(skel);
 	return ret;
 }
 

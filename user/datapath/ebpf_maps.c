@@ -38,8 +38,8 @@ static const struct map_spec {
 	[LB_MAP_IFACES] = {"lb_ifaces", 4, sizeof(struct lb_iface), false, false},
 	[LB_MAP_CONN4] = {"lb_conn4", 4, sizeof(struct lb_conn4_bucket), true, true},
 	[LB_MAP_CONN6] = {"lb_conn6", 4, sizeof(struct lb_conn6_bucket), true, true},
-	[LB_MAP_SEQS4] = {"lb_seqs4", 4, sizeof(struct lb_seqs), false, false},
-	[LB_MAP_SEQS6] = {"lb_seqs6", 4, sizeof(struct lb_seqs), false, false},
+	[LB_MAP_SEQS4] = {"lb_seqs4", 4, sizeof(struct lb_seqs), true, true},
+	[LB_MAP_SEQS6] = {"lb_seqs6", 4, sizeof(struct lb_seqs), true, true},
 };
 
 /* The kernel rounds elements up to 8 bytes: then memory is an array of the struct only if the
@@ -190,6 +190,21 @@ static bool is_unused(const struct bpf_map_info *info, const void *config)
 	return info->value_size == sizeof(*c) && !c->generation && !c->applied;
 }
 
+static int abi_differs(struct lb_dp *dp, __u32 abi, struct lb_err *err)
+{
+	dp->abi = abi;
+	if (lb_migrate_can(abi))
+		return lb_err_set(err, ESTALE,
+				  "instance \"%s\": its maps have layout %u, this program's is %u: "
+				  "`meshlb apply` takes it over, with its connections",
+				  dp->instance, abi, LB_ABI_VERSION);
+	return lb_err_set(err, ESTALE,
+			  "instance \"%s\": its maps have layout %u, this program's is %u, and "
+			  "it takes over from %u on: use the meshlb that made them, or run `meshlb "
+			  "down`, then `meshlb apply`: its connections are lost",
+			  dp->instance, abi, LB_ABI_VERSION, LB_ABI_OLDEST);
+}
+
 /* Before anything else is believed: the first two words of lb_config say what the maps are. They
  * stay at their place in every layout, whatever the size of the rest. */
 static int config_check(struct lb_dp *dp, struct lb_err *err)
@@ -206,10 +221,7 @@ static int config_check(struct lb_dp *dp, struct lb_err *err)
 	if (bpf_map_lookup_elem(dp->map_fd[LB_MAP_CONFIG], &zero, head))
 		ret = lb_err_sys(err, errno, "reading \"lb_config\"");
 	else if (head[0] != LB_ABI_VERSION && !config_is_of_this_build(&info, head))
-		ret = lb_err_set(err, ESTALE,
-				 "instance \"%s\": its maps have layout %u, this program's is %u: "
-				 "run `meshlb down`, then `meshlb apply`",
-				 dp->instance, head[0], LB_ABI_VERSION);
+		ret = abi_differs(dp, head[0], err);
 	else if (is_unused(&info, head))
 		ret = lb_err_set(err, ENOENT,
 				 "instance \"%s\": nothing was ever applied: `meshlb apply` does",

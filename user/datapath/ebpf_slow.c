@@ -160,6 +160,45 @@ void lb_slow_each(struct lb_dp *dp, void (*fn)(struct lb_dp *dp, __u32 prog_id))
 		closedir(dir);
 }
 
+int lb_slow_former(const struct lb_dp *dp, enum lb_call call, const struct lb_progs *former,
+		   struct lb_err *err)
+{
+	int ret = 0;
+
+	for (int hook = 0; hook < LB_HOOKS && !ret; hook++) {
+		char path[LB_PIN_MAX];
+		int fd = bpf_obj_get(pin_path(dp, path, dp->progs.id[hook]));
+
+		if (fd < 0)
+			return lb_err_sys(err, errno, "opening \"%s\"", path);
+		if (former)
+			ret = bpf_map_update_elem(fd, &call, &former->fd[hook], BPF_ANY);
+		else if (bpf_map_delete_elem(fd, &call) && errno != ENOENT)
+			ret = -1;
+		if (ret)
+			ret = lb_err_sys(err, errno, "writing to \"%s\"", slow[hook].array);
+		close(fd);
+	}
+	return ret;
+}
+
+/* The last one that is not asked any more. */
+bool lb_slow_has_former(const struct lb_dp *dp)
+{
+	__u32 call = LB_CALL_FORMER, id = 0;
+	bool has = false;
+
+	for (int hook = 0; hook < LB_HOOKS && !has; hook++) {
+		char path[LB_PIN_MAX];
+		int fd = bpf_obj_get(pin_path(dp, path, dp->progs.id[hook]));
+
+		has = fd >= 0 && !bpf_map_lookup_elem(fd, &call, &id);
+		if (fd >= 0)
+			close(fd);
+	}
+	return has;
+}
+
 /* Removes those that belong to none of dp->progs. */
 void lb_slow_trim(const struct lb_dp *dp)
 {

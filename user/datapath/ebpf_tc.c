@@ -145,6 +145,15 @@ static int clsact_ensure(struct lb_dp *dp, const char *name, int ifindex, bool o
 	return there ? 0 : 1;
 }
 
+/* Where a filter of this instance is. 0 or -errno. */
+int lb_clsact_replace(const struct lb_dp *dp, int ifindex, const struct lb_progs *progs)
+{
+	__u32 there = lb_clsact_id(ifindex);
+
+	return there && lb_prog_is_ours(dp, there) ? clsact_attach(ifindex, progs->fd[LB_HOOK_TC])
+						   : 0;
+}
+
 static int count_filter(const struct nlmsghdr *nlh, void *arg)
 {
 	*(int *)arg += nlh->nlmsg_type == RTM_NEWTFILTER;

@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# migrate.sh - a build with other layouts of maps takes an instance over while 10,000 connections
+# and streams of datagrams carry data: nothing of it is lost. (One that does not: upgrade.sh.)
+# hooks: xdp tc
+# full: xdp-generic
+# limit: 400
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/lib_pulse.sh
+. "$E2E/lib_pulse.sh"
+
+variant altered include/lb_abi.h "$(<"$E2E/altered.sed")"
+
+programs() { lab_meshlb -j status | jq -c '[.. | .prog_id? // empty]'; }
+connections() {
+	lab_meshlb -j conn ls | jq -r '.connections[] | [.protocol, .client, .address, .backend, .state] | join(" ")' | sort
+}
+overrides() { lab_meshlb -j service show echo | jq -c '[.. | .override? // empty]'; }
+opened() { lab_meshlb -j stats | jq '[.services[].connections] | add'; }
+
+pulse_begin 5000 5000
+expect 0 lab_meshlb backend drain echo 10.0.2.2:7777
+before=$(programs)
+overrides=$(overrides)
+opened=$(opened)
+connections >"$LAB_DIR/before"
+
+step 'another layout'
+MESHLB=$LAB_DIR/altered/build/meshlb
+expect 1 lab_meshlb status
+expect_text "$ERR" 'meshlb apply. takes it over'
+expect 0 apply
+expect_text "$ERR" 'taken over from layout 7 to 254, with 1000[0-9] connections'
+expect 0 verify
+[[ $(programs) != "$before" ]] || fail 'the programs are the same ones'
+connections >"$LAB_DIR/after"
+diff "$LAB_DIR/before" "$LAB_DIR/after" | head >&2
+cmp "$LAB_DIR/before" "$LAB_DIR/after" || fail 'the connections are not the same ones'
+equal overrides "$(overrides)" "$overrides"
+expect_text "$overrides" '"weight":0' # of the drained one
+equal 'connections counted' "$(opened)" "$opened"
+[[ ! -e $PINS/next ]] || fail "left: $(ls "$PINS/next")"
+expect 0 apply
+expect_text "$OUT" 'no difference'
+equal 'arrays of the slow way' "$(find "$PINS" -name 'slow-*' | wc -l)" 2
+
+step 'and goes on'
+sleep 3
+pulse_end
