@@ -13,8 +13,9 @@
 
 /* Not reasons, which have other numbers in each ABI, and next hops, which packets find again. */
 static const enum lb_map copied[] = {
-	LB_MAP_PORTS,    LB_MAP_LISTENS,       LB_MAP_SERVICES, LB_MAP_MEMBERS, LB_MAP_RINGS,
-	LB_MAP_BACKENDS, LB_MAP_BACKEND_STATS, LB_MAP_TIMEOUTS, LB_MAP_IFACES,
+	LB_MAP_PORTS,    LB_MAP_LISTENS,  LB_MAP_SERVICES, LB_MAP_MEMBERS,
+	LB_MAP_RINGS,    LB_MAP_BACKENDS, LB_MAP_LOADS,    LB_MAP_BACKEND_STATS,
+	LB_MAP_TIMEOUTS, LB_MAP_RATES,    LB_MAP_IFACES,
 };
 #define COPIED (sizeof(copied) / sizeof(copied[0]))
 

@@ -195,6 +195,9 @@ static int connections_take(struct migration *m, struct lb_err *err)
 	lb_former_conns_copy(&m->conns);
 	packets_wait();
 	lb_former_conns_copy(&m->conns);
+	ret = lb_loads_recount(&m->next, err);
+	if (ret)
+		return ret;
 	counters_settle(m);
 	ret = lb_former_ports(m->former, &m->next, err);
 	return ret ? ret : lb_slow_former(&m->next, LB_CALL_FORMER, NULL, err);
