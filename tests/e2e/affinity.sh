@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # affinity.sh - `affinity:`: a client keeps its replica, over applies and another build of the
 # programs, until that one is drained or removed, or the time is over; by curl and dig.
-# hooks: xdp tc
+# hooks: tc
+# full: xdp
 # guest: full
 # limit: 300
 # shellcheck source=tests/e2e/lib.sh

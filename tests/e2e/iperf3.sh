@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # iperf3.sh - TCP and UDP streams in both directions; control and data reach the same replica,
 # since the scheduler is the client's hash.
-# hooks: xdp xdp-generic tc nft
+# hooks: xdp tc nft
+# full: xdp-generic
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

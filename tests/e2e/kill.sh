@@ -3,7 +3,8 @@
 # kill.sh - `kill -9` at every bpf() and netlink call of an apply in turn, under traffic: all
 # services are as before or all as after, and the next apply repairs; the same for a first apply
 # and for `down`. Without --full the longer series are sampled, from a random start.
-# hooks: xdp tc
+# hooks: tc
+# full: xdp
 # limit: 900
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

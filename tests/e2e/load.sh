@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # load.sh - schedulers lc and wlc, and max-connections, as clients see them; and that what meshlb
 # counts of a backend is what is open.
-# hooks: xdp tc
+# hooks: xdp
+# full: tc
 # guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # migrate.sh - a build with other layouts of maps takes an instance over while 10,000 connections
 # and streams of datagrams carry data: nothing of it is lost. (One that does not: upgrade.sh.)
-# hooks: xdp tc
-# full: xdp-generic
+# hooks: tc
+# full: xdp xdp-generic
 # limit: 400
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -3,8 +3,8 @@
 # migrate_kill.sh - `kill -9` at one call after another of an apply that takes over an instance with
 # other layouts of maps: whoever is connected stays so, whoever comes is served, and the next apply
 # ends it. Without --full the longer series are sampled, from a random start.
-# hooks: tc
-# full: xdp
+# hooks: tc xdp
+# only: full
 # guest: full
 # limit: 900
 # shellcheck source=tests/e2e/lib.sh

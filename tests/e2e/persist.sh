@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # persist.sh - the kernel holds the state: the program has ended, forwarding and connections go on;
 # applying again changes nothing, applying a change touches just what changed.
-# hooks: xdp xdp-generic tc
+# hooks: xdp tc
+# full: xdp-generic
 # guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # rates.sh - `rates:`: who opens connections without a pause is held to the rate, while others and
 # what is open notice nothing; changed under way; counted; shown, exported, refused elsewhere.
-# hooks: xdp tc
+# hooks: xdp
+# full: tc
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

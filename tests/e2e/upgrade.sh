@@ -3,8 +3,8 @@
 # upgrade.sh - a new build of the BPF object replaces the programs under traffic and keeps the
 # connections; a build with another map layout that it does not take over says so and touches
 # nothing. (One that does: migrate.sh.)
-# hooks: xdp tc
-# full: xdp-generic
+# hooks: tc
+# full: xdp xdp-generic
 # guest: full
 # limit: 300
 # shellcheck source=tests/e2e/lib.sh

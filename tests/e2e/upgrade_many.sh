@@ -3,8 +3,8 @@
 # upgrade_many.sh - other builds replace the programs, one after another, while 10,000 connections
 # and streams of datagrams carry data: none breaks, and each packet that one end sends comes to the
 # other.
-# hooks: xdp tc
-# full: xdp-generic
+# hooks: xdp
+# full: tc xdp-generic
 # limit: 400
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # vote.sh - replicas on links of their own: curl alternates, IPv4 and IPv6, client address kept.
 # hooks: auto xdp xdp-generic tc nft
-# guest: xdp tc nft ipvs
+# guest: xdp nft ipvs
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
