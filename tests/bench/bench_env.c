@@ -295,6 +295,7 @@ void bench_services_set(struct bench_env *e, const struct bench_services *want)
 		v->present = 1;
 		v->scheduler = want->scheduler == BENCH_MIXED ? (int)(id % LB_SCHEDULERS)
 							      : want->scheduler;
+		v->affinity[LB_V4] = v->affinity[LB_V6] = want->affinity;
 		for (int family = LB_V4; family <= LB_V6; family++) {
 			uint32_t n = want->backends ? want->backends : 1 + id % 19;
 

@@ -57,6 +57,7 @@ struct bench_services {
 	uint32_t backends; /* of each family; 0: 1 to 19, in turn */
 	uint8_t proto;     /* enum lb_proto */
 	bool any;          /* `*` instead of an address each */
+	uint8_t affinity;  /* bits of a client's address; 0: none */
 	bool redirect;     /* the backends are not behind the interface that packets come in by */
 };
 void bench_services_set(struct bench_env *e, const struct bench_services *want);

@@ -171,6 +171,10 @@ static void schedulers_rows(struct bench_env *e)
 	bench_services_set(e, &s);
 	if (!quick)
 		new_rows(e, LB_V6, "rr, IPv6", 0);
+	s.affinity = 1; /* all clients have one of two */
+	bench_services_set(e, &s);
+	new_rows(e, LB_V4, "rr, affinity known", 0);
+	s.affinity = 0;
 	s.any = true;
 	bench_services_set(e, &s);
 	if (!quick)
@@ -196,6 +200,10 @@ static void same_rows(const struct bench_net *net)
 			 lb_scheduler_name(s.scheduler));
 		row(&e, &c, "new", text, 0);
 	}
+	s.scheduler = LB_SCHED_RR;
+	s.affinity = 32;
+	bench_services_set(&e, &s);
+	row(&e, &c, "new", "new, rr, the same flow, its entries and affinity wiped before", 0);
 	bench_env_close(&e);
 }
 
