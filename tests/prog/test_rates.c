@@ -303,7 +303,7 @@ static void test_sharing(void **state)
 	set_rates(rates);
 	for (uint32_t i = 0; i < MANY; i++)
 		in += let_in(client_other(text, i), 2, LB_REASON_RATE_SOURCE);
-	printf("  IPv%d: of %d flows of sources that keep to their rate %d are refused\n",
+	printf("  IPv%d: of %d flows of sources that keep to their rate %u are refused\n",
 	       family == LB_V4 ? 4 : 6, 2 * MANY, 2 * MANY - in);
 	assert_true(2 * MANY - in <= 2 * MANY * 3 / 100);
 }
