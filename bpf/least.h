@@ -33,7 +33,7 @@ __noinline int lb_least_consider(struct lb_least *best, __u32 at, __u32 weighted
 	l = lb_load_get(m->backend);
 	if (!weight || !l)
 		return 0;
-	connections = READ_ONCE(l->connections);
+	connections = lb_load_sound(READ_ONCE(l->connections));
 	if (lb_load_is_full(l, connections, generation))
 		return 0;
 	if (!weighted)
@@ -87,8 +87,8 @@ __noinline int lb_least_select(const struct lb_pool *pool, __u32 turn, __u32 sch
 }
 
 /* The first of the backends behind position `from` that has room; 0: none of those that were looked
- * at. */
-__noinline int lb_room_find(const struct lb_pool *pool, __u32 from, __u32 generation)
+ * at, which are others each time. */
+__noinline int lb_room_find(const struct lb_pool *pool, __u32 from, __u32 again, __u32 generation)
 {
 	struct lb_least found = {};
 	__u32 i, n;
@@ -96,6 +96,9 @@ __noinline int lb_room_find(const struct lb_pool *pool, __u32 from, __u32 genera
 	if (!pool)
 		return 0;
 	n = pool->n_members;
+	if (again * LB_ROOM_TRIES >= n)
+		return 0;
+	from += again * LB_ROOM_TRIES;
 	for (i = 0; i < LB_ROOM_TRIES && i < n; i++) {
 		lb_least_consider(&found, pool->members + (from + 1 + i) % n, false, generation);
 		if (found.backend)

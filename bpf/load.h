@@ -32,13 +32,19 @@ static __always_inline void lb_load_change(__u32 ref, __u32 from, __u32 to)
 		lb_load_add(ref, lb_conn_counts(to) ? 1 : -1);
 }
 
+/* A number that has drifted below 0 is none. */
+static __always_inline __u32 lb_load_sound(__u32 connections)
+{
+	return (__s32)connections < 0 ? 0 : connections;
+}
+
 /* Has it as many as it may have? */
 static __always_inline bool lb_load_is_full(const struct lb_load *l, __u32 connections,
 					    __u32 generation)
 {
 	__u32 max = lb_slot(READ_ONCE(l->select), generation) ? l->max[1] : l->max[0];
 
-	return max && connections >= max;
+	return max && lb_load_sound(connections) >= max;
 }
 
 /* Counts one more for backend `id`, unless it has as many as it may have and the connection is

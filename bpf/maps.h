@@ -131,6 +131,8 @@ struct {
 /* What this CPU has sent by itself in a tick. */
 struct lb_sent {
 	__u32 tick, resets;
+	__u32 swept_tick, sweeps; /* see sweep.h */
+	__u32 swept;              /* buckets so far */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

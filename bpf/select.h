@@ -164,7 +164,7 @@ static __always_inline int lb_backend_select(struct lb_service *s, struct lb_ser
 	load = lb_opens(p) ? lb_load_get(id) : NULL;
 	if (!load || !lb_load_is_full(load, READ_ONCE(load->connections), generation))
 		return id;
-	id = lb_room_find(pool, at - pool->members, generation);
+	id = lb_room_find(pool, at - pool->members, again, generation);
 	return id ? id : LB_STOP(LB_REASON_BACKENDS_FULL);
 }
 

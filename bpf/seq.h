@@ -45,6 +45,15 @@ static __always_inline bool lb_seq_is_near(__u16 a, __u16 b)
 	return ((a - b + 1) & 0xff) <= 2;
 }
 
+/* Does client's packet p know what the backend has answered to its SYN? Who forges both does not,
+ * and could else make an entry that nobody pushes out. */
+static __always_inline bool lb_seq_answers(const struct lb_packet *p, __u32 pos)
+{
+	__u16 *seen = lb_seq_at(p->family, pos);
+
+	return !seen || lb_seq_is_near(lb_seq_of(p, false), READ_ONCE(*seen));
+}
+
 static __noinline bool lb_seq_believes(const struct lb_packet *p, __u32 pos, bool reverse)
 {
 	__u16 *at = p ? lb_seq_at(p->family, pos) : NULL, is, seen;

@@ -16,6 +16,7 @@
 #include "rate.h"
 #include "select.h"
 #include "seq.h"
+#include "sweep.h"
 
 /* Backends tried before a flow is given up as a collision. */
 #define LB_COLLISION_TRIES 4
@@ -253,9 +254,10 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 		if (id != LB_STOP(LB_REASON_COLLISION) && id != LB_STOP(LB_REASON_BACKENDS_FULL))
 			return id;
 	}
-	return id == LB_STOP(LB_REASON_BACKENDS_FULL)
-		       ? lb_open_refuse(p, any || !lb_addr_local(ctx, p, now))
-		       : id;
+	if (id != LB_STOP(LB_REASON_BACKENDS_FULL))
+		return id;
+	lb_sweep(family, now);
+	return lb_open_refuse(p, any || !lb_addr_local(ctx, p, now));
 }
 
 /* The life of an entry in its next state. Where that is the same, so that it is only refreshed, its
@@ -283,6 +285,13 @@ static __always_inline bool lb_conn_is_guarded(__u32 meta)
 	       (state >= LB_CONN_ESTABLISHED && state <= LB_CONN_FIN_BACKEND);
 }
 
+/* A packet with ACK took an entry from one state to another: are its numbers to be noted? */
+static __always_inline bool lb_conn_notes_seq(__u32 from, __u32 to, bool reverse)
+{
+	return to == LB_CONN_ESTABLISHED || (to == LB_CONN_SYN_RECV && reverse) ||
+	       (from < LB_CONN_ESTABLISHED && to <= LB_CONN_FIN_BACKEND);
+}
+
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
 static __always_inline void lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e,
 					 bool reverse, __u32 now)
@@ -294,6 +303,9 @@ static __always_inline void lb_conn_note(const struct lb_packet *p, struct lb_co
 	if ((p->tcp_flags & (LB_TCP_FIN | LB_TCP_RST)) && lb_conn_is_guarded(meta) &&
 	    !lb_seq_believes(p, e->pos, reverse))
 		return;
+	if (!reverse && LB_META_STATE(meta) == LB_CONN_SYN_RECV &&
+	    !(p->tcp_flags & (LB_TCP_SYN | LB_TCP_RST)) && !lb_seq_answers(p, e->pos))
+		return;
 	for (try = 0; try < 4; try++) {
 		__u32 state = lb_conn_next_state(LB_META_STATE(meta), reverse, p->udp,
 						 p->tcp_flags),
@@ -302,7 +314,8 @@ static __always_inline void lb_conn_note(const struct lb_packet *p, struct lb_co
 		was = lb_conn_set(p->family, e->pos, meta, life, now);
 		if (was == meta)
 			lb_load_change(e->ref, LB_META_STATE(meta), state);
-		if (was == meta && state == LB_CONN_ESTABLISHED && (p->tcp_flags & LB_TCP_ACK))
+		if (was == meta && (p->tcp_flags & LB_TCP_ACK) &&
+		    lb_conn_notes_seq(LB_META_STATE(meta), state, reverse))
 			lb_seq_note(p, e->pos, reverse);
 		if (was == meta)
 			e->meta = LB_META(LB_META_VERSION(meta), life, now);

@@ -138,7 +138,15 @@ static void test_blind(void **state)
 		f.seq = 200 * unit;
 		f.ack = 100 * unit;
 		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+		f.seq = 100 * unit;
+		f.ack = 200 * unit;
 		assert_int_equal(flow_answer(&f, PKT_SYN | PKT_ACK), RUN_FORWARDED);
+		f.seq = 200 * unit;
+		f.ack = 40 * unit; /* does not know that answer */
+		assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+		assert_int_equal(flow_send(&f, PKT_ACK | PKT_FIN), RUN_FORWARDED);
+		assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+		f.ack = 100 * unit;
 		assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED); /* the first look */
 		if (i % 2) { /* from the backend's side its own number is the other one */
 			f.seq = 100 * unit;

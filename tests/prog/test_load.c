@@ -299,6 +299,32 @@ static void check_full(int service)
 	assert_int_equal(open_one(service, &g), backend_of(service, &f[3]));
 }
 
+/* Those whose time is over keep nobody out for long: each refusal looks at a piece of the table. */
+static void check_expired_full(void)
+{
+	struct flow f;
+	int tries = 0;
+
+	for (int i = 0; i < 6; i++) {
+		f = flow_of(FULL, 0);
+		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	}
+	run_clock(&run, run_now(&run) + 31);
+	do {
+		f = flow_of(FULL, 0);
+		tries++;
+	} while (flow_send(&f, PKT_SYN) == LB_REASON_BACKENDS_FULL_RESET);
+	assert_in_range(tries, 1, BUCKETS / 64 + 1);
+	assert_int_equal(load_of(FULL, &f), 1);
+	run_clock(&run, run_now(&run) + 31);
+}
+
+static void test_expired_full(void **state)
+{
+	(void)state;
+	each(check_expired_full);
+}
+
 static void check_all_full(void)
 {
 	check_full(FULL);
@@ -419,12 +445,12 @@ static int close_all(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tcp_counted), cmocka_unit_test(test_udp_counted),
-		cmocka_unit_test(test_random),      cmocka_unit_test(test_lc),
-		cmocka_unit_test(test_wlc),         cmocka_unit_test(test_many),
-		cmocka_unit_test(test_full),        cmocka_unit_test(test_udp_full),
-		cmocka_unit_test(test_middle_full), cmocka_unit_test(test_generation),
-		cmocka_unit_test(test_given_away),
+		cmocka_unit_test(test_tcp_counted),  cmocka_unit_test(test_udp_counted),
+		cmocka_unit_test(test_random),       cmocka_unit_test(test_lc),
+		cmocka_unit_test(test_wlc),          cmocka_unit_test(test_many),
+		cmocka_unit_test(test_expired_full), cmocka_unit_test(test_full),
+		cmocka_unit_test(test_udp_full),     cmocka_unit_test(test_middle_full),
+		cmocka_unit_test(test_generation),   cmocka_unit_test(test_given_away),
 	};
 
 	return cmocka_run_group_tests(tests, open_all, close_all);

@@ -338,9 +338,12 @@ int lb_conn_count_backends(struct lb_dp *dp, __u32 *by_id, struct lb_err *err)
 
 static void forget_slot(struct table *t, __u32 bucket, int slot, void *arg)
 {
-	struct entry e;
+	__u32 *at = meta_at(t, bucket, slot);
+	struct entry e = {.at = at, .meta = __atomic_load_n(at, __ATOMIC_ACQUIRE)};
 
-	if (entry_read(t, bucket, slot, &e) && LB_REF_BACKEND(e.ref) == *(__u32 *)arg)
+	e.ref = key_read(t, bucket, slot)
+			.ref; /* expired ones, too: they would seem to be its next's */
+	if (LB_META_STATE(e.meta) > LB_CONN_BUSY && LB_REF_BACKEND(e.ref) == *(__u32 *)arg)
 		entry_forget(t, &e);
 }
 

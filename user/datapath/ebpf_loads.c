@@ -59,8 +59,9 @@ void lb_load_leave(struct lb_dp *dp, __u32 ref, __u32 state)
 /* ---------------------------------------------------------------- recount */
 
 struct recount {
-	__u32 n;               /* ids */
-	__u32 *counted, *from; /* by id: entries in the table; what was noted before */
+	__u32 n; /* ids */
+	__u32 *counted, *from,
+		*now; /* by id: entries in the table; what was noted before and after */
 	struct lb_counters *before, *after;
 };
 
@@ -69,28 +70,36 @@ static int recount_make(struct lb_dp *dp, struct recount *r)
 	r->n = dp->max_entries[LB_MAP_LOADS];
 	r->counted = calloc(r->n, sizeof(*r->counted));
 	r->from = calloc(r->n, sizeof(*r->from));
+	r->now = calloc(r->n, sizeof(*r->now));
 	r->before = calloc(r->n, sizeof(*r->before));
 	r->after = calloc(r->n, sizeof(*r->after));
-	return r->counted && r->from && r->before && r->after ? 0 : -ENOMEM;
+	return r->counted && r->from && r->now && r->before && r->after ? 0 : -ENOMEM;
 }
 
 static void recount_free(struct recount *r)
 {
 	free(r->counted);
 	free(r->from);
+	free(r->now);
 	free(r->before);
 	free(r->after);
 }
 
 /* What may be between the count and the number that is noted now: connections that were opened, and
  * that ended, since the walk began. */
-static bool is_off(const struct recount *r, __u32 id, __u32 now)
+static bool is_off(const struct recount *r, __u32 id)
 {
 	__s64 opened = r->after[id].connections - r->before[id].connections;
-	__s64 ended = opened - ((__s64)now - r->from[id]);
-	__s64 off = llabs((__s64)r->counted[id] - now);
+	__s64 ended = opened - ((__s64)r->now[id] - r->from[id]);
+	__s64 off = llabs((__s64)r->counted[id] - r->now[id]);
 
-	return off > opened + (ended > 0 ? ended : 0);
+	return off > opened + llabs(ended);
+}
+
+static void loads_read(const struct lb_dp *dp, __u32 n, __u32 *connections)
+{
+	for (__u32 id = 1; id < n; id++)
+		connections[id] = __atomic_load_n(&dp->loads[id].connections, __ATOMIC_RELAXED);
 }
 
 int lb_loads_recount(struct lb_dp *dp, struct lb_err *err)
@@ -102,19 +111,18 @@ int lb_loads_recount(struct lb_dp *dp, struct lb_err *err)
 		lb_err_sys(err, ENOMEM, "counting the connections of each backend");
 	if (!ret)
 		ret = lb_backend_counters_read(dp, r.n, r.before, err);
-	for (__u32 id = 1; id < r.n && !ret; id++)
-		r.from[id] = __atomic_load_n(&dp->loads[id].connections, __ATOMIC_RELAXED);
-	if (!ret)
+	if (!ret) {
+		loads_read(dp, r.n, r.from);
 		ret = lb_conn_count_backends(dp, r.counted, err);
-	if (!ret)
-		ret = lb_backend_counters_read(dp, r.n, r.after, err);
-	for (__u32 id = 1; id < r.n && !ret; id++) {
-		__u32 now = __atomic_load_n(&dp->loads[id].connections, __ATOMIC_RELAXED);
-
-		if (is_off(&r, id, now))
-			__atomic_fetch_add(&dp->loads[id].connections, r.counted[id] - now,
-					   __ATOMIC_RELAXED);
 	}
+	if (!ret) {
+		loads_read(dp, r.n, r.now);
+		ret = lb_backend_counters_read(dp, r.n, r.after, err);
+	}
+	for (__u32 id = 1; id < r.n && !ret; id++)
+		if (is_off(&r, id))
+			__atomic_fetch_add(&dp->loads[id].connections, r.counted[id] - r.now[id],
+					   __ATOMIC_RELAXED);
 	recount_free(&r);
 	return ret;
 }
