@@ -285,11 +285,11 @@ static __always_inline bool lb_conn_is_guarded(__u32 meta)
 	       (state >= LB_CONN_ESTABLISHED && state <= LB_CONN_FIN_BACKEND);
 }
 
-/* A packet with ACK took an entry from one state to another: are its numbers to be noted? */
-static __always_inline bool lb_conn_notes_seq(__u32 from, __u32 to, bool reverse)
+/* Are the numbers of a packet with ACK to be noted that left its entry in this state? */
+static __always_inline bool lb_conn_notes_seq(__u32 state, bool reverse)
 {
-	return to == LB_CONN_ESTABLISHED || (to == LB_CONN_SYN_RECV && reverse) ||
-	       (from < LB_CONN_ESTABLISHED && to <= LB_CONN_FIN_BACKEND);
+	return state >= (reverse ? LB_CONN_SYN_RECV : LB_CONN_ESTABLISHED) &&
+	       state <= LB_CONN_FIN_BACKEND;
 }
 
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
@@ -314,8 +314,7 @@ static __always_inline void lb_conn_note(const struct lb_packet *p, struct lb_co
 		was = lb_conn_set(p->family, e->pos, meta, life, now);
 		if (was == meta)
 			lb_load_change(e->ref, LB_META_STATE(meta), state);
-		if (was == meta && (p->tcp_flags & LB_TCP_ACK) &&
-		    lb_conn_notes_seq(LB_META_STATE(meta), state, reverse))
+		if (was == meta && (p->tcp_flags & LB_TCP_ACK) && lb_conn_notes_seq(state, reverse))
 			lb_seq_note(p, e->pos, reverse);
 		if (was == meta)
 			e->meta = LB_META(LB_META_VERSION(meta), life, now);

@@ -60,9 +60,9 @@ const struct lb_command lb_commands[] = {
 	 "Affinities\n"
 	 "are forgotten, too, and with --affinity they alone.\n"},
 	{"conn", "gc", "", 0, 0, 0, lb_cmd_conn_gc, "take expired connections out of the table",
-	 "They are neither used nor counted, but after days in the table they would seem alive "
-	 "again.\n"
-	 "To be run twice a day. On datapaths nft and ipvs the kernel does it by itself.\n"},
+	 "They are not used, but schedulers lc and wlc and max-connections count them, and after\n"
+	 "days in the table they would seem alive again. To be run each minute where one of these\n"
+	 "is used, else twice a day. On datapaths nft and ipvs the kernel does it by itself.\n"},
 	{"stats", NULL, "[--watch [SECONDS]]", 0, 1, LB_OPT_WATCH, lb_cmd_stats,
 	 "show counters of services, backends and reasons", NULL},
 	{"down", NULL, "", 0, 0, LB_OPT_FORCE, lb_cmd_down,
