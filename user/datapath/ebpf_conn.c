@@ -43,19 +43,9 @@ static int table_open(struct table *t, struct lb_dp *dp, enum lb_family family, 
 	return 0;
 }
 
-static __u32 meta_age(const struct table *t, __u32 meta)
-{
-	return (t->now - LB_META_TICK(meta)) & LB_META_TICK_MASK;
-}
-
-/* The entry's own tick may lie ahead of the `now` that we took before we came to it. */
 static bool is_live(const struct table *t, __u32 meta)
 {
-	__u32 state = LB_META_STATE(meta), age = meta_age(t, meta);
-
-	return state > LB_CONN_BUSY && state < LB_CONN_STATES &&
-	       (age <= t->dp->timeouts->ticks[LB_META_LIFE(meta)] ||
-		age > LB_META_TICK_MASK - LB_CONN_AHEAD);
+	return lb_meta_is_live(t->dp, meta, t->now);
 }
 
 static void *bucket_at(const struct table *t, __u32 bucket)
@@ -152,13 +142,9 @@ static __u8 mask_of(const struct table *t, const struct lb_backend *b)
 static void conn_make(const struct table *t, const struct entry *e, struct lb_conn *c)
 {
 	const struct lb_backend *b = entry_backend(t, e);
-	__u32 age = meta_age(t, e->meta);
-
-	if (age > LB_META_TICK_MASK - LB_CONN_AHEAD)
-		age = 0;
 	*c = (struct lb_conn){.proto = (e->ref & LB_REF_UDP) ? LB_UDP : LB_TCP,
 			      .state = LB_META_STATE(e->meta),
-			      .age = lb_clock_seconds(age),
+			      .age = lb_clock_seconds(lb_meta_age(e->meta, t->now)),
 			      .backend_id = LB_REF_BACKEND(e->ref),
 			      .service_id = b->service};
 	endpoint_make(t->family, e->client, e->cport, &c->client);
@@ -341,8 +327,8 @@ static void forget_slot(struct table *t, __u32 bucket, int slot, void *arg)
 	__u32 *at = meta_at(t, bucket, slot);
 	struct entry e = {.at = at, .meta = __atomic_load_n(at, __ATOMIC_ACQUIRE)};
 
-	e.ref = key_read(t, bucket, slot)
-			.ref; /* expired ones, too: they would seem to be its next's */
+	/* Expired ones, too: they would seem to be its next's. */
+	e.ref = key_read(t, bucket, slot).ref;
 	if (LB_META_STATE(e.meta) > LB_CONN_BUSY && LB_REF_BACKEND(e.ref) == *(__u32 *)arg)
 		entry_forget(t, &e);
 }

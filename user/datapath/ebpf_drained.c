@@ -14,16 +14,6 @@ void lb_drained_set(const struct lb_tx *tx, __u32 id, bool drained)
 		lb_select_store(&b->drained, tx->next << 1 | drained);
 }
 
-/* As it is in force. */
-void lb_drained_settle(struct lb_dp *dp, __u32 id)
-{
-	struct lb_backend *b = &dp->backends[id];
-	__u32 generation = lb_generation(dp);
-
-	if (b->drained >> 1 > generation)
-		lb_select_store(&b->drained, generation << 1 | lb_slot(b->drained, generation));
-}
-
 const char *lb_drained_why_wrong(const struct lb_dp *dp, __u32 id, bool drained)
 {
 	__u32 select = dp->backends[id].drained, generation = lb_generation(dp);

@@ -284,18 +284,11 @@ int lb_former_config_read(const struct lb_dp *former, struct lb_former_config *c
 
 /* ---------------------------------------------------------------- counters */
 
-static void counters_add(struct lb_counters *sum, const struct transfer *t)
+static void counters_sum(struct lb_counters *sum, const struct transfer *t)
 {
-	for (__u32 cpu = 0; cpu < t->from.cpus; cpu++) {
-		const struct lb_counters *c =
-			(const void *)((const char *)t->to_value + (size_t)cpu * t->stride);
-
-		for (int way = 0; way < 2; way++) {
-			sum->packets[way] += c->packets[way];
-			sum->bytes[way] += c->bytes[way];
-		}
-		sum->connections += c->connections;
-	}
+	for (__u32 cpu = 0; cpu < t->from.cpus; cpu++)
+		lb_counters_add(
+			sum, (const void *)((const char *)t->to_value + (size_t)cpu * t->stride));
 }
 
 struct lb_counters *lb_former_counters(const struct lb_dp *of, const struct lb_dp *next)
@@ -308,7 +301,7 @@ struct lb_counters *lb_former_counters(const struct lb_dp *of, const struct lb_d
 	while (!ret && sums && source_read(&t.from) > 0) {
 		transfer_turn(&t);
 		if (*(__u32 *)t.to_key < n)
-			counters_add(&sums[*(__u32 *)t.to_key], &t);
+			counters_sum(&sums[*(__u32 *)t.to_key], &t);
 	}
 	transfer_close(&t);
 	if (ret) {

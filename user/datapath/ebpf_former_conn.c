@@ -239,16 +239,6 @@ static __u32 choice_of(const struct lb_former_table *t, __u64 hash, int which)
 	return lb_conn_choice(hash, which, t->next->config->secret, n, LB_CONN_HOMES(n));
 }
 
-static bool is_in_use(const struct lb_former_table *t, __u32 meta)
-{
-	__u32 state = LB_META_STATE(meta);
-	__u32 age = (lb_clock_now() - LB_META_TICK(meta)) & LB_META_TICK_MASK;
-
-	return state == LB_CONN_BUSY ||
-	       (state > LB_CONN_BUSY && (age <= t->next->timeouts->ticks[LB_META_LIFE(meta)] ||
-					 age > LB_META_TICK_MASK - LB_CONN_AHEAD));
-}
-
 static __u32 away_of(const struct lb_former_table *t, __u64 hash)
 {
 	struct lb_conn_head *home = bucket_at(t, choice_of(t, hash, 0));
@@ -304,7 +294,7 @@ static __u32 place_claim(const struct lb_former_table *t, __u32 bucket, int slot
 	const struct place p = place_at(t, bucket, slot);
 	__u32 meta = __atomic_load_n(p.meta, __ATOMIC_ACQUIRE), version, to;
 
-	if (is_in_use(t, meta))
+	if (LB_META_STATE(meta) == LB_CONN_BUSY || lb_meta_is_live(t->next, meta, lb_clock_now()))
 		return 0;
 	version = (LB_META_VERSION(meta) + 1) & ((1u << (32 - LB_META_VERSION_SHIFT)) - 1);
 	to = LB_META(version, LB_LIFE(f->set, f->state), lb_clock_now() - f->age);
@@ -325,10 +315,9 @@ static bool place_has(const struct lb_former_table *t, __u32 bucket, int slot, c
 	const struct place p = place_at(t, bucket, slot);
 	__u32 meta = __atomic_load_n(p.meta, __ATOMIC_ACQUIRE);
 
-	return LB_META_STATE(meta) > LB_CONN_BUSY && is_in_use(t, meta) &&
-	       p.key->cport == f->cport && p.key->sport == f->sport &&
-	       !!(p.key->ref & LB_REF_UDP) == f->udp && !memcmp(p.client, f->client, size) &&
-	       !memcmp(p.service, f->service, size);
+	return lb_meta_is_live(t->next, meta, lb_clock_now()) && p.key->cport == f->cport &&
+	       p.key->sport == f->sport && !!(p.key->ref & LB_REF_UDP) == f->udp &&
+	       !memcmp(p.client, f->client, size) && !memcmp(p.service, f->service, size);
 }
 
 static bool is_there(const struct lb_former_table *t, const struct flow *f, __u64 hash)

@@ -127,6 +127,13 @@ static inline void lb_select_store(__u32 *select, __u32 value)
 	__atomic_store_n(select, value, __ATOMIC_RELEASE);
 }
 
+/* What an apply that was not committed has left goes back to what is in force. */
+static inline void lb_select_settle(__u32 *select, __u32 generation)
+{
+	if (*select >> 1 > generation)
+		lb_select_store(select, generation << 1 | lb_slot(*select, generation));
+}
+
 /* The version of service `id` in force at `generation`; NULL where the service does not exist. */
 static inline const struct lb_service_version *lb_service_in_force(const struct lb_dp *dp, __u32 id,
 								   __u32 generation)
@@ -411,12 +418,10 @@ __u32 lb_load_max(const struct lb_dp *dp, __u32 id);          /* in force; 0: an
 void lb_load_begin(struct lb_dp *dp, __u32 id, __u32 max);    /* of an id that is given away */
 void lb_load_limit(struct lb_tx *tx, __u32 id, __u32 max);    /* from the next generation on */
 void lb_load_leave(struct lb_dp *dp, __u32 ref, __u32 state); /* an entry was taken away */
-void lb_loads_settle(struct lb_dp *dp);
-int lb_loads_recount(struct lb_dp *dp, struct lb_err *err); /* by what is in the table */
+int lb_loads_recount(struct lb_dp *dp, struct lb_err *err);   /* by what is in the table */
 
 /* ebpf_drained.c - lb_backend.drained */
 void lb_drained_set(const struct lb_tx *tx, __u32 id, bool drained);
-void lb_drained_settle(struct lb_dp *dp, __u32 id);
 const char *lb_drained_why_wrong(const struct lb_dp *dp, __u32 id, bool drained); /* NULL: right */
 
 /* ebpf_rates.c - lb_rates: new flows in a second */
@@ -457,6 +462,21 @@ int lb_migrate(struct lb_dp *dp, struct lb_err *err); /* then it is to be opened
 int lb_ebpf_list(lb_finding_fn fn, void *arg, struct lb_err *err);
 
 /* ebpf_conn.c */
+/* Ticks since an entry's last packet. Its own may lie ahead of the `now` that was read before. */
+static inline __u32 lb_meta_age(__u32 meta, __u32 now)
+{
+	__u32 age = (now - LB_META_TICK(meta)) & LB_META_TICK_MASK;
+
+	return age > LB_META_TICK_MASK - LB_CONN_AHEAD ? 0 : age;
+}
+
+/* Does it hold a connection, or an affinity, whose time is not over? */
+static inline bool lb_meta_is_live(const struct lb_dp *dp, __u32 meta, __u32 now)
+{
+	return LB_META_STATE(meta) > LB_CONN_BUSY &&
+	       lb_meta_age(meta, now) <= dp->timeouts->ticks[LB_META_LIFE(meta)];
+}
+
 int lb_ebpf_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_fn fn, void *arg,
 		      uint64_t *n, struct lb_err *err);
 int lb_ebpf_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
@@ -477,6 +497,7 @@ void lb_ebpf_status_free(struct lb_dp_status *s);
 int lb_ebpf_stats(struct lb_dp *dp, const struct lb_model *m, struct lb_dp_stats *s,
 		  struct lb_err *err);
 void lb_ebpf_stats_free(struct lb_dp_stats *s);
+void lb_counters_add(struct lb_counters *to, const struct lb_counters *from);
 /* Of all ids below `n`, added to `sums`. */
 int lb_backend_counters_read(struct lb_dp *dp, __u32 n, struct lb_counters *sums,
 			     struct lb_err *err);

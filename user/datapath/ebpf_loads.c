@@ -34,19 +34,6 @@ void lb_load_limit(struct lb_tx *tx, __u32 id, __u32 max)
 	lb_select_store(&l->select, tx->next << 1 | !slot);
 }
 
-void lb_loads_settle(struct lb_dp *dp)
-{
-	__u32 generation = lb_generation(dp);
-
-	for (__u32 id = 1; id < dp->max_entries[LB_MAP_LOADS]; id++) {
-		struct lb_load *l = &dp->loads[id];
-
-		if (l->select >> 1 > generation)
-			lb_select_store(&l->select,
-					generation << 1 | lb_slot(l->select, generation));
-	}
-}
-
 void lb_load_leave(struct lb_dp *dp, __u32 ref, __u32 state)
 {
 	__u32 id = LB_REF_BACKEND(ref);

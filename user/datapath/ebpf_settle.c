@@ -187,9 +187,7 @@ static void services_settle(struct lb_dp *dp)
 	for (__u32 id = 1; id < dp->max_entries[LB_MAP_SERVICES]; id++) {
 		struct lb_service *s = &dp->services[id];
 
-		if (s->select >> 1 > generation)
-			lb_select_store(&s->select,
-					generation << 1 | lb_slot(s->select, generation));
+		lb_select_settle(&s->select, generation);
 		if (s->name[0] && !lb_service_in_force(dp, id, generation))
 			memset(s->name, 0, sizeof(s->name));
 	}
@@ -203,7 +201,8 @@ static void backends_settle(struct lb_dp *dp, const __u8 *named)
 	for (__u32 id = 1; id < dp->max_entries[LB_MAP_BACKENDS]; id++) {
 		struct lb_backend *b = &dp->backends[id];
 
-		lb_drained_settle(dp, id);
+		lb_select_settle(&b->drained, generation);
+		lb_select_settle(&dp->loads[id].select, generation);
 		if (b->state == LB_BACKEND_FREE || named[id])
 			continue;
 		if (b->state != LB_BACKEND_GONE)
@@ -222,7 +221,6 @@ int lb_settle(struct lb_dp *dp, struct lb_err *err)
 	if (!named)
 		return lb_err_sys(err, ENOMEM, "looking for what is in force");
 	services_settle(dp);
-	lb_loads_settle(dp);
 	lb_backends_named(dp, named);
 	backends_settle(dp, named);
 	free(named);

@@ -11,7 +11,7 @@
 
 #define BATCH 1024 /* backends whose counters are asked for at a time */
 
-static void counters_add(struct lb_counters *to, const struct lb_counters *from)
+void lb_counters_add(struct lb_counters *to, const struct lb_counters *from)
 {
 	for (int i = 0; i < 2; i++) {
 		to->packets[i] += from->packets[i];
@@ -33,7 +33,7 @@ int lb_backend_counters_retire(struct lb_dp *dp, __u32 id, struct lb_err *err)
 		ret = -errno;
 	for (int cpu = 0; cpu < cpus && !ret; cpu++)
 		if (b->service && b->service < dp->max_entries[LB_MAP_SERVICES])
-			counters_add(&dp->services[b->service].retired, &percpu[cpu]);
+			lb_counters_add(&dp->services[b->service].retired, &percpu[cpu]);
 	if (!ret)
 		b->service = 0; /* killed between this and the next, it is not added twice */
 	memset(percpu, 0, cpus * sizeof(*percpu));
@@ -70,7 +70,7 @@ int lb_backend_counters_read(struct lb_dp *dp, __u32 n, struct lb_counters *sums
 			ret = -errno;
 		for (__u32 i = 0; i < count && !ret; i++)
 			for (int cpu = 0; cpu < cpus; cpu++)
-				counters_add(&sums[keys[i]], &percpu[(size_t)i * cpus + cpu]);
+				lb_counters_add(&sums[keys[i]], &percpu[(size_t)i * cpus + cpu]);
 		if (!count)
 			break;
 		done += count;
@@ -120,7 +120,7 @@ static void services_sum(const struct lb_dp *dp, const struct lb_model *m, struc
 		__u32 service = dp->backends[id].service;
 
 		if (service < dp->max_entries[LB_MAP_SERVICES] && index[service])
-			counters_add(&s->services[index[service] - 1], &by_id[id]);
+			lb_counters_add(&s->services[index[service] - 1], &by_id[id]);
 	}
 }
 
