@@ -4,7 +4,7 @@
  *
  * An affinity is an entry of the connection table, as IPVS's persistence templates are: so the
  * table's bound and expiry are its own, and it lives on over an apply and an upgrade. Its key is
- * that of a packet which lb_affinity_key() makes up; its state tells it from connections.
+ * that of a packet which lb_affinity_of() makes up; its state tells it from connections.
  *
  * It is made with a connection's first packet, and as long as none of its connections is answered
  * it expires as soon, and gives way as readily, as one that is half-open: who forges packets can
@@ -82,17 +82,12 @@ static __always_inline struct lb_affinity *lb_affinity_of(const int family,
 	return a;
 }
 
-static __always_inline __u32 lb_affinity_life(const struct lb_service_version *v, __u32 state)
-{
-	return LB_LIFE(v->timeouts % LB_TIMEOUT_SETS, state);
-}
-
 /* Gives it a state, and the time it has in it. */
 static __always_inline void lb_affinity_set(const struct lb_affinity *a,
 					    const struct lb_service_version *v, __u32 state,
 					    __u32 now)
 {
-	lb_conn_set(a->key.family, a->e.pos, a->e.meta, lb_affinity_life(v, state), now);
+	lb_conn_set(a->key.family, a->e.pos, a->e.meta, lb_service_life(v, state), now);
 }
 
 /* Is it still the backend that ref names, and takes new connections? */
@@ -210,7 +205,7 @@ static __always_inline int lb_backend_choose(const int family, const struct lb_p
 		return backend;
 	b = lb_backend_get(backend);
 	first = b ? lb_affinity_enter(family, backend | LB_REF_REUSE(b->reuse),
-				      lb_affinity_life(v, LB_CONN_AFFINITY_NEW), now)
+				      lb_service_life(v, LB_CONN_AFFINITY_NEW), now)
 		  : 0;
 	return first ? first : backend;
 }
@@ -249,7 +244,7 @@ static __always_inline int lb_affinity_renew_family(const int family, const stru
 	if (!a)
 		return 0;
 	if (!lb_affinity_find(a, now))
-		return state == LB_CONN_RESET ? 0 : lb_affinity_life(v, LB_CONN_AFFINITY_NEW);
+		return state == LB_CONN_RESET ? 0 : lb_service_life(v, LB_CONN_AFFINITY_NEW);
 	if ((a->e.ref ^ e->ref) & ~(LB_REF_NEXTHOP_MASK | LB_REF_UDP))
 		return 0; /* it leads to another backend than this connection's */
 	/* What proves less does not keep it alive. */

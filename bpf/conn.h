@@ -320,6 +320,12 @@ static __always_inline struct lb_conn_head *lb_conn_at(__u32 family, __u32 pos)
 /* Changes of a found entry, by its position and the meta and ref that were found; those that are
  * global functions the verifier checks once for any arguments. */
 
+static __always_inline __u32 *lb_conn_ref_at(__u32 family, struct lb_conn_head *h, int i)
+{
+	return family == LB_V4 ? &lb_conn_key_at(LB_V4, h, i)->ref
+			       : &lb_conn_key_at(LB_V6, h, i)->ref;
+}
+
 /* Tries to give it a life and a tick. Returns its meta as it was: if that is `meta`, it is done. */
 static __always_inline __u32 lb_conn_set(__u32 family, __u32 pos, __u32 meta, __u32 life, __u32 now)
 {
@@ -340,20 +346,13 @@ __noinline int lb_conn_set_nexthop(__u32 family, __u32 pos, __u32 meta, __u32 re
 
 	if (!h || to == ref)
 		return 0;
-	at = family == LB_V4 ? &lb_conn_key_at(LB_V4, h, pos & 3)->ref
-			     : &lb_conn_key_at(LB_V6, h, pos & 3)->ref;
+	at = lb_conn_ref_at(family, h, pos & 3);
 	if (!lb_meta_change(at, ref, to))
 		return 0;
 	/* Another entry by now? Then it must not keep our next hop. */
 	if (LB_META_VERSION(lb_meta_read(&h->meta[pos & 3])) != LB_META_VERSION(meta))
 		lb_meta_change(at, to, ref);
 	return 0;
-}
-
-static __always_inline __u32 lb_conn_ref(__u32 family, struct lb_conn_head *h, int i)
-{
-	return family == LB_V4 ? READ_ONCE(lb_conn_key_at(LB_V4, h, i)->ref)
-			       : READ_ONCE(lb_conn_key_at(LB_V6, h, i)->ref);
 }
 
 /* Removes it, unless the slot already holds another one. */
@@ -365,7 +364,7 @@ __noinline int lb_conn_remove(__u32 family, __u32 pos, __u32 meta)
 
 	if (!h)
 		return 0;
-	ref = lb_conn_ref(family, h, pos & 3);
+	ref = READ_ONCE(*lb_conn_ref_at(family, h, pos & 3));
 	for (i = 0; i < 4; i++) {
 		__u32 to = LB_META(LB_META_VERSION(seen), LB_CONN_DEAD, LB_META_TICK(seen));
 		__u32 was = __sync_val_compare_and_swap(&h->meta[pos & 3], seen, to);

@@ -124,6 +124,12 @@ static __always_inline struct lb_service_version *lb_service_in_force(__u32 id, 
 	return v->present ? v : NULL;
 }
 
+/* What an entry of the service lives by in a state. */
+static __always_inline __u32 lb_service_life(const struct lb_service_version *v, __u32 state)
+{
+	return LB_LIFE(v->timeouts % LB_TIMEOUT_SETS, state);
+}
+
 /* By which a packet's backend is chosen: in the middle of a connection never by whose turn it is.
  */
 static __always_inline __u32 lb_scheduler_for(const struct lb_packet *p,

@@ -181,7 +181,7 @@ static __always_inline int lb_open_state(const struct lb_packet *p,
 {
 	if (!v->present)
 		return LB_STOP(LB_REASON_NO_SERVICE);
-	if (!(p->family == LB_V4 ? v->pool[LB_V4].n_members : v->pool[LB_V6].n_members))
+	if (!lb_pool_of(v, p->family)->n_members)
 		return LB_STOP(LB_REASON_NO_FAMILY);
 	if (p->udp)
 		return p->ttl > 1 ? LB_CONN_UDP_NEW : LB_STOP(LB_REASON_TTL_EXPIRED);
@@ -243,7 +243,7 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 	id = lb_rate_limit(p, rehash);
 	if (id < 0)
 		return id;
-	life = LB_LIFE(v->timeouts % LB_TIMEOUT_SETS, state);
+	life = lb_service_life(v, state);
 	/* Unrolled: Linux 6.1 takes no loop whose first instruction comes right after a call. */
 #pragma unroll
 	for (again = 0; again < LB_COLLISION_TRIES; again++) {
@@ -273,7 +273,7 @@ static __always_inline __u32 lb_conn_life(const struct lb_conn_found *e, __u32 l
 	if (!b || !lb_backend_holds(b, e->ref))
 		return life;
 	v = lb_service_in_force(b->service, lb_generation());
-	return v ? LB_LIFE(v->timeouts % LB_TIMEOUT_SETS, state) : life;
+	return v ? lb_service_life(v, state) : life;
 }
 
 /* Does it take a believable packet to end it? */
