@@ -165,6 +165,59 @@ static int service_fits(struct fit *f, const struct lb_service_conf *s)
 	return why ? refused(f, "service", s->name, s->line, why) : 0;
 }
 
+/* ---------------------------------------------------------------- what a service can be without */
+
+static void forwarding_cut(struct lb_service_conf *s)
+{
+	s->forwarding = LB_FORWARDING_NAT;
+}
+
+static void scheduler_cut(struct lb_service_conf *s)
+{
+	s->scheduler = lb_ring_is_even(s->scheduler) ? LB_SCHED_RR : LB_SCHED_WRR;
+}
+
+static void max_connections_cut(struct lb_service_conf *s)
+{
+	for (size_t i = 0; i < s->n_backends; i++)
+		s->backends[i].max_connections = 0;
+}
+
+static void affinity_cut(struct lb_service_conf *s)
+{
+	s->affinity = (struct lb_affinity_conf){0};
+	s->timeouts[LB_TIMEOUT_AFFINITY] = 0;
+}
+
+static void timeouts_cut(struct lb_service_conf *s)
+{
+	memset(s->timeouts, 0, sizeof(s->timeouts));
+}
+
+static void unknown_cut(struct lb_service_conf *s)
+{
+	s->unknown = lb_unknown_default(s->scheduler);
+}
+
+static void on_remove_cut(struct lb_service_conf *s)
+{
+	s->on_remove = LB_ON_REMOVE_RESET;
+}
+
+static const struct setting {
+	int (*fits)(struct fit *f, const struct lb_service_conf *s); /* 0, or f->why is filled */
+	void (*cut)(struct lb_service_conf *s);
+} settings[] = {
+	{forwarding_fits, forwarding_cut},
+	{scheduler_fits, scheduler_cut},
+	{max_connections_fit, max_connections_cut},
+	{affinity_fits, affinity_cut},
+	{service_timeouts_fit, timeouts_cut},
+	{unknown_fits, unknown_cut},
+	{on_remove_fits, on_remove_cut},
+};
+#define SETTINGS (sizeof(settings) / sizeof(settings[0]))
+
 /* ---------------------------------------------------------------- all */
 
 static bool is_running(const struct lb_fit *f, const struct lb_dp_ops *ops)
@@ -219,19 +272,8 @@ int lb_fit_check(const struct lb_fit *with, const struct lb_model *m, const stru
 	for (size_t i = 0; i < m->n_services && !ret; i++) {
 		const struct lb_service_conf *s = &m->services[i];
 
-		ret = forwarding_fits(&f, s);
-		if (!ret)
-			ret = scheduler_fits(&f, s);
-		if (!ret)
-			ret = max_connections_fit(&f, s);
-		if (!ret)
-			ret = affinity_fits(&f, s);
-		if (!ret)
-			ret = service_timeouts_fit(&f, s);
-		if (!ret)
-			ret = unknown_fits(&f, s);
-		if (!ret)
-			ret = on_remove_fits(&f, s);
+		for (size_t k = 0; k < SETTINGS && !ret; k++)
+			ret = settings[k].fits(&f, s);
 		for (size_t k = 0; k < s->n_listens && !ret; k++)
 			ret = listen_fits(&f, s, &s->listens[k]);
 		if (!ret)
@@ -257,47 +299,17 @@ static void hook_cut(const struct fit *f, struct lb_interface_conf *i, lb_findin
 	i->hook = LB_KIND_AUTO;
 }
 
-/* What it can be without. */
-static void settings_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn fn, void *arg)
-{
-	if (forwarding_fits(f, s)) {
-		fn(arg, f->why.text);
-		s->forwarding = LB_FORWARDING_NAT;
-	}
-	if (scheduler_fits(f, s)) {
-		fn(arg, f->why.text);
-		s->scheduler = lb_ring_is_even(s->scheduler) ? LB_SCHED_RR : LB_SCHED_WRR;
-	}
-	if (max_connections_fit(f, s)) {
-		fn(arg, f->why.text);
-		for (size_t i = 0; i < s->n_backends; i++)
-			s->backends[i].max_connections = 0;
-	}
-	if (affinity_fits(f, s)) {
-		fn(arg, f->why.text);
-		s->affinity = (struct lb_affinity_conf){0};
-		s->timeouts[LB_TIMEOUT_AFFINITY] = 0;
-	}
-	if (service_timeouts_fit(f, s)) {
-		fn(arg, f->why.text);
-		memset(s->timeouts, 0, sizeof(s->timeouts));
-	}
-	if (unknown_fits(f, s)) {
-		fn(arg, f->why.text);
-		s->unknown = lb_unknown_default(s->scheduler);
-	}
-	if (on_remove_fits(f, s)) {
-		fn(arg, f->why.text);
-		s->on_remove = LB_ON_REMOVE_RESET;
-	}
-}
-
 /* True: the service goes. */
 static bool service_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn fn, void *arg)
 {
 	char at[256];
 
-	settings_cut(f, s, fn, arg);
+	for (size_t k = 0; k < SETTINGS; k++) {
+		if (!settings[k].fits(f, s))
+			continue;
+		fn(arg, f->why.text);
+		settings[k].cut(s);
+	}
 	for (size_t k = 0; k < s->n_listens;) {
 		if (!listen_fits(f, s, &s->listens[k])) {
 			k++;
