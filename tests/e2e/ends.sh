@@ -31,9 +31,6 @@ change() {
 	config "$@" | lab_config >"$CONFIG"
 	expect 0 apply
 }
-reason() { # NAME: how often it was counted, on both hooks
-	lab_meshlb -j stats | jq --arg name "$1" '[.reasons[] | select(.name == $name) | .xdp + .tc] | add // 0'
-}
 counts() { # NAME COMMAND...: it must count the reason; prints what it prints
 	local before after
 	before=$(reason "$1")

@@ -63,6 +63,16 @@ verify() {
 	lab_meshlb verify -f "$CONFIG"
 }
 
+# How many packets counted a reason, on both hooks.
+reason() { # NAME
+	lab_meshlb -j stats | jq --arg name "$1" '[.reasons[] | select(.name == $name) | .xdp + .tc] | add // 0'
+}
+
+# Ids of the programs on the hooks.
+prog_ids() {
+	lab_meshlb -j status | jq -c '[.. | .prog_id? // empty]'
+}
+
 # Does this kernel let root load BPF iterators over maps? Under lockdown it may not.
 kernel_has_iterators() {
 	local pin=/sys/fs/bpf/$LAB-iterator

@@ -29,9 +29,6 @@ change() { # SCHEDULER WEIGHT1 WEIGHT2 MAX
 	} | lab_config >"$CONFIG"
 	apply
 }
-reason() { # NAME
-	lab_meshlb -j stats | jq --arg name "$1" '[.reasons[] | select(.name == $name) | .xdp + .tc] | add // 0'
-}
 active() { # the active connections of the IPv4 backends, as `service show` has them
 	lab_meshlb -j service show vote |
 		jq -r '[.backends[] | select(.address | startswith("[") | not) | .active] | join(" ")'

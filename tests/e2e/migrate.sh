@@ -12,7 +12,6 @@
 
 variant altered include/lb_abi.h "$(<"$E2E/altered.sed")"
 
-programs() { lab_meshlb -j status | jq -c '[.. | .prog_id? // empty]'; }
 connections() {
 	lab_meshlb -j conn ls | jq -r '.connections[] | [.protocol, .client, .address, .backend, .state] | join(" ")' | sort
 }
@@ -21,7 +20,7 @@ opened() { lab_meshlb -j stats | jq '[.services[].connections] | add'; }
 
 pulse_begin 5000 5000
 expect 0 lab_meshlb backend drain echo 10.0.2.2:7777
-before=$(programs)
+before=$(prog_ids)
 overrides=$(overrides)
 opened=$(opened)
 connections >"$LAB_DIR/before"
@@ -33,7 +32,7 @@ expect_text "$ERR" 'meshlb apply. takes it over'
 expect 0 apply
 expect_text "$ERR" 'taken over from layout 7 to 254, with 1000[0-9] connections'
 expect 0 verify
-[[ $(programs) != "$before" ]] || fail 'the programs are the same ones'
+[[ $(prog_ids) != "$before" ]] || fail 'the programs are the same ones'
 connections >"$LAB_DIR/after"
 diff "$LAB_DIR/before" "$LAB_DIR/after" | head >&2
 cmp "$LAB_DIR/before" "$LAB_DIR/after" || fail 'the connections are not the same ones'

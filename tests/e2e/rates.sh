@@ -19,10 +19,6 @@ change() { # RATES
 	apply >/dev/null
 }
 
-counted() { # REASON
-	lab_meshlb -j stats -v | jq "[.reasons[] | select(.name == \"$1\") | .xdp + .tc] | add"
-}
-
 connections() { lab_meshlb -j stats | jq '.services[0].connections'; }
 
 # SYNs that left node2 from the greedy addresses.
@@ -81,7 +77,7 @@ expect 0 verify
 step 'a greedy client of each family beside one that is not'
 held4=$(hold_open held4 4)
 held6=$(hold_open held6 6)
-before=$(($(connections) + $(counted rate-source))) syns=$(syns)
+before=$(($(connections) + $(reason rate-source))) syns=$(syns)
 greedy one4 $GREEDY4 5
 pids=("$LAB_PID")
 greedy one6 $GREEDY6 5
@@ -92,9 +88,9 @@ within 'by IPv4' $(opened one4) $RATE
 # shellcheck disable=SC2046
 within 'by IPv6' $(opened one6) $RATE
 equal 'a connection that is open' "$(ask_held held4) $(ask_held held6)" "$held4 $held6"
-equal 'connections and refused SYNs' $(($(connections) + $(counted rate-source) - before)) \
+equal 'connections and refused SYNs' $(($(connections) + $(reason rate-source) - before)) \
 	$(($(syns) - syns))
-equal 'by CPU' "$(counted rate-cpu)" 0
+equal 'by CPU' "$(reason rate-cpu)" 0
 
 step 'two of one network are one source, unless the mask says otherwise'
 greedy a $GREEDY6 3 && pids=("$LAB_PID")
@@ -124,10 +120,10 @@ read -r n t < <(opened raised)
 rates '{}' >"$CONFIG"
 expect 0 apply
 expect_text "$OUT" '^~ defaults: rates.per-source 10000000 -> none$'
-refused=$(counted rate-source)
+refused=$(reason rate-source)
 greedy off $GREEDY4 2
 wait "$LAB_PID"
-equal 'without a rate' "$(counted rate-source)" "$refused"
+equal 'without a rate' "$(reason rate-source)" "$refused"
 equal 'a connection that is open' "$(ask_held held4) $(ask_held held6)" "$held4 $held6"
 
 step 'by CPU'
@@ -138,7 +134,7 @@ read -r n t < <(opened cpu)
 echo "$n connections in $t s at 10 a second on each of $(nproc) CPUs"
 awk -v n="$n" -v t="$t" -v cpus="$(nproc)" 'BEGIN { exit !(n >= 8 * t && n <= 10 * cpus * (1 + t)) }' ||
 	fail "by CPU: $n connections in $t s"
-(($(counted rate-cpu) > 0)) || fail 'none was refused by CPU'
+(($(reason rate-cpu) > 0)) || fail 'none was refused by CPU'
 equal 'a connection that is open' "$(ask_held held4) $(ask_held held6)" "$held4 $held6"
 expect 0 verify
 

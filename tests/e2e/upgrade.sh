@@ -16,8 +16,7 @@ variant new bpf/lb.bpf.c '$a const volatile char lb_variant[] SEC(".rodata.varia
 variant alien include/lb_abi.h 's/^\(#define LB_ABI_\(VERSION\|OLDEST\)\) .*/\1 254/'
 
 vote_held
-programs() { lab_meshlb -j status | jq -c '[.. | .prog_id? // empty]'; }
-before=$(programs)
+before=$(prog_ids)
 begin_traffic 8080
 
 step 'another build'
@@ -26,7 +25,7 @@ expect 3 verify
 expect_text "$OUT" '[Bb]uild|program'
 expect 0 apply
 expect 0 verify
-[[ $(programs) != "$before" ]] || fail 'the programs are the same ones'
+[[ $(prog_ids) != "$before" ]] || fail 'the programs are the same ones'
 for i in 1 2 3; do
 	equal 'the held IPv4 connection' "$(ask_held h4)" "$held4"
 	equal 'the held IPv6 connection' "$(ask_held h6)" "$held6"
@@ -40,13 +39,13 @@ expect 0 apply
 equal 'the held IPv4 connection' "$(ask_held h4)" "$held4"
 
 step 'another layout'
-before=$(programs)
+before=$(prog_ids)
 MESHLB=$LAB_DIR/alien/build/meshlb
 expect 1 apply
 expect_text "$ERR" 'layout 7, .* 254, .* takes over from 254 on'
 expect_text "$ERR" 'meshlb down'
 MESHLB=$old
-equal programs "$(programs)" "$before"
+equal programs "$(prog_ids)" "$before"
 [[ ! -e $PINS/next ]] || fail "left: $(ls "$PINS/next")"
 equal 'the held IPv4 connection' "$(ask_held h4)" "$held4"
 equal 'the held IPv6 connection' "$(ask_held h6)" "$held6"

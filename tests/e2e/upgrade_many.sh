@@ -16,15 +16,14 @@ old=$MESHLB
 # shellcheck disable=SC2016
 variant new bpf/lb.bpf.c '$a const volatile char lb_variant[] SEC(".rodata.variant") = "new";'
 
-programs() { lab_meshlb -j status | jq -c '[.. | .prog_id? // empty]'; }
 
 pulse_begin 5000 5000
 for ((i = 1; i <= TIMES; i++)); do
-	before=$(programs)
+	before=$(prog_ids)
 	MESHLB=$old
 	((i % 2 == 0)) || MESHLB=$LAB_DIR/new/build/meshlb
 	expect 0 apply
-	[[ $(programs) != "$before" ]] || fail "build $i: the programs are the same ones"
+	[[ $(prog_ids) != "$before" ]] || fail "build $i: the programs are the same ones"
 	expect 0 verify
 	sleep 1
 done

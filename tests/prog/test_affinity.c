@@ -3,15 +3,12 @@
  * test_affinity.c - does a client get the same backend again, for as long as it should and no
  * longer, and does no packet take an affinity for its connection? By both hooks, in both families.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib_flow.h"
+#include "lib_group.h"
 
 #define SMALL 4 /* buckets, all of which are everybody's */
 #define LARGE 256
@@ -595,32 +592,15 @@ static const struct CMUnitTest small[] = {
 	AFFINITY_TEST(test_full),
 };
 
-static int table_test(uint32_t buckets)
-{
-	static const char *const names[LB_HOOKS][LB_FAMILIES] = {
-		[LB_HOOK_XDP] = {"affinity, XDP, IPv4", "affinity, XDP, IPv6"},
-		[LB_HOOK_TC] = {"affinity, tc, IPv4", "affinity, tc, IPv6"},
-	};
-	int failed = run_open(&run, buckets, buckets, 5);
-
-	if (failed) {
-		fprintf(stderr, "test_affinity: loading the programs: %s\n", strerror(-failed));
-		return 1;
-	}
-	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
-		run_add_service(&run, &services[i]);
-	for (hook = 0; hook < LB_HOOKS; hook++)
-		for (family = LB_V4; family <= LB_V6; family++)
-			failed += buckets == SMALL
-					  ? cmocka_run_group_tests_name(names[hook][family], small,
-									NULL, NULL)
-					  : cmocka_run_group_tests_name(names[hook][family], large,
-									NULL, NULL);
-	run_close(&run);
-	return failed;
-}
+static const struct group group = {.name = "affinity",
+				   .run = &run,
+				   .hook = &hook,
+				   .family = &family,
+				   .services = services,
+				   .n_services = sizeof(services) / sizeof(services[0])};
 
 int main(void)
 {
-	return table_test(LARGE) + table_test(SMALL);
+	return group_run(&group, LARGE, 5, large, sizeof(large) / sizeof(large[0])) +
+	       group_run(&group, SMALL, 5, small, sizeof(small) / sizeof(small[0]));
 }

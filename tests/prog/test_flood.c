@@ -3,14 +3,11 @@
  * test_flood.c - a full table, through the whole program: who gives way to whom, that it is
  * counted, and that no flood pushes out what is established; by both hooks, in both families.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib_flow.h"
+#include "lib_group.h"
 
 #define SMALL     4 /* buckets, all of which are everybody's */
 #define LARGE     256
@@ -220,32 +217,15 @@ static const struct CMUnitTest large[] = {
 	FLOOD_TEST(test_handshake_in_flood),
 };
 
-static int table_test(uint32_t buckets)
-{
-	static const char *const names[LB_HOOKS][LB_FAMILIES] = {
-		[LB_HOOK_XDP] = {"flood, XDP, IPv4", "flood, XDP, IPv6"},
-		[LB_HOOK_TC] = {"flood, tc, IPv4", "flood, tc, IPv6"},
-	};
-	int failed = run_open(&run, buckets, buckets, 11);
-
-	if (failed) {
-		fprintf(stderr, "test_flood: loading the programs: %s\n", strerror(-failed));
-		return 1;
-	}
-	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
-		run_add_service(&run, &services[i]);
-	for (hook = 0; hook < LB_HOOKS; hook++)
-		for (family = LB_V4; family <= LB_V6; family++)
-			failed += buckets == SMALL
-					  ? cmocka_run_group_tests_name(names[hook][family], small,
-									NULL, NULL)
-					  : cmocka_run_group_tests_name(names[hook][family], large,
-									NULL, NULL);
-	run_close(&run);
-	return failed;
-}
+static const struct group group = {.name = "flood",
+				   .run = &run,
+				   .hook = &hook,
+				   .family = &family,
+				   .services = services,
+				   .n_services = sizeof(services) / sizeof(services[0])};
 
 int main(void)
 {
-	return table_test(SMALL) + table_test(LARGE);
+	return group_run(&group, SMALL, 11, small, sizeof(small) / sizeof(small[0])) +
+	       group_run(&group, LARGE, 11, large, sizeof(large) / sizeof(large[0]));
 }

@@ -3,14 +3,11 @@
  * test_load.c - connections of each backend: that they are counted right whatever becomes of them,
  * who gets the next one by that (lc, wlc), and max-connections; by both hooks and families.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib_flow.h"
+#include "lib_group.h"
 
 #define BUCKETS  256
 #define IN_SMALL 3
@@ -83,25 +80,25 @@ static uint32_t open_one(int service, struct flow *f)
 	return id;
 }
 
-/* Are all counters what the table holds? */
-static void check_counts(void)
+static int fresh(void **state)
 {
-	for (uint32_t id = 1; id < run.next_backend; id++)
-		assert_int_equal(run.loads[id].connections, run_count_backend(&run, id));
+	(void)state;
+	next_port = 20000;
+	run_forget_connections(&run);
+	return 0;
 }
 
-static void each(void (*test)(void))
+/* Whatever a test has done: are all counters what the table holds? */
+static int check_counts(void **state)
 {
-	for (int h = 0; h < LB_HOOKS; h++) {
-		for (int f = 0; f < LB_FAMILIES; f++) {
-			hook = h;
-			family = f;
-			next_port = 20000;
-			run_forget_connections(&run);
-			test();
-			check_counts();
+	(void)state;
+	for (uint32_t id = 1; id < run.next_backend; id++)
+		if (run.loads[id].connections != run_count_backend(&run, id)) {
+			print_error("backend %u: %u connections counted, %u in the table\n", id,
+				    run.loads[id].connections, run_count_backend(&run, id));
+			return -1;
 		}
-	}
+	return 0;
 }
 
 /* ---------------------------------------------------------------- counted */
@@ -111,10 +108,11 @@ static uint32_t load_of(int service, const struct flow *f)
 	return run.loads[backend_of(service, f)].connections;
 }
 
-static void check_tcp_counted(void)
+static void test_tcp_counted(void **state)
 {
 	struct flow f;
 
+	(void)state;
 	open_one(LC, &f);
 	assert_int_equal(load_of(LC, &f), 1);
 	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
@@ -135,36 +133,27 @@ static void check_tcp_counted(void)
 	assert_int_equal(load_of(LC, &f), 1);
 }
 
-static void test_tcp_counted(void **state)
-{
-	(void)state;
-	each(check_tcp_counted);
-}
-
-static void check_udp_counted(void)
+static void test_udp_counted(void **state)
 {
 	struct flow f = flow_of(LC, PKT_UDP);
 
+	(void)state;
 	assert_int_equal(flow_send(&f, 0), RUN_FORWARDED);
 	assert_int_equal(load_of(LC, &f), 1);
 	assert_int_equal(flow_answer(&f, 0), RUN_FORWARDED);
 	assert_int_equal(load_of(LC, &f), 1);
 }
 
-static void test_udp_counted(void **state)
-{
-	(void)state;
-	each(check_udp_counted);
-}
-
 /* One who opens, ends, resets, is late, and whose entry is pushed out or used again: by chance. */
-static void check_random(void)
+static void test_random(void **state)
 {
+	uint64_t evicted = run.seen.evicted[LB_EVICT_HALF_OPEN];
 	static const int ports[] = {LC, WLC, MANY, TURNS};
 	struct flow flows[64] = {};
 	const char *full = getenv("TEST_FULL");
 	long n = full && *full == '1' ? 250000 : 20000; /* a million by all hooks and families */
 
+	(void)state;
 	for (long i = 0; i < n; i++) {
 		struct flow *f = &flows[rand() % 64];
 		static const uint8_t ends[] = {PKT_FIN | PKT_ACK, PKT_RST, PKT_ACK};
@@ -182,26 +171,19 @@ static void check_random(void)
 		if (rand() % 50 == 0)
 			run_clock(&run, run_now(&run) + rand() % 40);
 	}
-}
-
-static void test_random(void **state)
-{
-	uint64_t evicted = run.seen.evicted[LB_EVICT_HALF_OPEN];
-
-	(void)state;
-	each(check_random);
 	assert_true(run.seen.evicted[LB_EVICT_HALF_OPEN] > evicted);
 }
 
 /* ---------------------------------------------------------------- chosen */
 
 /* Never one more than another, and among equal ones each has its turn. */
-static void check_lc(void)
+static void test_lc(void **state)
 {
 	struct flow f[30], g;
 	uint32_t first = open_one(LC, &f[0]), id;
 	int lost = 0;
 
+	(void)state;
 	for (int i = 1; i < 30; i++)
 		open_one(LC, &f[i]);
 	for (uint32_t k = 0; k < IN_SMALL; k++)
@@ -220,17 +202,12 @@ static void check_lc(void)
 		assert_int_not_equal(open_one(LC, &g), id);
 }
 
-static void test_lc(void **state)
-{
-	(void)state;
-	each(check_lc);
-}
-
-static void check_wlc(void)
+static void test_wlc(void **state)
 {
 	uint32_t count[64] = {0};
 	struct flow f;
 
+	(void)state;
 	for (int i = 0; i < 80; i++)
 		count[open_one(WLC, &f)]++;
 	/* 1 : 2 : 5 */
@@ -247,18 +224,13 @@ static void check_wlc(void)
 	}
 }
 
-static void test_wlc(void **state)
-{
-	(void)state;
-	each(check_wlc);
-}
-
 /* Of many two are looked at: all get their share, nearly. */
-static void check_many(void)
+static void test_many(void **state)
 {
 	uint32_t n = family == LB_V4 ? IN_LARGE : 8, most = 0, least = ~0u;
 	struct flow f;
 
+	(void)state;
 	for (int i = 0; i < 120; i++)
 		open_one(MANY, &f);
 	for (uint32_t id = 1; id < run.next_backend; id++) {
@@ -271,16 +243,10 @@ static void check_many(void)
 	assert_in_range(most, 120 / n, 120 / n + 2);
 }
 
-static void test_many(void **state)
-{
-	(void)state;
-	each(check_many);
-}
-
 /* ---------------------------------------------------------------- limited */
 
 /* Each takes two, whatever the scheduler; the seventh is refused, and let in when one has ended. */
-static void check_full(int service)
+static void fill_and_refuse(int service)
 {
 	struct flow f[6], g;
 
@@ -300,11 +266,12 @@ static void check_full(int service)
 }
 
 /* Those whose time is over keep nobody out for long: each refusal looks at a piece of the table. */
-static void check_expired_full(void)
+static void test_expired_full(void **state)
 {
 	struct flow f;
 	int tries = 0;
 
+	(void)state;
 	for (int i = 0; i < 6; i++) {
 		f = flow_of(FULL, 0);
 		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
@@ -319,29 +286,19 @@ static void check_expired_full(void)
 	run_clock(&run, run_now(&run) + 31);
 }
 
-static void test_expired_full(void **state)
-{
-	(void)state;
-	each(check_expired_full);
-}
-
-static void check_all_full(void)
-{
-	check_full(FULL);
-	check_full(HASH_FULL);
-	check_full(TURNS);
-}
-
 static void test_full(void **state)
 {
 	(void)state;
-	each(check_all_full);
+	fill_and_refuse(FULL);
+	fill_and_refuse(HASH_FULL);
+	fill_and_refuse(TURNS);
 }
 
-static void check_udp_full(void)
+static void test_udp_full(void **state)
 {
 	struct flow f;
 
+	(void)state;
 	for (int i = 0; i < 6; i++) {
 		f = flow_of(FULL, PKT_UDP);
 		assert_int_equal(flow_send(&f, 0), RUN_FORWARDED);
@@ -352,17 +309,12 @@ static void check_udp_full(void)
 	assert_int_equal(flow_send(&f, 0), LB_REASON_BACKENDS_FULL);
 }
 
-static void test_udp_full(void **state)
-{
-	(void)state;
-	each(check_udp_full);
-}
-
 /* Those that were taken up in the middle, and have a backend already, are never sent elsewhere. */
-static void check_middle_full(void)
+static void test_middle_full(void **state)
 {
 	struct flow f[7];
 
+	(void)state;
 	for (int i = 0; i < 7; i++) {
 		f[i] = flow_of(HASH_FULL, 0);
 		assert_int_equal(flow_send(&f[i], PKT_ACK), RUN_FORWARDED);
@@ -370,19 +322,14 @@ static void check_middle_full(void)
 	}
 }
 
-static void test_middle_full(void **state)
-{
-	(void)state;
-	each(check_middle_full);
-}
-
 /* A new max is in force with the generation that brings it. */
-static void check_generation(void)
+static void test_generation(void **state)
 {
 	struct flow f;
 	uint32_t id = open_one(LC, &f), generation = run.config->generation;
 	struct lb_load *l = &run.loads[id];
 
+	(void)state;
 	for (int i = 0; i < 5; i++)
 		open_one(LC, &f);
 	l->max[1] = 2;
@@ -397,18 +344,13 @@ static void check_generation(void)
 	l->select = 0;
 }
 
-static void test_generation(void **state)
-{
-	(void)state;
-	each(check_generation);
-}
-
 /* An id that was given away: what ends of its former connections is not counted off. */
-static void check_given_away(void)
+static void test_given_away(void **state)
 {
 	struct flow f;
 	uint32_t id = open_one(LC, &f);
 
+	(void)state;
 	run.backends[id].reuse++;
 	run.loads[id].connections = 0;
 	flow_send(&f, PKT_FIN | PKT_ACK);
@@ -418,40 +360,25 @@ static void check_given_away(void)
 	run_forget_connections(&run);
 }
 
-static void test_given_away(void **state)
-{
-	(void)state;
-	each(check_given_away);
-}
+#define LOAD_TEST(f) cmocka_unit_test_setup_teardown(f, fresh, check_counts)
 
-static int open_all(void **state)
-{
-	(void)state;
-	if (run_open(&run, BUCKETS, BUCKETS, 1))
-		return -1;
-	run_clock(&run, 1000);
-	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
-		run_add_service(&run, &services[i]);
-	return 0;
-}
-
-static int close_all(void **state)
-{
-	(void)state;
-	run_close(&run);
-	return 0;
-}
+static const struct group group = {.name = "load",
+				   .run = &run,
+				   .hook = &hook,
+				   .family = &family,
+				   .services = services,
+				   .n_services = sizeof(services) / sizeof(services[0])};
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tcp_counted),  cmocka_unit_test(test_udp_counted),
-		cmocka_unit_test(test_random),       cmocka_unit_test(test_lc),
-		cmocka_unit_test(test_wlc),          cmocka_unit_test(test_many),
-		cmocka_unit_test(test_expired_full), cmocka_unit_test(test_full),
-		cmocka_unit_test(test_udp_full),     cmocka_unit_test(test_middle_full),
-		cmocka_unit_test(test_generation),   cmocka_unit_test(test_given_away),
+	static const struct CMUnitTest tests[] = {
+		LOAD_TEST(test_tcp_counted),  LOAD_TEST(test_udp_counted),
+		LOAD_TEST(test_random),       LOAD_TEST(test_lc),
+		LOAD_TEST(test_wlc),          LOAD_TEST(test_many),
+		LOAD_TEST(test_expired_full), LOAD_TEST(test_full),
+		LOAD_TEST(test_udp_full),     LOAD_TEST(test_middle_full),
+		LOAD_TEST(test_generation),   LOAD_TEST(test_given_away),
 	};
 
-	return cmocka_run_group_tests(tests, open_all, close_all);
+	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -4,10 +4,6 @@
  * has tokens; by both hooks, in both families.
  */
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +11,7 @@
 
 #include "datapath/ebpf_internal.h"
 #include "lib_flow.h"
+#include "lib_group.h"
 
 #define TICKS    10 /* in a second */
 #define BUCKETS  4096
@@ -491,6 +488,13 @@ static int fresh(void **state)
 
 #define RATE_TEST(f) cmocka_unit_test_setup(f, fresh)
 
+static const struct group group = {.name = "rates",
+				   .run = &run,
+				   .hook = &hook,
+				   .family = &family,
+				   .services = services,
+				   .n_services = sizeof(services) / sizeof(services[0])};
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -502,24 +506,7 @@ int main(void)
 		RATE_TEST(test_kinds),   RATE_TEST(test_known),
 		RATE_TEST(test_moved),   RATE_TEST(test_race),
 	};
-	static const char *const names[LB_HOOKS][LB_FAMILIES] = {
-		[LB_HOOK_XDP] = {"rates, XDP, IPv4", "rates, XDP, IPv6"},
-		[LB_HOOK_TC] = {"rates, tc, IPv4", "rates, tc, IPv6"},
-	};
-	int failed;
 
 	run_tick_ns = 1000000000 / TICKS;
-	failed = run_open(&run, BUCKETS, BUCKETS, 12);
-	if (failed) {
-		fprintf(stderr, "test_rates: loading the programs: %s\n", strerror(-failed));
-		return 1;
-	}
-	for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++)
-		run_add_service(&run, &services[i]);
-	for (hook = 0; hook < LB_HOOKS; hook++)
-		for (family = LB_V4; family <= LB_V6; family++)
-			failed +=
-				cmocka_run_group_tests_name(names[hook][family], tests, NULL, NULL);
-	run_close(&run);
-	return failed;
+	return group_run(&group, BUCKETS, 12, tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -11,22 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/config.h"
-
-static void refused(const char *text, size_t len, const char *message)
-{
-	static const struct lb_model empty;
-	struct lb_err err = {.text = ""};
-	struct lb_model m;
-	int ret;
-
-	memset(&m, 0xff, sizeof(m));
-	ret = lb_config_parse(&m, text, len, "t", &err);
-	if (ret != -EINVAL)
-		fail_msg("returned %d: %s", ret, text);
-	assert_string_equal(err.text, message);
-	assert_memory_equal(&m, &empty, sizeof(m));
-}
+#include "expect.h"
 
 struct wrong {
 	const char *text, *message;
@@ -35,7 +20,7 @@ struct wrong {
 static void check_wrong(const struct wrong *cases, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		refused(cases[i].text, strlen(cases[i].text), cases[i].message);
+		expect_refused(cases[i].text, strlen(cases[i].text), cases[i].message);
 }
 #define CHECK_WRONG(cases) check_wrong(cases, sizeof(cases) / sizeof((cases)[0]))
 
@@ -357,7 +342,7 @@ static void test_wrong_listens(void **state)
 				 "t:%d: listen: \"%s\": service z has it already, in line 8: "
 				 "give it to one",
 				 two ? 12 : 9, lb_listen_str(at, &l));
-			refused(text, strlen(text), message);
+			expect_refused(text, strlen(text), message);
 		}
 	}
 }
@@ -423,7 +408,8 @@ static void test_too_many_backends(void **state)
 	for (int i = 0; i < 65536; i++)
 		fprintf(out, "  - 10.0.%d.%d:80\n", i >> 8, i & 255);
 	fclose(out);
-	refused(text, len,
+	expect_refused(
+		text, len,
 		"t:2: backends of service: \"a\": 65536 of one address family: at most 65535");
 	free(text);
 }
@@ -470,7 +456,7 @@ static void test_bytes(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		refused(cases[i].text, cases[i].len, cases[i].message);
+		expect_refused(cases[i].text, cases[i].len, cases[i].message);
 	assert_int_equal(lb_config_parse(&m, good, strlen(good), "t", &err), 0);
 	lb_model_free(&m);
 }
@@ -510,7 +496,7 @@ static void test_too_many_listens(void **state)
 			}
 			sprintf(p, "]}]\n");
 			if (more) {
-				refused(text, strlen(text), cases[i].message);
+				expect_refused(text, strlen(text), cases[i].message);
 			} else {
 				assert_int_equal(lb_config_parse(&m, text, strlen(text), "t", &err),
 						 0);
@@ -530,11 +516,14 @@ static void test_bomb(void **state)
 	static const char merge[] = "services:\n- {name: a, <<: *x}\n";
 
 	(void)state;
-	refused(bomb, strlen(bomb),
+	expect_refused(
+		bomb, strlen(bomb),
 		"t:1: key of config: \"a\": unknown: write one of datapath, interfaces, limits, "
 		"defaults, timeouts, rates, services");
-	refused(hidden, strlen(hidden), "t:1: anchor: \"b\": anchors are not supported: remove it");
-	refused(merge, strlen(merge),
+	expect_refused(hidden, strlen(hidden),
+		       "t:1: anchor: \"b\": anchors are not supported: remove it");
+	expect_refused(
+		merge, strlen(merge),
 		"t:2: key of service: \"<<\": unknown: write one of name, listen, scheduler, "
 		"maglev-size, forwarding, unknown, on-remove, affinity, timeouts, max-connections, "
 		"backends");

@@ -8,17 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "core/config.h"
-#include "core/reconcile.h"
-
-static void refused(const char *text, const char *message)
-{
-	struct lb_err err = {.text = ""};
-	struct lb_model m;
-
-	assert_int_equal(lb_config_parse(&m, text, strlen(text), "t", &err), -EINVAL);
-	assert_string_equal(err.text, message);
-}
+#include "expect.h"
 
 #define KEYS "per-cpu, per-source, source-mask, source-mask6"
 
@@ -37,7 +27,7 @@ static void test_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		refused(cases[i].text, cases[i].message);
+		expect_refused(cases[i].text, strlen(cases[i].text), cases[i].message);
 }
 
 /* The range of each number, and what is no number. */
@@ -84,26 +74,16 @@ static void test_numbers(void **state)
 static void test_told(void **state)
 {
 	struct lb_model a, b;
-	struct lb_err err;
-	struct lb_diff d;
-	char *text = NULL;
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
 
 	(void)state;
-	assert_non_null(out);
 	lb_model_init(&a);
 	lb_model_init(&b);
 	a.rates.per_source = 10;
 	b.rates.per_cpu = 100000;
 	b.rates.source_mask6 = 56;
-	assert_int_equal(lb_diff_make(&d, &a, &b, LB_SOURCE_FILE, &err), 0);
-	lb_diff_print(&d, out);
-	fclose(out);
-	assert_string_equal(text, "~ defaults: rates.per-cpu none -> 100000, rates.per-source 10 "
-				  "-> none, rates.source-mask6 64 -> 56\n");
-	free(text);
-	lb_diff_free(&d);
+	expect_text(&a, &b,
+		    "~ defaults: rates.per-cpu none -> 100000, rates.per-source 10 "
+		    "-> none, rates.source-mask6 64 -> 56\n");
 	lb_model_free(&a);
 	lb_model_free(&b);
 }

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/reconcile.h"
+#include "expect.h"
 #include "model_make.h"
 
 /* Two services of the file, one of Swarm, two interfaces. */
@@ -39,33 +39,10 @@ static void small_model(struct lb_model *m)
 	lb_model_sort(m);
 }
 
-/* The diff of two models that nothing forbids. */
 static size_t diff(struct lb_diff *d, const struct lb_model *actual, const struct lb_model *desired)
 {
-	struct lb_err err = {"no error"};
-	int ret = lb_diff_make(d, actual, desired, LB_SOURCE_FILE, &err);
-
-	if (ret)
-		print_error("%s\n", err.text);
-	assert_int_equal(ret, 0);
+	expect_diff(d, actual, desired);
 	return d->n;
-}
-
-static void expect_text(const struct lb_model *actual, const struct lb_model *desired,
-			const char *expected)
-{
-	struct lb_diff d;
-	char *text = NULL;
-	size_t len;
-	FILE *out = open_memstream(&text, &len);
-
-	assert_non_null(out);
-	diff(&d, actual, desired);
-	lb_diff_print(&d, out);
-	fclose(out);
-	assert_string_equal(text, expected);
-	free(text);
-	lb_diff_free(&d);
 }
 
 /* ---------------------------------------------------------------------------- text */

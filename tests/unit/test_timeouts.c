@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/config.h"
+#include "expect.h"
 #include "core/duration.h"
 
 static void test_durations(void **state)
@@ -44,15 +44,6 @@ static void test_durations(void **state)
 		assert_int_equal(lb_duration_parse(&again, text), 0);
 		assert_int_equal(again, seconds);
 	}
-}
-
-static void refused(const char *text, const char *message)
-{
-	struct lb_err err = {.text = ""};
-	struct lb_model m;
-
-	assert_int_equal(lb_config_parse(&m, text, strlen(text), "t", &err), -EINVAL);
-	assert_string_equal(err.text, message);
 }
 
 #define KEYS "syn, established, half-closed, closing, closed, udp-new, udp"
@@ -90,7 +81,7 @@ static void test_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		refused(cases[i].text, cases[i].message);
+		expect_refused(cases[i].text, strlen(cases[i].text), cases[i].message);
 }
 
 /* Fifteen services each with timeouts of its own, and some that share theirs; `more` such. */
@@ -123,9 +114,10 @@ static void test_too_many(void **state)
 	lb_model_free(&m);
 	free(text);
 	text = with_sets(1);
-	refused(text, "t:47: timeouts of service: \"s15\": unlike those of 15 others, "
-		      "affinity.timeout included: services may have 15 different ones: "
-		      "make some alike");
+	expect_refused(text, strlen(text),
+		       "t:47: timeouts of service: \"s15\": unlike those of 15 others, "
+		       "affinity.timeout included: services may have 15 different ones: "
+		       "make some alike");
 	free(text);
 }
 
