@@ -247,7 +247,7 @@ static void flood_hit_row(struct bench_env *e, enum lb_family family, uint32_t g
 	uint32_t left = bench_table_list(e, family, forward, reverse, true);
 	char name[80];
 
-	snprintf(name, sizeof(name), "hit IPv%d forward, the %u beside it", family == LB_V4 ? 4 : 6,
+	snprintf(name, sizeof(name), "hit IPv%d forward, the %d beside it", family == LB_V4 ? 4 : 6,
 		 FLOOD_BESIDE);
 	if (!left || left != got) {
 		bench_report_error("flood", name, "some of them were pushed out");
