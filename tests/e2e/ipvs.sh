@@ -388,24 +388,22 @@ expect 0 lab_meshlb down
 step 'auto without IPVS, too'
 printf 'install ip_vs /bin/false\nblacklist ip_vs\n' >/etc/modprobe.d/meshlb-test.conf
 ipvs_in -C
-lab_until 20 modprobe -r ip_vs_mh ip_vs_sh ip_vs_wrr ip_vs_lc ip_vs_rr ip_vs || skip_module=1
-if [[ ${skip_module:-0} == 0 ]]; then
-	lab_forward node1 # which ipvs has set, and given back
-	expect 0 no_bpf apply -f "$LAB_DIR/auto.yaml"
-	expect_text "$ERR" 'datapath nft: datapath "ebpf": .*; datapath "ipvs": this kernel has no IPVS'
-	expect_alternation 4 2
-	expect 0 lab_meshlb apply -f "$LAB_DIR/auto.yaml"
-	expect_text "$OUT" '^~ datapath nft -> ebpf$'
-else
-	fail "the module ip_vs would not go: $(lsmod | grep ip_vs)"
-fi
+gone() { # PATTERN: the modules whose names begin so go, those that use others first
+	lsmod | awk -v name="^($1)" '$1 ~ name { print $1 }' | xargs -r modprobe -r &&
+		! lsmod | grep -qE "^($1)"
+}
+lab_until 20 gone ip_vs || fail "ip_vs would not go: $(lsmod | grep ip_vs)"
+lab_forward node1 # which ipvs has set, and given back
+expect 0 no_bpf apply -f "$LAB_DIR/auto.yaml"
+expect_text "$ERR" 'datapath nft: datapath "ebpf": .*; datapath "ipvs": this kernel has no IPVS'
+expect_alternation 4 2
+expect 0 lab_meshlb apply -f "$LAB_DIR/auto.yaml"
+expect_text "$OUT" '^~ datapath nft -> ebpf$'
 
 step 'auto without nftables, too: ebpf serves, and without bpf() nothing does, and says why'
 expect 0 lab_meshlb down
 printf 'install nf_tables /bin/false\nblacklist nf_tables\n' >>/etc/modprobe.d/meshlb-test.conf
-nf_modules() { lsmod | awk '/^(nft_|nf_tables)/ { print $1 }'; }
-nf_gone() { nf_modules | xargs -r modprobe -r && [[ -z $(nf_modules) ]]; }
-lab_until 20 nf_gone || fail "nf_tables would not go: $(nf_modules)"
+lab_until 20 gone 'nft_|nf_tables' || fail "nf_tables would not go: $(lsmod | grep nf_tables)"
 expect 1 no_bpf apply -f "$LAB_DIR/auto.yaml"
 expect_text "$ERR" 'no datapath works here: datapath "ebpf": .*; datapath "ipvs": .*; datapath "nft": this kernel has no nftables, nor'
 expect 0 lab_meshlb apply -f "$LAB_DIR/auto.yaml"

@@ -21,6 +21,7 @@
 
 #define REACH_PERCENT 30
 #define SPELL         2000 /* packets that a changed world lasts at most */
+#define KNOWN         256  /* packets of connections: so many are remembered */
 
 /* Reasons that no packet can have here, and why. */
 static const struct {
@@ -57,6 +58,8 @@ static struct run run;
 static struct mutate mutate;
 static struct run_result result;
 static enum world world;
+static struct pkt known[KNOWN];
+static uint32_t n_known;
 static uint64_t hits[LB_HOOKS][LB_REASONS], forwarded[LB_HOOKS], ran[LB_HOOKS], reached;
 
 static uint64_t env_number(const char *name, uint64_t otherwise)
@@ -77,8 +80,7 @@ static void set_table(enum lb_conn_state state)
 		run.conn6[i / LB_CONN6_SLOTS].meta[i % LB_CONN6_SLOTS] = LB_META(9, state, 0);
 }
 
-/* Rings far beyond the end, and back: what no apply may ever leave. */
-static void break_rings(void)
+static void change_services(void (*change)(struct lb_service_version *v))
 {
 	int fd = bpf_map__fd(run.skel->maps.lb_services);
 	struct lb_service s;
@@ -86,14 +88,26 @@ static void break_rings(void)
 	for (uint32_t id = 1; id < run.services; id++) {
 		if (bpf_map_lookup_elem(fd, &id, &s))
 			continue;
-		s.version[0].pool[LB_V4].ring ^= 1 << 30;
-		s.version[0].pool[LB_V6].ring ^= 1 << 30;
+		change(&s.version[0]);
 		bpf_map_update_elem(fd, &id, &s, BPF_ANY);
 	}
 }
 
+/* Rings far beyond the end, and back: what no apply may ever leave. */
+static void break_rings(struct lb_service_version *v)
+{
+	v->pool[LB_V4].ring ^= 1 << 30;
+	v->pool[LB_V6].ring ^= 1 << 30;
+}
+
+static void turn_on_remove(struct lb_service_version *v)
+{
+	v->on_remove = (v->on_remove + 1) % LB_ON_REMOVES;
+}
+
 static void change_world(enum world to)
 {
+	static uint32_t gone_before; /* each other time the other half of them */
 	static const char *const paths[] = {"ipv4/conf/c0/forwarding", "ipv6/conf/c0/forwarding",
 					    "ipv4/conf/b0/forwarding", "ipv6/conf/b0/forwarding"};
 
@@ -102,14 +116,15 @@ static void change_world(enum world to)
 			net_sysctl(paths[i], to != FORWARDING_OFF);
 	}
 	for (uint32_t id = 1; id < run.next_backend; id++) {
-		bool gone = to == BACKENDS_GONE && mutate_one_in(&mutate, 2);
+		bool gone = to == BACKENDS_GONE && (id + gone_before) % 2;
 
 		run.backends[id].state = gone ? LB_BACKEND_GONE : LB_BACKEND_LIVE;
 	}
+	gone_before += to == BACKENDS_GONE;
 	if (world == TABLE_BUSY || to == TABLE_BUSY)
 		set_table(to == TABLE_BUSY ? LB_CONN_BUSY : LB_CONN_DEAD);
 	if ((world == RINGS_BROKEN) != (to == RINGS_BROKEN))
-		break_rings();
+		change_services(break_rings);
 	world = to;
 }
 
@@ -119,9 +134,11 @@ static void pass_time(uint64_t i)
 		change_world(NORMAL);
 	if (i % SPELL == 0)
 		change_world(i / SPELL % WORLDS);
+	if (world == BACKENDS_GONE && i % 64 == 0)
+		change_services(turn_on_remove);
 	run.skel->data_rates->lb_rates.per_cpu = world == RATED && i & 128;
 	run.skel->data_rates->lb_rates.per_source = world == RATED && !(i & 128);
-	if (mutate_one_in(&mutate, 200))
+	if (mutate_one_in(&mutate, world == BACKENDS_GONE ? 20 : 200)) /* some resets a tick */
 		run_clock(&run, run_now(&run) + 1);
 	if (mutate_one_in(&mutate, 20000))
 		run_clock(&run, run_now(&run) + mutate_random(&mutate, 20000));
@@ -157,6 +174,16 @@ static bool is_reached(void)
 	return result.forwarded;
 }
 
+/* TCP in the middle of a connection. */
+static void remember(const struct pkt *p)
+{
+	struct pkt_view v;
+
+	pkt_parse(p->data, p->len, &v);
+	if (v.proto == PKT_TCP && !(p->data[v.l4_off + 13] & PKT_SYN))
+		known[n_known++ % KNOWN] = *p;
+}
+
 static int fuzz_one(enum lb_hook hook, uint32_t ifindex, const struct pkt *p, char *why)
 {
 	if (!run_accepts(hook, p))
@@ -175,7 +202,19 @@ static int fuzz_one(enum lb_hook hook, uint32_t ifindex, const struct pkt *p, ch
 		return 0;
 	}
 	forwarded[hook]++;
+	if (ifindex == run.net.c0 && world != BACKENDS_GONE)
+		remember(p);
 	return judge_translation(hook, ifindex, p, why);
+}
+
+/* While backends are gone, half of the packets are of connections that had one. */
+static void next_packet(struct pkt *p, bool *from_backend)
+{
+	mutate_next(&mutate, p, from_backend);
+	if (world != BACKENDS_GONE || n_known < KNOWN || mutate_one_in(&mutate, 2))
+		return;
+	*p = known[mutate_random(&mutate, KNOWN)];
+	*from_backend = false;
 }
 
 static void print_reasons(void)
@@ -202,7 +241,7 @@ static void test_fuzz(void **state)
 	assert_int_equal(mutate_open(&mutate, seed), 0);
 	for (i = 0; i < count; i++) {
 		pass_time(i);
-		mutate_next(&mutate, &p, &from_backend);
+		next_packet(&p, &from_backend);
 		for (int hook = 0; hook < LB_HOOKS; hook++) {
 			if (!fuzz_one(hook, from_backend ? run.net.b0 : run.net.c0, &p, why))
 				continue;
