@@ -4,7 +4,7 @@ import random
 
 import scenario
 from model import Model
-from scenario import ANY, PORTS, REPLICAS, SCHEDULERS, Listen
+from scenario import ANY, OPTIONS, PORTS, REPLICAS, SCHEDULERS, Listen
 
 SERVED = (8080, 8081, 8082)
 FIRST_PORT = 40000
@@ -30,6 +30,7 @@ class Generator:
         # Where a config with others' addresses is refused, a few of them are enough.
         self.addresses = ["0.0.0.0", "[::]", "v4", "v6", "w4", "w6"] + \
             (["x4", "x6"] if not own or self.chance(0.05) else [])
+        self.options = self.chance(0.25)  # then ebpf plays alone
         self.lines, self.model = [], Model()
         self.open, self.free = {}, []  # names of connections; (target, source) to be used again
         self.number, self.port, self.mark = 0, FIRST_PORT, False
@@ -59,9 +60,13 @@ class Generator:
                 texts = [f"{one.address}:{one.port}" + ("/udp" if one.proto == "udp" else "")
                          for one in listens]
                 self.emit(f"service {name} listen {','.join(texts)} "
-                          f"scheduler {self.random.choice(SCHEDULERS)}")
+                          f"scheduler {self.random.choice(SCHEDULERS)}{self.some_options()}")
                 return True
         return False
+
+    def some_options(self):
+        return "".join(f" {name} {self.random.choice(values)}" for name, values in OPTIONS.items()
+                       if self.options and self.chance(0.4))
 
     def backend(self, name, replica=None, family=None):
         replica = replica or self.random.choice(REPLICAS)
@@ -95,6 +100,18 @@ class Generator:
                 self.emit(f"remove {name}")
         self.repair()
         self.emit("apply" + (" reset-overrides" if self.chance(0.1) else ""))
+
+    def lose(self):
+        """A backend goes, and its connections are asked at once."""
+        for name, service in self.model.draft.items():
+            self.remove_backend(name, service)
+        self.repair()
+        self.emit("apply")
+        self.say_all()
+
+    def say_all(self):
+        for name in self.open:
+            self.emit(f"say {name}")
 
     def remove_backend(self, name, service):
         if service.members:
@@ -189,12 +206,13 @@ class Generator:
         self.repair()
         self.emit("apply")
         ways = [(self.connect, 5), (self.talk, 6), (self.end, 2), (self.many, 1.5),
-                (self.by_hand, 1.5), (self.edit, 1.5), (lambda: self.emit("stats"), 0.3)]
+                (self.by_hand, 1.5), (self.edit, 1.5), (lambda: self.emit("stats"), 0.3),
+                (lambda: self.emit("flush"), 0.5 if self.options else 0),
+                (self.lose, 1 if self.options else 0)]
         for way in self.random.choices([w for w, _ in ways], [n for _, n in ways],
                                        k=self.random.randint(8, 30)):
             way()
-        for name in self.open:
-            self.emit(f"say {name}")
+        self.say_all()
         self.emit("stats")
         self.emit("verify")
         return "\n".join(self.lines) + "\n"

@@ -47,6 +47,7 @@ class Judge:
         self.turns = {}  # (service, family): (signature, Picks)
         self.picks = []  # (service, family, what nft calls a class)
         self.sticks = {}
+        self.affinities = {}  # of a client: the member that it had
         self.tallies = collections.defaultdict(Tally)
         self.lost = set()  # targets of TCP connections whose backend has gone
         self.half_dead = set()  # (client, backend) of those: the server has not heard of it
@@ -76,6 +77,8 @@ class Judge:
         self.note_lost()
         if step.op == "clear":
             self.begin()
+        elif step.op == "flush":
+            self.affinities = {}
         return expected
 
     def swept(self, step):
@@ -138,7 +141,9 @@ class Judge:
         family = family_of(at)
         shares = service.candidates(family)
         self.picks.append((service, family, (listen.proto, listen.address in ANY)))
-        if service.scheduler in ("rr", "wrr"):
+        if "affinity" in service.options:
+            self.affine(service, backend, (family, listen.proto, at[1], source[0]))
+        elif service.scheduler in ("rr", "wrr"):
             self.turn(service, family, shares, backend)
         elif service.scheduler in HASHES:
             key = (id(service), service.scheduler, tuple(sorted(shares.items())), source[0])
@@ -151,6 +156,18 @@ class Judge:
                 self.found("stick", f"{_name(backend)}, where the same client had {_name(before)}",
                            altered=service.changes != changes)
                 self.sticks[key] = backend, service.changes
+
+    def affine(self, service, backend, whose):
+        option = service.options["affinity"]
+        family, proto, port, client = whose
+        key = (service, family, client, option, None if option == "service" else (proto, port))
+        before = self.affinities.get(key)
+        shares = service.candidates(family)
+        if before in shares and service.members[before] is self.affinities[key, "member"] and \
+                before != backend:
+            self.found("stick", f"{_name(backend)}, where {client} has an affinity to "
+                       f"{_name(before)}", altered=False)
+        self.affinities[key], self.affinities[key, "member"] = backend, service.members[backend]
 
     def turn(self, service, family, shares, backend):
         """In any run of as many picks as the ring has slots each has its share at most."""
@@ -173,7 +190,8 @@ class Judge:
     def share(self, step, seen, at):
         service, _ = self.model.listening(at, step.proto)
         number = len(seen.get("whos", []))
-        if not service or service.scheduler not in ("random", "maglev") or number < 20:
+        if not service or service.scheduler not in ("random", "maglev") or number < 20 or \
+                "affinity" in service.options:
             return
         shares = service.candidates(family_of(at))
         for backend, weight in shares.items():
@@ -193,8 +211,8 @@ class Judge:
         tally.payload += step.number if step.op == "say" else 0
 
     def note_lost(self):
-        """A service that hashes takes up what it does not know (but on ipvs): whose packets those
-        are, and how many connections that makes, depends on who is still sending."""
+        """Services may take up what they do not know (but on ipvs): whose packets those are, and how
+        many connections that makes, depends on who is still sending."""
         for connection in self.model.connections.values():
             if connection.proto == "tcp" and connection.who and (
                     self.is_swept(connection) or not self.model.lives(connection)):
@@ -202,7 +220,7 @@ class Judge:
                 self.half_dead.add((connection.source, connection.who))
         for target in self.lost if self.datapath != "ipvs" else ():
             service, _ = self.model.listening(target, "tcp")
-            if service and service.scheduler in HASHES:
+            if service and service.takes_up:
                 self.uncertain.add(service)
 
     def counters(self, services):

@@ -58,13 +58,18 @@ class Labs:
             self.labs.append(Lab(datapath, hook if datapath == "ebpf" else datapath,
                                  f"{logs}/diff-{datapath}.log"))
 
-    def all_hear(self):
-        return {lab.datapath: lab.hear() for lab in self.labs}
+    def datapaths(self):
+        return [lab.datapath for lab in self.labs]
 
-    def order(self, order):
-        for lab in self.labs:
+    def all_hear(self, labs=None):
+        return {lab.datapath: lab.hear() for lab in labs or self.labs}
+
+    def order(self, order, only=None):
+        """ONLY: one datapath."""
+        labs = [lab for lab in self.labs if only in (None, lab.datapath)]
+        for lab in labs:
             lab.tell(order)
-        return self.all_hear()
+        return self.all_hear(labs)
 
     def end(self):
         for lab in self.labs:

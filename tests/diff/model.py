@@ -27,6 +27,7 @@ class Member:
 class Service:
     def __init__(self, listens=(), scheduler="rr"):
         self.listens, self.scheduler = listens, scheduler
+        self.options = {}
         self.members = {}  # Backend: Member, in the config's order
         self.former = []  # members that were removed
         self.unlistened = False  # whether a listen was removed
@@ -47,14 +48,23 @@ class Service:
 
     def state(self):
         """All that is in force of it."""
-        return self.listens, self.scheduler, sorted(
+        return self.listens, self.scheduler, self.options, sorted(
             (b, m.weight, m.override) for b, m in self.members.items())
+
+    @property
+    def unknown(self):
+        return self.options.get("unknown", "hash" if self.scheduler in HASHES else "reset")
+
+    @property
+    def takes_up(self):
+        return self.unknown == "hash" or self.options.get("on-remove") == "rehash"
 
     def put(self, wanted, reset_overrides):
         """As the draft says; who was a member and stays is the same as before."""
         before, families = self.state(), [f for f in (4, 6) if self.has_family(f)]
         self.unlistened |= not set(self.listens) <= set(wanted.listens)
         self.listens, self.scheduler = wanted.listens, wanted.scheduler
+        self.options = wanted.options
         members, self.members = self.members, {}
         for backend, new in wanted.members.items():
             member = self.members[backend] = members.get(backend) or Member(new.weight)
@@ -75,7 +85,9 @@ class Connection:
         self.proto, self.at, self.source = proto, at, source
         self.who, self.member, self.listen = None, None, None
         self.over = False
+        self.flushed = False  # its entry was, and it has not been heard of since
         self.unlistened = False  # its addresses are no longer those of its service
+        self.changes = None  # of its service, when it was opened
         self.swept = False  # by its addresses it was another's, whose backend went
 
 
@@ -97,11 +109,19 @@ class Model:
                       f"    scheduler: {service.scheduler}"]
             if service.scheduler == "maglev":
                 lines.append("    maglev-size: 251")
+            lines += [f"    {name}: {self._option(name, value)}"
+                      for name, value in service.options.items()]
             lines.append("    backends:" + ("" if service.members else " []"))
             for backend, member in service.members.items():
                 lines.append(f'      - {{ address: "{address_of(backend)}", '
                              f"weight: {member.weight} }}")
         return "\n".join(lines) + "\n"
+
+    @staticmethod
+    def _option(name, value):
+        if name != "affinity":
+            return value
+        return "{ timeout: 300s" + (", across-ports: true }" if value == "service" else " }")
 
     @staticmethod
     def _listen(one):
@@ -115,6 +135,7 @@ class Model:
         if step.op == "service":
             service = self.draft.setdefault(step.name, Service())
             service.listens, service.scheduler = step.listens, step.scheduler
+            service.options = dict(step.options)
         elif step.op == "backend" and step.name in self.draft:
             for backend in scenario.backends(step.at):
                 self.draft[step.name].members[backend] = Member(step.number)
@@ -224,24 +245,55 @@ class Model:
         """What comes of a further request."""
         if connection.over:
             return Expect({"over"}, set())
+        if connection.flushed:
+            return self._unknown(connection)
         if self.lives(connection):
             return Expect({"answered"}, {connection.who})
         if connection.proto == "udp":
             return self.new(connection.at, "udp")
         return self._lost(connection)
 
-    @staticmethod
-    def _lost(connection):
+    def _lost(self, connection):
         """TCP whose backend is gone. To where the host has no route only ebpf knows that it was
         its own."""
+        service, _ = self.listening(connection.at, "tcp")
+        policy = service.options.get("on-remove", "reset") if service else "reset"
+        if policy == "drop":
+            return Expect({"silent"}, set())
+        if policy == "rehash":
+            return self._taken_up(service, connection)
         return Expect({"reset", "silent"} if connection.at[0][0] == "y" else {"reset"}, set())
+
+    def _unknown(self, connection):
+        service, _ = self.listening(connection.at, connection.proto)
+        if connection.proto == "udp":
+            return self.new(connection.at, "udp")
+        if not service:
+            return Expect({"reset"}, set())  # by the host
+        if service.unknown == "hash":
+            return self._taken_up(service, connection)
+        return Expect({"silent" if service.unknown == "drop" else "reset"}, set())
+
+    def _taken_up(self, service, connection):
+        """Balanced anew: all but the server that has the connection will reset it."""
+        shares = service.candidates(family_of(connection.at))
+        if not shares:
+            return Expect({"silent"} if service.has_family(family_of(connection.at)) else
+                          {"reset"}, set())
+        if connection.who not in shares:
+            return Expect({"reset"}, set())
+        if len(shares) == 1 or (service.scheduler in HASHES and connection.flushed and
+                                connection.changes == service.changes):
+            return Expect({"answered"}, {connection.who})
+        return Expect({"answered", "reset"}, {connection.who})
 
     def is_lost(self, connection):
         """Whether its backend is gone, and it was not heard of since."""
         return connection.member is not None and not connection.over and not self.lives(connection)
 
     def lives(self, connection):
-        return connection.member is not None and self.in_force(connection.member)
+        return connection.member is not None and not connection.flushed and \
+            self.in_force(connection.member)
 
     def in_force(self, member):
         return any(member is m for s in self.force.values() for m in s.members.values())
@@ -260,7 +312,7 @@ class Model:
         return self.connections.get(step.name) if step.op in ("say", "half") else None
 
     def expect(self, step):
-        if step.op in ("stats", "verify", "clear"):
+        if step.op in ("flush", "stats", "verify", "clear"):
             return Expect({0}, set())
         if step.op in ("drain", "undrain", "weight"):
             there = self.force[step.name].members if step.name in self.force else ()
@@ -292,6 +344,9 @@ class Model:
             connection.over |= step.op == "half"
         elif step.op in ("bye", "close", "reset"):
             self.connections.pop(step.name, None)
+        elif step.op == "flush" and seen["out"] == 0:
+            for connection in self.all_connections():
+                connection.flushed = connection.member is not None
         elif step.op == "clear":
             self.__init__()
 
@@ -310,6 +365,8 @@ class Model:
         if not self.lives(connection):
             service, connection.listen = self.listening(connection.at, connection.proto)
             connection.member = service and service.members.get(connection.who)
+            connection.changes = service and service.changes
+        connection.flushed = False
 
 
 def family_of(at):

@@ -85,6 +85,9 @@ class Player:
 
     do_undrain = do_weight = do_drain
 
+    def do_flush(self, _):
+        return self._done(self.meshlb("conn", "flush"))
+
     def do_stats(self, _):
         self.world.settle()
         self.sum_up()

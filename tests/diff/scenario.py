@@ -3,7 +3,7 @@
 by another name, so the same text is played on all of them.
 
 Of the config, in force from the next `apply`:
-    service NAME listen LISTEN,... scheduler NAME    a new one, or this one changed
+    service NAME listen LISTEN,... scheduler NAME [OPTION VALUE]...    a new one, or this one changed
     backend NAME BACKEND [weight N]                  a new one, or its weight changed
     remove NAME [BACKEND]                            the service, or one backend of it
     apply [reset-overrides]
@@ -17,6 +17,7 @@ Clients:
     bye C, close C, reset C               closed by the server; by the client; by an RST
     many N TARGET[/udp] [from CLIENT]     so many clients in turn, one request each
 And
+    flush                                 every connection is forgotten
     stats                                 the counters must be right
     verify                                `meshlb verify` must find nothing
     clear                                 everything away: where several scenarios are put together
@@ -25,7 +26,10 @@ LISTEN   *:8080, 0.0.0.0:8080, [::]:8080, or an ADDRESS:PORT, with /udp behind i
 ADDRESS  v4 w4 v6 w6 are the node's own; x4 x6 another host's behind it (where nobody listens); to
          y4 y6 it has no route
 BACKEND  r1:80 (both of its addresses), r1.4:80 or r1.6:80
-CLIENT   a, b or c: the client's addresses of either family"""
+CLIENT   a, b or c: the client's addresses of either family
+OPTION   on-remove reset|rehash|drop, unknown hash|reset|drop, affinity port|service (seconds enough)
+
+With `flush` or an OPTION a scenario is played on ebpf alone: against the model."""
 import collections
 import re
 
@@ -37,10 +41,13 @@ NODE = {"v4": "192.0.2.1", "w4": "192.0.2.9", "v6": "2001:db8::1", "w6": "2001:d
 ADDRESSES = NODE | {"x4": "198.51.100.7", "x6": "2001:db8:100::7",
                     "y4": "203.0.113.7", "y6": "2001:db8:113::7"}
 ANY = {"*": (4, 6), "0.0.0.0": (4,), "[::]": (6,)}
+OPTIONS = {"on-remove": ("reset", "rehash", "drop"), "unknown": ("hash", "reset", "drop"),
+           "affinity": ("port", "service")}
 SCHEDULERS = ("rr", "wrr", "random", "sh", "maglev")
 
-Step = collections.namedtuple("Step", "op name at number source proto listens scheduler text")
-_BLANK = Step("", "", "", 0, ("a", 0), "tcp", (), "", "")
+Step = collections.namedtuple(
+    "Step", "op name at number source proto listens scheduler options text")
+_BLANK = Step("", "", "", 0, ("a", 0), "tcp", (), "", (), "")
 Listen = collections.namedtuple("Listen", "address port proto")  # address: a key of ANY, or ADDRESSES
 Backend = collections.namedtuple("Backend", "replica family port")
 
@@ -81,9 +88,12 @@ def _source(words):
 
 
 def _service(w):
-    if len(w) != 6 or w[2] != "listen" or w[4] != "scheduler" or w[5] not in SCHEDULERS:
-        raise Wrong("write: service NAME listen LISTEN,... scheduler NAME")
-    return {"name": w[1], "listens": tuple(map(listen, w[3].split(","))), "scheduler": w[5]}
+    options = tuple(zip(w[6::2], w[7::2]))
+    if len(w) < 6 or len(w) % 2 or w[2] != "listen" or w[4] != "scheduler" or \
+            w[5] not in SCHEDULERS or any(v not in OPTIONS.get(o, ()) for o, v in options):
+        raise Wrong("write: service NAME listen LISTEN,... scheduler NAME [OPTION VALUE]...")
+    return {"name": w[1], "listens": tuple(map(listen, w[3].split(","))), "scheduler": w[5],
+            "options": options}
 
 
 def _backend(w):
@@ -124,7 +134,7 @@ _OPS = {
     "say": lambda w: {"name": w[1], "number": int(w[2]) if len(w) > 2 else 0},
     "half": lambda w: {"name": w[1]}, "bye": lambda w: {"name": w[1]},
     "close": lambda w: {"name": w[1]}, "reset": lambda w: {"name": w[1]},
-    "stats": lambda w: {}, "verify": lambda w: {}, "clear": lambda w: {},
+    "flush": lambda w: {}, "stats": lambda w: {}, "verify": lambda w: {}, "clear": lambda w: {},
 }
 
 
@@ -142,6 +152,11 @@ def parse(text, where="scenario"):
             raise Wrong(f"{where}:{number}: {line.strip()}: not a step") from None
         steps.append(_BLANK._replace(op=words[0], text=" ".join(words), **parts))
     return steps
+
+
+def is_for_all(steps):
+    """Whether every datapath can play it."""
+    return not any(step.options or step.op == "flush" for step in steps)
 
 
 def write(steps):
