@@ -162,3 +162,10 @@ int meshlb_tc(struct __sk_buff *skb)
 	LB_GO_SLOW(skb, lb_slow_tc, family);
 	return lb_stop(LB_HOOK_TC, LB_REASON_BAD_STATE);
 }
+
+SEC("tc")
+int meshlb_sweeper(struct __sk_buff *skb)
+{
+	(void)skb;
+	return lb_sweeper_start();
+}

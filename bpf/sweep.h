@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * sweep.h - takes away connections that have expired and still count for their backends: a piece of
- * the table for each new one that is refused because all backends are full. Else those whose time
- * is over would keep others out until somebody collects them.
+ * sweep.h - takes connections that have expired out of the table, without anybody's packet: a timer
+ * goes through all of it. And for each new connection that is refused because all backends are full
+ * a piece at once: expired ones shall not keep others out until the timer comes by.
  */
 #ifndef LB_SWEEP_H
 #define LB_SWEEP_H
@@ -13,32 +13,54 @@
 #define LB_SWEEP_BUCKETS 64
 #define LB_SWEEPS_MAX    256 /* of a CPU in a tick: some 16,000 buckets, or half a millisecond */
 
-static __always_inline int lb_sweep_bucket(const int family, __u32 bucket, __u32 now)
+#define LB_SWEEPER_BUCKETS 1024
+#define LB_SWEEPER_NS      20000000ull /* between two pieces, 30 to 60 microseconds each, at least */
+#define LB_SWEEPER_PASS_NS 2000000000ull /* a pass takes at least so long */
+#define LB_CLOCK_MONOTONIC 1
+
+/* One that has been touched since its meta was read stays. */
+static __always_inline void lb_sweep_slot(const int family, struct lb_conn_head *h, int i,
+					  __u32 meta, __u32 now)
+{
+	__u32 to = LB_META(LB_META_VERSION(meta), LB_CONN_DEAD, LB_META_TICK(meta)), ref;
+
+	if (LB_META_STATE(meta) <= LB_CONN_BUSY || !lb_conn_expired(meta, now))
+		return;
+	ref = READ_ONCE(*lb_conn_ref_at(family, h, i));
+	if (lb_meta_change(&h->meta[i], meta, to))
+		lb_load_change(ref, LB_META_STATE(meta), LB_CONN_DEAD);
+}
+
+static __always_inline int lb_sweep_bucket(const int family, __u32 bucket)
 {
 	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
 	struct lb_conn_head *h = lb_conn_bucket(family, bucket);
+	__u32 metas[LB_CONN6_SLOTS], now;
 	int i;
 
 	if (!h)
 		return 0;
 #pragma unroll
-	for (i = 0; i < slots; i++) {
-		__u32 meta = lb_meta_read(&h->meta[i]);
-
-		if (lb_conn_counts(LB_META_STATE(meta)) && lb_conn_expired(meta, now))
-			lb_conn_remove(family, bucket << 2 | i, meta);
-	}
+	for (i = 0; i < slots; i++)
+		metas[i] = lb_meta_read(&h->meta[i]);
+	/* Read after them: by a clock of before a long halt what was touched since would look old.
+	 */
+	barrier();
+	now = lb_now();
+#pragma unroll
+	for (i = 0; i < slots; i++)
+		lb_sweep_slot(family, h, i, metas[i], now);
 	return 0;
 }
 
-__noinline int lb_sweep_bucket4(__u32 bucket, __u32 now)
+__noinline int lb_sweep_bucket4(__u32 bucket)
 {
-	return lb_sweep_bucket(LB_V4, bucket, now);
+	return lb_sweep_bucket(LB_V4, bucket);
 }
 
-__noinline int lb_sweep_bucket6(__u32 bucket, __u32 now)
+__noinline int lb_sweep_bucket6(__u32 bucket)
 {
-	return lb_sweep_bucket(LB_V6, bucket, now);
+	return lb_sweep_bucket(LB_V6, bucket);
 }
 
 __noinline int lb_sweep(__u32 family, __u32 now)
@@ -58,11 +80,78 @@ __noinline int lb_sweep(__u32 family, __u32 now)
 	s->swept = from + LB_SWEEP_BUCKETS;
 	for (i = 0; i < LB_SWEEP_BUCKETS; i++) {
 		if (family == LB_V4)
-			lb_sweep_bucket4((from + i) % buckets, now);
+			lb_sweep_bucket4((from + i) % buckets);
 		else
-			lb_sweep_bucket6((from + i) % buckets, now);
+			lb_sweep_bucket6((from + i) % buckets);
 	}
 	return 0;
+}
+
+/* The timer lives as long as somebody holds the map: its pin. */
+struct lb_sweeper {
+	struct bpf_timer timer;
+	__u64 passes;
+	__u32 next; /* bucket, those of IPv6 behind those of IPv4 */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_sweeper);
+} lb_sweeper SEC(".maps");
+
+static __always_inline __u64 lb_sweeper_pause(void)
+{
+	__u64 pieces = (lb_conn4_buckets + lb_conn6_buckets) / LB_SWEEPER_BUCKETS + 1;
+	__u64 pause = LB_SWEEPER_PASS_NS / pieces;
+
+	return pause < LB_SWEEPER_NS ? LB_SWEEPER_NS : pause;
+}
+
+/* For bpf_loop(): 1 ends it. */
+static int lb_sweeper_bucket(__u32 i, __u32 *from)
+{
+	__u32 at = *from + i;
+
+	if (at < lb_conn4_buckets)
+		lb_sweep_bucket4(at);
+	else if (at - lb_conn4_buckets < lb_conn6_buckets)
+		lb_sweep_bucket6(at - lb_conn4_buckets);
+	else
+		return 1;
+	return 0;
+}
+
+static int lb_sweeper_run(void *map, __u32 *key, struct lb_sweeper *s)
+{
+	__u32 from = s->next;
+
+	(void)map;
+	(void)key;
+	bpf_loop(LB_SWEEPER_BUCKETS, lb_sweeper_bucket, &from, 0);
+	from += LB_SWEEPER_BUCKETS;
+	if (from >= lb_conn4_buckets + lb_conn6_buckets) {
+		from = 0;
+		s->passes++;
+	}
+	s->next = from;
+	bpf_timer_start(&s->timer, lb_sweeper_pause(), 0);
+	return 0;
+}
+
+/* Run once, from userspace: 0, or -errno. */
+static __always_inline int lb_sweeper_start(void)
+{
+	__u32 zero = 0;
+	struct lb_sweeper *s = bpf_map_lookup_elem(&lb_sweeper, &zero);
+	int rc;
+
+	if (!s)
+		return -1;
+	rc = bpf_timer_init(&s->timer, &lb_sweeper, LB_CLOCK_MONOTONIC);
+	if (!rc)
+		rc = bpf_timer_set_callback(&s->timer, lb_sweeper_run);
+	return rc ? rc : bpf_timer_start(&s->timer, lb_sweeper_pause(), 0);
 }
 
 #endif

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# conn.sh - `conn gc` takes out what has expired and nothing else; `conn ls` needs no more memory for
-# 190,000 connections than for a few.
+# conn.sh - `conn gc`, or a timer, takes out what has expired and nothing else; `conn ls` needs no more
+# memory for 190,000 connections than for a few.
 # hooks: tc nft
 # guest: full
 # shellcheck source=tests/e2e/lib.sh
@@ -32,6 +32,32 @@ copies() { # WORD...: in both tables
 	"$E2E/conn_table.py" "$PINS/lb_conn6" "$@"
 }
 used() { lab_meshlb -j status | jq -c '[.usage.connections.used, .usage.connections6.used]'; }
+
+passes() { bpftool -j map dump pinned "$PINS/sweeper" | jq '.[0].formatted.value.passes'; }
+swept() { (($(passes) >= $1)); }
+sweep() { # [PASSES]: the second one begins after this
+	local until=$(($(passes) + ${1:-2}))
+	lab_until 60 swept "$until" || fail "the timer did not go through the table: $(passes) passes"
+}
+
+step 'a timer collects what has expired'
+copies add 1000
+sweep
+equal 'conn count' "$(lab_meshlb conn count)" 2002
+copies turn
+sweep
+copies turn
+equal 'conn count, the ticks having come round' "$(lab_meshlb conn count)" 2
+collected 0
+
+step 'without its pin the timer ends; apply makes it anew'
+rm "$PINS/sweeper"
+expect 3 lab_meshlb verify -f "$CONFIG"
+expect_text "$OUT" 'sweeper" is missing: nobody collects'
+expect 0 lab_meshlb apply -f "$CONFIG"
+expect 0 lab_meshlb verify -f "$CONFIG"
+sweep 1
+rm "$PINS/sweeper" # whoever looks at what has expired must be first
 
 step 'expired entries: they are not counted, and go before their ticks come round again'
 equal 'connections used' "$(used)" '[1,1]'

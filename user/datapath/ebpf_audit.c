@@ -261,6 +261,11 @@ static void progs_check(struct lb_dp *dp, struct lb_audit *a)
 			   (unsigned long long)lb_build_id());
 	if (dp->progs.iter_link < 0 && !dp->config->no_iterator)
 		lb_finding(a, "connections: the pin \"%s/connections\" is missing", dp->dir);
+	if (dp->progs.sweeper < 0)
+		lb_finding(a,
+			   "connections: the pin \"%s/" LB_PIN_SWEEPER
+			   "\" is missing: nobody collects those that have expired",
+			   dp->dir);
 	for (int hook = 0; hook < LB_HOOKS; hook++)
 		if (dp->progs.fd[hook] >= 0 && !lb_prog_is_ours(dp, dp->progs.id[hook]))
 			lb_finding(a, "programs: program %u is pinned in \"%s\", and not meshlb's",

@@ -39,14 +39,15 @@ enum lb_map {
 	LB_MAPS,
 };
 
-/* The two programs by hook, and the pinned iterator over the connections. */
+/* The two programs by hook, and what else is pinned beside them. */
 struct lb_progs {
 	int fd[LB_HOOKS]; /* -1: none */
 	__u32 id[LB_HOOKS];
-	int iter_link;     /* -1: none; held only until it is pinned */
+	int iter_link;     /* over the connections. -1: none; held only until it is pinned */
+	int sweeper;       /* map of the timer that collects expired connections; the same */
 	__u32 no_iterator; /* errno: the kernel does not let us have one */
 };
-#define LB_PROGS_NONE ((struct lb_progs){.fd = {-1, -1}, .iter_link = -1})
+#define LB_PROGS_NONE ((struct lb_progs){.fd = {-1, -1}, .iter_link = -1, .sweeper = -1})
 
 /* A foreign program that was taken off for ours: put back should the apply fail. */
 struct lb_displaced {
@@ -183,6 +184,7 @@ char *lb_pin_path(const struct lb_dp *dp, char *buf, const char *name); /* buf: 
 int lb_pin_replace(const struct lb_dp *dp, const char *name, int fd);   /* atomically */
 #define LB_PIN_MAX      (LB_DIR_MAX + 64)
 #define LB_PIN_ITERATOR "connections"
+#define LB_PIN_SWEEPER  "sweeper"
 #define LB_PIN_NEXT     "next" /* directory of what is to take its place: see ebpf_migrate.c */
 
 /* ebpf_config.c - lb_config against what the kernel knows otherwise */

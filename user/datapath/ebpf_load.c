@@ -124,12 +124,30 @@ static int iterator_take(const struct lb_bpf *skel, struct lb_progs *progs, stru
 		       : 0;
 }
 
+/* Takes its map, and starts the timer in it, which runs as long as the map is held or pinned. */
+static int sweeper_take(const struct lb_bpf *skel, struct lb_progs *progs, struct lb_err *err)
+{
+	const __u8 packet[64] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = packet, .data_size_in = sizeof(packet));
+	int ret;
+
+	progs->sweeper = fcntl(bpf_map__fd(skel->maps.lb_sweeper), F_DUPFD_CLOEXEC, 3);
+	if (progs->sweeper < 0)
+		return lb_err_sys(err, errno, "taking map \"lb_sweeper\"");
+	ret = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.meshlb_sweeper), &run);
+	if (!ret)
+		ret = (int)run.retval;
+	return ret ? lb_err_sys(err, -ret, "starting the timer that collects expired connections")
+		   : 0;
+}
+
 static int progs_take(const struct lb_bpf *skel, struct lb_progs *progs, struct lb_err *err)
 {
 	const struct bpf_program *const from[LB_HOOKS] = {
 		[LB_HOOK_XDP] = skel->progs.meshlb_xdp,
 		[LB_HOOK_TC] = skel->progs.meshlb_tc,
 	};
+	int ret;
 
 	for (int i = 0; i < LB_HOOKS; i++) {
 		struct bpf_prog_info info = {};
@@ -140,7 +158,8 @@ static int progs_take(const struct lb_bpf *skel, struct lb_progs *progs, struct 
 			return lb_err_sys(err, errno, "taking program \"%s\"", prog_names[i]);
 		progs->id[i] = info.id;
 	}
-	return iterator_take(skel, progs, err);
+	ret = iterator_take(skel, progs, err);
+	return ret ? ret : sweeper_take(skel, progs, err);
 }
 
 /* What is fixed as long as the programs are loaded. */
@@ -327,6 +346,7 @@ int lb_progs_open(struct lb_dp *dp, struct lb_err *err)
 		dp->progs.id[i] = info.id;
 	}
 	dp->progs.iter_link = bpf_obj_get(lb_pin_path(dp, path, LB_PIN_ITERATOR));
+	dp->progs.sweeper = bpf_obj_get(lb_pin_path(dp, path, LB_PIN_SWEEPER));
 	return 0;
 }
 
@@ -342,6 +362,9 @@ int lb_progs_pin(struct lb_dp *dp, struct lb_progs *progs, struct lb_err *err)
 		unlink(lb_pin_path(dp, path, LB_PIN_ITERATOR)); /* a former build's */
 	if (ret)
 		return lb_err_sys(err, -ret, "pinning \"%s/%s\"", dp->dir, LB_PIN_ITERATOR);
+	ret = lb_pin_replace(dp, LB_PIN_SWEEPER, progs->sweeper);
+	if (ret)
+		return lb_err_sys(err, -ret, "pinning \"%s/%s\"", dp->dir, LB_PIN_SWEEPER);
 	for (int i = 0; i < LB_HOOKS; i++) {
 		ret = lb_pin_replace(dp, prog_names[i], progs->fd[i]);
 		if (ret)
@@ -362,5 +385,7 @@ void lb_progs_close(struct lb_progs *progs)
 			close(progs->fd[i]);
 	if (progs->iter_link >= 0)
 		close(progs->iter_link);
+	if (progs->sweeper >= 0)
+		close(progs->sweeper);
 	*progs = LB_PROGS_NONE;
 }
