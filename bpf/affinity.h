@@ -97,9 +97,9 @@ static __always_inline bool lb_backend_opens(const struct lb_backend *b, __u32 r
 	return lb_backend_holds(b, ref) && !lb_slot(READ_ONCE(b->drained), generation);
 }
 
-static __always_inline bool lb_affinity_find(struct lb_affinity *a, __u32 now)
+static __always_inline bool lb_affinity_find(const int family, struct lb_affinity *a, __u32 now)
 {
-	return lb_find(&a->key, false, now, &a->e);
+	return lb_find(family, &a->key, false, now, &a->e);
 }
 
 /* Enters the one at hand, for the backend of `ref`. 0: there is no room. */
@@ -129,15 +129,25 @@ __noinline int lb_affinity_insert6(__u32 ref, __u32 life, __u32 now)
 
 /* After that: the backend to which it leads, which is another one if another CPU was first; 0: it
  * is gone already. */
-__noinline int lb_affinity_first(__u32 now)
+static __always_inline int lb_affinity_first_family(const int family, __u32 now)
 {
 	struct lb_affinity *a = lb_affinity_at_hand();
 
-	if (!a || !lb_affinity_find(a, now))
+	if (!a || !lb_affinity_find(family, a, now))
 		return 0;
 	if (a->e.pos != a->mine.pos)
-		lb_conn_remove(a->key.family, a->mine.pos, a->mine.meta);
+		lb_conn_remove(family, a->mine.pos, a->mine.meta);
 	return LB_REF_BACKEND(a->e.ref);
+}
+
+__noinline int lb_affinity_first4(__u32 now)
+{
+	return lb_affinity_first_family(LB_V4, now);
+}
+
+__noinline int lb_affinity_first6(__u32 now)
+{
+	return lb_affinity_first_family(LB_V6, now);
 }
 
 /* Both: the backend's id, or 0. */
@@ -146,7 +156,7 @@ static __always_inline int lb_affinity_enter(const int family, __u32 ref, __u32 
 	if (!(family == LB_V4 ? lb_affinity_insert4(ref, life, now)
 			      : lb_affinity_insert6(ref, life, now)))
 		return 0;
-	return lb_affinity_first(now);
+	return family == LB_V4 ? lb_affinity_first4(now) : lb_affinity_first6(now);
 }
 
 /* The backend that packet p's client had before in service `id`; 0: none that takes it. */
@@ -160,7 +170,7 @@ static __always_inline int lb_affinity_backend_family(const int family, const st
 	if (!p || !v)
 		return 0;
 	a = lb_affinity_of(family, p, p->flow.saddr, p->flow.dport, id, v);
-	if (!a || !lb_affinity_find(a, now))
+	if (!a || !lb_affinity_find(family, a, now))
 		return 0;
 	b = lb_backend_get(LB_REF_BACKEND(a->e.ref));
 	if (!b || !lb_backend_opens(b, a->e.ref, lb_generation())) {
@@ -243,7 +253,7 @@ static __always_inline int lb_affinity_renew_family(const int family, const stru
 		    : lb_affinity_of(family, p, p->flow.saddr, p->flow.dport, b->service, v);
 	if (!a)
 		return 0;
-	if (!lb_affinity_find(a, now))
+	if (!lb_affinity_find(family, a, now))
 		return state == LB_CONN_RESET ? 0 : lb_service_life(v, LB_CONN_AFFINITY_NEW);
 	if ((a->e.ref ^ e->ref) & ~(LB_REF_NEXTHOP_MASK | LB_REF_UDP))
 		return 0; /* it leads to another backend than this connection's */

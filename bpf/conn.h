@@ -406,10 +406,10 @@ __noinline int lb_find6(const struct lb_packet *p, __u32 reverse, __u32 now,
 	return lb_find_family(LB_V6, p, reverse, now, out);
 }
 
-static __always_inline int lb_find(const struct lb_packet *p, __u32 reverse, __u32 now,
-				   struct lb_conn_found *out)
+static __always_inline int lb_find(const int family, const struct lb_packet *p, __u32 reverse,
+				   __u32 now, struct lb_conn_found *out)
 {
-	return p->family == LB_V4 ? lb_find4(p, reverse, now, out) : lb_find6(p, reverse, now, out);
+	return family == LB_V4 ? lb_find4(p, reverse, now, out) : lb_find6(p, reverse, now, out);
 }
 
 #endif

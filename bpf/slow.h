@@ -54,12 +54,12 @@ static __always_inline int lb_slow_emit(const int hook, const int family, const 
 
 /* A packet that is not for us. A SYN straight to a backend, past the service, takes its flow over
  * from a connection that has ended: the answers would be taken for that one's. */
-static __always_inline int lb_slow_stop(const int hook, struct lb_packet *p, __u32 reason,
-					__u32 now)
+static __always_inline int lb_slow_stop(const int hook, const int family, struct lb_packet *p,
+					__u32 reason, __u32 now)
 {
 	if ((reason == LB_REASON_NO_SERVICE || reason == LB_REASON_NOT_LOCAL) && lb_is_syn(p) &&
 	    (lb_ports_of(0)[lb_port(p->flow.dport)] & LB_PORT_BACKEND))
-		lb_conn_retire(p, now);
+		family == LB_V4 ? lb_conn_retire4(p, now) : lb_conn_retire6(p, now);
 	return lb_stop(hook, reason);
 }
 
@@ -86,7 +86,7 @@ static __always_inline int lb_slow_forward(const int hook, const int family, voi
 	    id == LB_STOP(LB_REASON_BACKENDS_FULL_RESET))
 		return lb_reset(hook, family, ctx, p, e, LB_STOP_REASON(id), now);
 	if (id < 0)
-		return lb_slow_stop(hook, p, LB_STOP_REASON(id), now);
+		return lb_slow_stop(hook, family, p, LB_STOP_REASON(id), now);
 	b = lb_backend_get(id);
 	if (!b)
 		return lb_stop(hook, LB_REASON_BAD_STATE);
@@ -127,14 +127,14 @@ static __always_inline int lb_slow(const int hook, const int family, void *ctx, 
 	struct lb_conn_found e = {};
 	__u32 now = lb_now();
 
-	to = ports && lb_find(p, false, now, &e);
+	to = ports && lb_find(family, p, false, now, &e);
 	answers = from;
-	from = !to && from && lb_find(p, true, now, &e);
+	from = !to && from && lb_find(family, p, true, now, &e);
 	/* What may be an answer opens nothing: an older program may have its connection. */
 	if (!to && !from)
 		lb_go_former(hook, ctx, lb_is_syn(p) || (p->udp && !answers));
 	if (!to && !from && !ports)
-		return lb_slow_stop(hook, p, LB_REASON_NO_SERVICE, now);
+		return lb_slow_stop(hook, family, p, LB_REASON_NO_SERVICE, now);
 	if ((to || from) && p->ttl <= 1)
 		return lb_stop(hook, LB_REASON_TTL_EXPIRED);
 	if (from)

@@ -84,8 +84,8 @@ static __always_inline int lb_conn_collides(const int family, const struct lb_pa
 	return 0;
 }
 
-static __always_inline void lb_conn_retire_family(const int family, const struct lb_packet *p,
-						  __u32 now)
+static __always_inline int lb_conn_retire_family(const int family, const struct lb_packet *p,
+						 __u32 now)
 {
 	__be16 ports[2] __attribute__((aligned(4))) = {p->flow.dport, p->flow.sport};
 	struct lb_tuple answer = {.saddr = p->flow.daddr, .daddr = p->flow.saddr, .ports = ports};
@@ -95,18 +95,18 @@ static __always_inline void lb_conn_retire_family(const int family, const struct
 			 now, &e) &&
 	    LB_META_STATE(e.meta) >= LB_CONN_FIN_CLIENT)
 		lb_conn_remove(family, e.pos, e.meta);
+	return 0;
 }
 
 /* Removes the connection that has ended of which the answers to SYN packet p would seem to be. */
-static __noinline int lb_conn_retire(const struct lb_packet *p, __u32 now)
+__noinline int lb_conn_retire4(const struct lb_packet *p, __u32 now)
 {
-	if (!p)
-		return 0;
-	if (p->family == LB_V4)
-		lb_conn_retire_family(LB_V4, p, now);
-	else
-		lb_conn_retire_family(LB_V6, p, now);
-	return 0;
+	return p ? lb_conn_retire_family(LB_V4, p, now) : 0;
+}
+
+__noinline int lb_conn_retire6(const struct lb_packet *p, __u32 now)
+{
+	return p ? lb_conn_retire_family(LB_V6, p, now) : 0;
 }
 
 /* Enters the connection of forward packet p to backend `id`. Returns the backend that it has: `id`,
