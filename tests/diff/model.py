@@ -268,7 +268,7 @@ class Model:
         service, _ = self.listening(connection.at, connection.proto)
         if connection.proto == "udp":
             return self.new(connection.at, "udp")
-        if not service:
+        if not service or not service.has_family(family_of(connection.at)):
             return Expect({"reset"}, set())  # by the host
         if service.unknown == "hash":
             return self._taken_up(service, connection)
@@ -278,8 +278,8 @@ class Model:
         """Balanced anew: all but the server that has the connection will reset it."""
         shares = service.candidates(family_of(connection.at))
         if not shares:
-            return Expect({"silent"} if service.has_family(family_of(connection.at)) else
-                          {"reset"}, set())
+            return Expect({"silent" if service.has_family(family_of(connection.at)) else "reset"},
+                          set())
         if connection.who not in shares:
             return Expect({"reset"}, set())
         if len(shares) == 1 or (service.scheduler in HASHES and connection.flushed and
