@@ -14,7 +14,7 @@
 #define LB_SWEEPS_MAX    256 /* of a CPU in a tick: some 16,000 buckets, or half a millisecond */
 
 #define LB_SWEEPER_BUCKETS 1024
-#define LB_SWEEPER_NS      20000000ull /* between two pieces, 30 to 60 microseconds each, at least */
+#define LB_SWEEPER_NS      20000000ull /* between two pieces, some 50 microseconds each, at least */
 #define LB_SWEEPER_PASS_NS 2000000000ull /* a pass takes at least so long */
 #define LB_CLOCK_MONOTONIC 1
 
