@@ -454,6 +454,7 @@ static void test_unknown(void **state)
 {
 	struct run_service web = services[WEB - 1];
 	struct flow f = tcp(), f6 = tcp();
+	struct pkt_end backend;
 
 	(void)state;
 	f.service = NET_VIP_AWAY;
@@ -474,10 +475,18 @@ static void test_unknown(void **state)
 	assert_int_equal(flow_send(&f, PKT_RST), LB_REASON_NO_CONNECTION);
 
 	web.unknown = LB_UNKNOWN_HASH + 1; /* also of a service that takes turns */
+	web.backends[2] = web.backends[1];
+	web.backends[1] = (struct run_backend){"10.1.0.12", 8080, 1, 0, 0};
 	run_next_version(&run, WEB, &web, ++run.config->generation);
 	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	backend = f.backend;
+	for (int i = 0; i < 6; i++) { /* but it is nobody's turn: each node must choose the same */
+		run_forget_connections(&run);
+		assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+		assert_memory_equal(&f.backend, &backend, sizeof(backend));
+	}
 	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
 }
 
