@@ -53,7 +53,10 @@ collected 0
 step 'without its pin the timer ends; apply makes it anew'
 rm "$PINS/sweeper"
 expect 3 lab_meshlb verify -f "$CONFIG"
-expect_text "$OUT" 'sweeper" is missing: nobody collects'
+expect_text "$OUT" 'sweeper" is missing, or another map: nobody collects'
+bpftool map pin pinned "$PINS/lb_ifaces" "$PINS/sweeper"
+expect 3 lab_meshlb verify -f "$CONFIG"
+expect_text "$OUT" 'sweeper" is missing, or another map: nobody collects'
 expect 0 lab_meshlb apply -f "$CONFIG"
 expect 0 lab_meshlb verify -f "$CONFIG"
 sweep 1

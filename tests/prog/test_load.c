@@ -35,7 +35,7 @@
 	}
 
 /* Ids are given in this order, from 1; the ports are those of the services. */
-enum { LC = 1, WLC, MANY, FULL, HASH_FULL, TURNS };
+enum { LC = 1, WLC, MANY, FULL, HASH_FULL, TURNS, HASH_MANY };
 static const struct run_service services[] = {
 	{"lc", LB_SCHED_LC, .listens = LISTENS(80 + LC), .backends = THREE(8001, 1, 7, 1, 0)},
 	{"wlc", LB_SCHED_WLC, .listens = LISTENS(80 + WLC), .backends = THREE(8002, 1, 2, 5, 0)},
@@ -46,6 +46,9 @@ static const struct run_service services[] = {
 	{"hash", LB_SCHED_SH, .listens = LISTENS(80 + HASH_FULL),
 	 .backends = THREE(8005, 1, 1, 1, 2)},
 	{"turns", LB_SCHED_RR, .listens = LISTENS(80 + TURNS), .backends = THREE(8006, 1, 1, 1, 2)},
+	{"hash many", LB_SCHED_SH, .listens = LISTENS(80 + HASH_MANY),
+	 .backends = {FOUR("10.1.0.11", 9011), FOUR("10.1.0.12", 9011), FOUR("10.1.0.13", 9011),
+		      FOUR("fd00:1::11", 9011), FOUR("fd00:1::12", 9011)}},
 };
 
 static struct run run;
@@ -133,6 +136,25 @@ static void test_tcp_counted(void **state)
 	assert_int_equal(load_of(LC, &f), 1);
 }
 
+/* The client goes straight to the backend from a port of a connection that it has half closed: its
+ * entry is removed. */
+static void test_retired(void **state)
+{
+	char addr[64];
+	struct flow f, straight;
+
+	(void)state;
+	open_one(LC, &f);
+	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(load_of(LC, &f), 1);
+	straight = f;
+	straight.service = pkt_addr_str(addr, &f.backend.addr);
+	straight.sport = f.backend.port;
+	assert_int_equal(flow_send(&straight, PKT_SYN), LB_REASON_NO_SERVICE);
+	assert_int_equal(flow_state(&f), -1);
+	assert_int_equal(load_of(LC, &f), 0);
+}
+
 static void test_udp_counted(void **state)
 {
 	struct flow f = flow_of(LC, PKT_UDP);
@@ -154,7 +176,9 @@ static void test_random(void **state)
 	long n = full && *full == '1' ? 250000 : 20000; /* a million by all hooks and families */
 
 	(void)state;
-	for (long i = 0; i < n; i++) {
+	/* On and on, if nobody was pushed out yet. */
+	for (long i = 0; i < n || (run.seen.evicted[LB_EVICT_HALF_OPEN] == evicted && i < 20 * n);
+	     i++) {
 		struct flow *f = &flows[rand() % 64];
 		static const uint8_t ends[] = {PKT_FIN | PKT_ACK, PKT_RST, PKT_ACK};
 
@@ -171,6 +195,8 @@ static void test_random(void **state)
 		if (rand() % 50 == 0)
 			run_clock(&run, run_now(&run) + rand() % 40);
 	}
+	print_message("half-open ones pushed out: %ld\n",
+		      (long)(run.seen.evicted[LB_EVICT_HALF_OPEN] - evicted));
 	assert_true(run.seen.evicted[LB_EVICT_HALF_OPEN] > evicted);
 }
 
@@ -294,6 +320,30 @@ static void test_full(void **state)
 	fill_and_refuse(TURNS);
 }
 
+static void set_max(int service, uint32_t max)
+{
+	for (uint32_t id = 1; id < run.next_backend; id++)
+		if (run.backends[id].service == (uint32_t)service)
+			run.loads[id].max[0] = max;
+}
+
+/* A hash names one of many, and those behind it, in turn, take what is too much for it. */
+static void test_overflow(void **state)
+{
+	uint32_t n = family == LB_V4 ? IN_LARGE : 8;
+	struct flow f;
+
+	(void)state;
+	set_max(HASH_MANY, 1);
+	for (uint32_t i = 0; i < n; i++) {
+		open_one(HASH_MANY, &f);
+		assert_int_equal(load_of(HASH_MANY, &f), 1);
+	}
+	f = flow_of(HASH_MANY, 0);
+	assert_int_equal(flow_send(&f, PKT_SYN), LB_REASON_BACKENDS_FULL_RESET);
+	set_max(HASH_MANY, 0);
+}
+
 static void test_udp_full(void **state)
 {
 	struct flow f;
@@ -378,6 +428,7 @@ int main(void)
 		LOAD_TEST(test_expired_full), LOAD_TEST(test_full),
 		LOAD_TEST(test_udp_full),     LOAD_TEST(test_middle_full),
 		LOAD_TEST(test_generation),   LOAD_TEST(test_given_away),
+		LOAD_TEST(test_overflow),     LOAD_TEST(test_retired),
 	};
 
 	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));

@@ -248,6 +248,15 @@ static int listens_check(struct lb_dp *dp, struct lb_audit *a, struct lb_err *er
 	return ret;
 }
 
+static bool is_sweeper(int fd)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+	       !strcmp(info.name, "lb_sweeper");
+}
+
 /* Whatever is wrong with the programs, loading them anew mends it. */
 static void progs_check(struct lb_dp *dp, struct lb_audit *a)
 {
@@ -261,10 +270,10 @@ static void progs_check(struct lb_dp *dp, struct lb_audit *a)
 			   (unsigned long long)lb_build_id());
 	if (dp->progs.iter_link < 0 && !dp->config->no_iterator)
 		lb_finding(a, "connections: the pin \"%s/connections\" is missing", dp->dir);
-	if (dp->progs.sweeper < 0)
+	if (!is_sweeper(dp->progs.sweeper))
 		lb_finding(a,
 			   "connections: the pin \"%s/" LB_PIN_SWEEPER
-			   "\" is missing: nobody collects those that have expired",
+			   "\" is missing, or another map: nobody collects those that have expired",
 			   dp->dir);
 	for (int hook = 0; hook < LB_HOOKS; hook++)
 		if (dp->progs.fd[hook] >= 0 && !lb_prog_is_ours(dp, dp->progs.id[hook]))
