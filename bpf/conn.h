@@ -355,6 +355,18 @@ __noinline int lb_conn_set_nexthop(__u32 family, __u32 pos, __u32 meta, __u32 re
 	return 0;
 }
 
+/* Makes slot i of h dead, and counts it off, if it still has this meta, whose ref is known. Returns
+ * the meta that it had. */
+static __always_inline __u32 lb_conn_kill(struct lb_conn_head *h, int i, __u32 meta, __u32 ref)
+{
+	__u32 to = LB_META(LB_META_VERSION(meta), LB_CONN_DEAD, LB_META_TICK(meta));
+	__u32 was = __sync_val_compare_and_swap(&h->meta[i], meta, to);
+
+	if (was == meta)
+		lb_load_change(ref, LB_META_STATE(meta), LB_CONN_DEAD);
+	return was;
+}
+
 /* Removes it, unless the slot already holds another one. */
 __noinline int lb_conn_remove(__u32 family, __u32 pos, __u32 meta)
 {
@@ -366,11 +378,8 @@ __noinline int lb_conn_remove(__u32 family, __u32 pos, __u32 meta)
 		return 0;
 	ref = READ_ONCE(*lb_conn_ref_at(family, h, pos & 3));
 	for (i = 0; i < 4; i++) {
-		__u32 to = LB_META(LB_META_VERSION(seen), LB_CONN_DEAD, LB_META_TICK(seen));
-		__u32 was = __sync_val_compare_and_swap(&h->meta[pos & 3], seen, to);
+		__u32 was = lb_conn_kill(h, pos & 3, seen, ref);
 
-		if (was == seen)
-			lb_load_change(ref, LB_META_STATE(seen), LB_CONN_DEAD);
 		if (was == seen || LB_META_VERSION(was) != LB_META_VERSION(meta))
 			return 0;
 		seen = was;

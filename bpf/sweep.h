@@ -18,19 +18,6 @@
 #define LB_SWEEPER_PASS_NS 2000000000ull /* a pass takes at least so long */
 #define LB_CLOCK_MONOTONIC 1
 
-/* One that has been touched since its meta was read stays. */
-static __always_inline void lb_sweep_slot(const int family, struct lb_conn_head *h, int i,
-					  __u32 meta, __u32 now)
-{
-	__u32 to = LB_META(LB_META_VERSION(meta), LB_CONN_DEAD, LB_META_TICK(meta)), ref;
-
-	if (LB_META_STATE(meta) <= LB_CONN_BUSY || !lb_conn_expired(meta, now))
-		return;
-	ref = READ_ONCE(*lb_conn_ref_at(family, h, i));
-	if (lb_meta_change(&h->meta[i], meta, to))
-		lb_load_change(ref, LB_META_STATE(meta), LB_CONN_DEAD);
-}
-
 static __always_inline int lb_sweep_bucket(const int family, __u32 bucket)
 {
 	const int slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
@@ -49,7 +36,9 @@ static __always_inline int lb_sweep_bucket(const int family, __u32 bucket)
 	now = lb_now();
 #pragma unroll
 	for (i = 0; i < slots; i++)
-		lb_sweep_slot(family, h, i, metas[i], now);
+		/* One that has been touched since its meta was read stays. */
+		if (LB_META_STATE(metas[i]) > LB_CONN_BUSY && lb_conn_expired(metas[i], now))
+			lb_conn_kill(h, i, metas[i], READ_ONCE(*lb_conn_ref_at(family, h, i)));
 	return 0;
 }
 
