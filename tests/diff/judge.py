@@ -161,13 +161,12 @@ class Judge:
         option = service.options["affinity"]
         family, proto, port, client = whose
         key = (service, family, client, option, None if option == "service" else (proto, port))
-        before = self.affinities.get(key)
-        shares = service.candidates(family)
-        if before in shares and service.members[before] is self.affinities[key, "member"] and \
-                before != backend:
+        takers = {service.members[b]: b for b in service.candidates(family)}
+        before = takers.get(self.affinities.get(key), backend)
+        if before != backend:
             self.found("stick", f"{_name(backend)}, where {client} has an affinity to "
                        f"{_name(before)}", altered=False)
-        self.affinities[key], self.affinities[key, "member"] = backend, service.members[backend]
+        self.affinities[key] = service.members[backend]
 
     def turn(self, service, family, shares, backend):
         """In any run of as many picks as the ring has slots each has its share at most."""

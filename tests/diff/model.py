@@ -245,13 +245,11 @@ class Model:
         """What comes of a further request."""
         if connection.over:
             return Expect({"over"}, set())
-        if connection.flushed:
-            return self._unknown(connection)
         if self.lives(connection):
             return Expect({"answered"}, {connection.who})
         if connection.proto == "udp":
             return self.new(connection.at, "udp")
-        return self._lost(connection)
+        return self._unknown(connection) if connection.flushed else self._lost(connection)
 
     def _lost(self, connection):
         """TCP whose backend is gone. To where the host has no route only ebpf knows that it was
@@ -265,9 +263,8 @@ class Model:
         return Expect({"reset", "silent"} if connection.at[0][0] == "y" else {"reset"}, set())
 
     def _unknown(self, connection):
-        service, _ = self.listening(connection.at, connection.proto)
-        if connection.proto == "udp":
-            return self.new(connection.at, "udp")
+        """TCP whose entry was flushed."""
+        service, _ = self.listening(connection.at, "tcp")
         if not service or not service.has_family(family_of(connection.at)):
             return Expect({"reset"}, set())  # by the host
         if service.unknown == "hash":

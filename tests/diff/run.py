@@ -53,12 +53,13 @@ class Bench:
         return wrong, met
 
     def run(self, name, text):
-        if "ebpf" not in self.labs.datapaths() and not scenario.is_for_all(scenario.parse(text)):
+        steps = scenario.parse(text)
+        if "ebpf" not in self.labs.datapaths() and not scenario.is_for_all(steps):
             return
         if len(self.history) == DOWN_EVERY:
             self.labs.order("down")
             self.history = []
-        self.ops.update(step.op for step in scenario.parse(text))
+        self.ops.update(step.op for step in steps)
         self.history.append(text)
         begin = time.monotonic()
         wrong, met = self.findings(text)
