@@ -21,14 +21,24 @@
 /* Backends tried before a flow is given up as a collision. */
 #define LB_COLLISION_TRIES 4
 
+/* Does it take a believable packet to end it? */
+static __always_inline bool lb_conn_is_guarded(__u32 state)
+{
+	return state == LB_CONN_RESET ||
+	       (state >= LB_CONN_ESTABLISHED && state <= LB_CONN_FIN_BACKEND);
+}
+
 /* State after a packet; TCP's is a plain reading of RFC 9293, 3.3.2 as a middlebox sees it. */
 static __always_inline __u32 lb_conn_next_state(__u32 state, bool reverse, bool udp, __u8 flags)
 {
 	if (udp)
 		return reverse ? LB_CONN_UDP : state;
 	if (flags & LB_TCP_RST)
-		return state == LB_CONN_ESTABLISHED || state == LB_CONN_RESET ? LB_CONN_RESET
-									      : LB_CONN_CLOSED;
+		return lb_conn_is_guarded(state) ? LB_CONN_RESET : LB_CONN_CLOSED;
+	if ((flags & LB_TCP_SYN) && lb_conn_is_guarded(state) && state != LB_CONN_ESTABLISHED)
+		/* From the backend: it knew of an end that we did not. From the client: nothing is
+		 * proved by it. */
+		return reverse ? LB_CONN_SYN_RECV : state;
 	/* It was none of theirs. */
 	if (state == LB_CONN_RESET)
 		state = LB_CONN_ESTABLISHED;
@@ -37,7 +47,7 @@ static __always_inline __u32 lb_conn_next_state(__u32 state, bool reverse, bool 
 		state = flags & LB_TCP_SYN ? LB_CONN_SYN_RECV : LB_CONN_ESTABLISHED;
 	else if (state == LB_CONN_SYN_RECV && !reverse && !(flags & LB_TCP_SYN))
 		state = LB_CONN_ESTABLISHED;
-	if ((flags & LB_TCP_FIN) && state >= LB_CONN_ESTABLISHED) {
+	if ((flags & (LB_TCP_FIN | LB_TCP_SYN)) == LB_TCP_FIN && state >= LB_CONN_ESTABLISHED) {
 		if (state == (reverse ? LB_CONN_FIN_CLIENT : LB_CONN_FIN_BACKEND))
 			return LB_CONN_CLOSING;
 		if (state < LB_CONN_FIN_CLIENT)
@@ -77,8 +87,7 @@ static __always_inline int lb_conn_collides(const int family, const struct lb_pa
 	/* A connection that is over gives its flow up, as a host's TIME_WAIT does to a SYN; and so
 	 * does one whose backend is gone: b may be the same host in another service. */
 	theirs = lb_backend_get(LB_REF_BACKEND(e.ref));
-	if (LB_META_STATE(e.meta) != LB_CONN_CLOSING && LB_META_STATE(e.meta) != LB_CONN_CLOSED &&
-	    LB_META_STATE(e.meta) != LB_CONN_RESET && theirs && lb_backend_holds(theirs, e.ref))
+	if (!lb_conn_is_over(LB_META_STATE(e.meta)) && theirs && lb_backend_holds(theirs, e.ref))
 		return LB_STOP(LB_REASON_COLLISION);
 	lb_conn_remove(family, e.pos, e.meta);
 	return 0;
@@ -93,7 +102,7 @@ static __always_inline int lb_conn_retire_family(const int family, const struct 
 
 	if (lb_conn_find(family, true, false, &answer, 0, lb_tuple_hash(family, true, &answer, 0),
 			 now, &e) &&
-	    LB_META_STATE(e.meta) >= LB_CONN_FIN_CLIENT)
+	    lb_conn_is_over(LB_META_STATE(e.meta)))
 		lb_conn_remove(family, e.pos, e.meta);
 	return 0;
 }
@@ -276,15 +285,6 @@ static __always_inline __u32 lb_conn_life(const struct lb_conn_found *e, __u32 l
 	return v ? lb_service_life(v, state) : life;
 }
 
-/* Does it take a believable packet to end it? */
-static __always_inline bool lb_conn_is_guarded(__u32 meta)
-{
-	__u32 state = LB_META_STATE(meta);
-
-	return state == LB_CONN_RESET ||
-	       (state >= LB_CONN_ESTABLISHED && state <= LB_CONN_FIN_BACKEND);
-}
-
 /* Are the numbers of a packet with ACK to be noted that left its entry in this state? */
 static __always_inline bool lb_conn_notes_seq(__u32 state, bool reverse)
 {
@@ -293,36 +293,45 @@ static __always_inline bool lb_conn_notes_seq(__u32 state, bool reverse)
 }
 
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
-static __always_inline void lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e,
-					 bool reverse, __u32 now)
+__noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, __u32 reverse,
+			    __u32 now)
 {
-	__u32 meta = e->meta, was;
+	__u32 meta, flags, was;
 	int try;
 
-	/* It is forwarded: its receiver knows better. */
-	if ((p->tcp_flags & (LB_TCP_FIN | LB_TCP_RST)) && lb_conn_is_guarded(meta) &&
-	    !lb_seq_believes(p, e->pos, reverse))
-		return;
+	if (!p || !e)
+		return 0;
+	meta = e->meta;
+	flags = p->tcp_flags;
+	/* What is not believed is forwarded: its receiver knows better. */
+	if (lb_conn_is_guarded(LB_META_STATE(meta)) &&
+	    (reverse ? flags & (LB_TCP_FIN | LB_TCP_RST) : !lb_is_syn(p))) {
+		flags = lb_seq_believed(p, e->pos, reverse,
+					LB_META_STATE(meta) == LB_CONN_ESTABLISHED ? LB_SEQ_NEAR
+										   : LB_SEQ_CLOSE);
+		if (!flags)
+			return 0;
+	}
 	if (!reverse && LB_META_STATE(meta) == LB_CONN_SYN_RECV &&
-	    !(p->tcp_flags & (LB_TCP_SYN | LB_TCP_RST)) && !lb_seq_answers(p, e->pos))
-		return;
+	    !(flags & (LB_TCP_SYN | LB_TCP_RST)) && !lb_seq_answers(p, e->pos))
+		return 0;
 	for (try = 0; try < 4; try++) {
-		__u32 state = lb_conn_next_state(LB_META_STATE(meta), reverse, p->udp,
-						 p->tcp_flags),
+		__u32 state = lb_conn_next_state(LB_META_STATE(meta), reverse, p->udp, flags),
 		      life = lb_conn_life(e, LB_META_LIFE(meta), state);
 
 		was = lb_conn_set(p->family, e->pos, meta, life, now);
 		if (was == meta)
 			lb_load_change(e->ref, LB_META_STATE(meta), state);
-		if (was == meta && (p->tcp_flags & LB_TCP_ACK) && lb_conn_notes_seq(state, reverse))
+		if (was == meta && (flags & LB_TCP_ACK) && lb_conn_notes_seq(state, reverse))
 			lb_seq_note(p, e->pos, reverse);
 		if (was == meta)
 			e->meta = LB_META(LB_META_VERSION(meta), life, now);
 		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(meta) ||
 		    LB_META_STATE(was) <= LB_CONN_BUSY)
-			return;
+			return 0;
 		meta = was;
 	}
+	return 0;
 }
 
 /* What becomes of connections whose backend was removed, by the service that is there now. */
@@ -354,6 +363,17 @@ static __always_inline int lb_track_gone(const struct lb_packet *p, const struct
 		       : LB_STOP(LB_REASON_BACKEND_GONE);
 }
 
+/* Does a SYN of its client leave this connection behind? Anybody can forge one, so that one which
+ * may be alive is asked: its backend resets the client's, or answers. */
+static __always_inline bool lb_conn_is_left(const struct lb_backend *b,
+					    const struct lb_conn_found *e)
+{
+	__u32 state = LB_META_STATE(e->meta);
+
+	return lb_conn_is_over(state) ||
+	       (state == LB_CONN_RESET && !lb_backend_opens(b, e->ref, lb_generation()));
+}
+
 /* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet
  * starts a new connection in the place of this one, which is forgotten, or LB_STOP(). */
 static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn_found *e,
@@ -371,7 +391,7 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 	opens = lb_opens(p);
 	if (gone && !opens)
 		return lb_track_gone(p, e);
-	if (gone || (opens && !p->udp && LB_META_STATE(e->meta) >= LB_CONN_FIN_CLIENT)) {
+	if (gone || (opens && lb_conn_is_left(b, e))) {
 		/* The backend left, or the client uses its port again: start anew. */
 		lb_conn_remove(p->family, e->pos, e->meta);
 		return 0;

@@ -11,7 +11,7 @@
 #ifndef LB_ABI_H
 #define LB_ABI_H
 
-#define LB_ABI_VERSION 7
+#define LB_ABI_VERSION 8
 #define LB_ABI_OLDEST  7
 
 /* ---------------------------------------------------------------- numbers that never change */
@@ -339,7 +339,7 @@ enum lb_conn_state {
 	LB_CONN_FIN_CLIENT = 6,  /* TCP: the client has closed its side */
 	LB_CONN_FIN_BACKEND = 7, /* TCP: the backend has */
 	LB_CONN_CLOSING = 8,     /* TCP: both have */
-	LB_CONN_CLOSED = 9,      /* TCP: reset, before it was established or after a FIN */
+	LB_CONN_CLOSED = 9,      /* TCP: reset before it was established, or when both had closed */
 	LB_CONN_UDP_NEW = 10,    /* UDP: no answer seen yet */
 	LB_CONN_UDP = 11,        /* UDP: answered */
 	LB_CONN_RESET = 12,      /* TCP: reset; a packet that follows shows that it lives */
@@ -349,6 +349,12 @@ enum lb_conn_state {
 	LB_CONN_AFFINITY = 15,     /* of TCP that was established */
 	LB_CONN_STATES = 16,
 };
+
+/* Is a TCP connection in this state over, for certain? */
+static inline __attribute__((always_inline)) int lb_conn_is_over(__u32 state)
+{
+	return state == LB_CONN_CLOSING || state == LB_CONN_CLOSED;
+}
 
 /* Is a connection in this state one that its backend has to do with? */
 static inline __attribute__((always_inline)) int lb_conn_counts(__u32 state)
@@ -480,10 +486,10 @@ struct lb_conn6_bucket {
 	} addr[LB_CONN6_SLOTS];
 } __attribute__((aligned(64)));
 
-/* lb_seqs4, lb_seqs6: by bucket and slot, the upper 8 bits of TCP's sequence numbers as last looked
- * at: client << 8 | backend. See bpf/seq.h. */
+/* lb_seqs4, lb_seqs6: by bucket and slot, the upper 16 bits of TCP's sequence numbers as last
+ * looked at: client << 16 | backend. See bpf/seq.h. */
 struct lb_seqs {
-	__u16 seen[4];
+	__u32 seen[4];
 };
 
 /* Buckets for a limit of connections, an even number: one of 64 bytes each for IPv4, 0.75 of 192

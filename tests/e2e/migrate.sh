@@ -30,7 +30,7 @@ MESHLB=$LAB_DIR/altered/build/meshlb
 expect 1 lab_meshlb status
 expect_text "$ERR" 'meshlb apply. takes it over'
 expect 0 apply
-expect_text "$ERR" 'taken over from layout 7 to 254, with 1000[0-9] connections'
+expect_text "$ERR" 'taken over from layout 8 to 254, with 1000[0-9] connections'
 expect 0 verify
 [[ $(prog_ids) != "$before" ]] || fail 'the programs are the same ones'
 connections >"$LAB_DIR/after"

@@ -42,7 +42,7 @@ step 'another layout'
 before=$(prog_ids)
 MESHLB=$LAB_DIR/alien/build/meshlb
 expect 1 apply
-expect_text "$ERR" 'layout 7, .* 254, .* takes over from 254 on'
+expect_text "$ERR" 'layout 8, .* 254, .* takes over from 254 on'
 expect_text "$ERR" 'meshlb down'
 MESHLB=$old
 equal programs "$(prog_ids)" "$before"

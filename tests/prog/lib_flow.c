@@ -46,7 +46,7 @@ int flow_send(struct flow *f, uint8_t flags)
 			     .proto = f->proto,
 			     .flags = flags,
 			     .seq = f->seq,
-			     .ack = f->ack,
+			     .ack = flags & PKT_ACK ? f->backend_seq : 0,
 			     .payload = 11};
 	struct pkt_view v;
 	struct pkt p;
@@ -71,8 +71,8 @@ int flow_answer(struct flow *f, uint8_t flags)
 			     .dport = f->cport,
 			     .proto = f->proto,
 			     .flags = flags,
-			     .seq = f->seq,
-			     .ack = f->ack,
+			     .seq = f->backend_seq ? f->backend_seq : 2000000,
+			     .ack = f->seq ? f->seq : 1000000,
 			     .payload = 7,
 			     .dmac = b0_mac};
 	struct pkt p;

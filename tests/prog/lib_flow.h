@@ -12,10 +12,10 @@ struct flow {
 	enum lb_hook hook;
 	const char *client, *service;
 	uint16_t cport, sport;
-	uint8_t proto;          /* 0: TCP */
-	uint32_t seq, ack;      /* of its next packets, either way; 0: as ever */
-	bool alone;             /* no tc program stands behind the XDP one */
-	struct pkt_end backend; /* that took its last packet */
+	uint8_t proto;             /* 0: TCP */
+	uint32_t seq, backend_seq; /* of the next packet of each side; 0: as ever */
+	bool alone;                /* no tc program stands behind the XDP one */
+	struct pkt_end backend;    /* that took its last packet */
 };
 
 /* One packet of the client, or of `backend`; TCP's flags. Returns the reason, or RUN_FORWARDED. A

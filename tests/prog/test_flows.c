@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * test_flows.c - what becomes of connections: their states and ends, changes of services under
- * them, next hops that change; by both hooks.
+ * test_flows.c - what becomes of connections: changes of services under them, next hops that
+ * change; by both hooks. (Their states: test_states.c.)
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -63,203 +63,6 @@ static struct flow udp(void)
 			     .cport = next_port++,
 			     .sport = 53,
 			     .proto = PKT_UDP};
-}
-
-static void test_tcp_states(void **state)
-{
-	struct flow f = tcp();
-
-	(void)state;
-	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
-	assert_int_equal(flow_answer(&f, PKT_SYN | PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
-	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED); /* repeated: no change */
-	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
-	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
-	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED); /* it may send on */
-	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
-	assert_int_equal(flow_answer(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
-	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
-	/* The client uses the port again. */
-	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
-}
-
-static void test_tcp_other_ends(void **state)
-{
-	struct flow f = tcp();
-
-	(void)state;
-	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	assert_int_equal(flow_answer(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_FIN_BACKEND);
-	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
-	f = tcp();
-	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_send(&f, PKT_RST), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
-	f = tcp();
-	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	assert_int_equal(flow_send(&f, PKT_RST), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_RESET);
-	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED); /* at once */
-	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
-	f = tcp();
-	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
-	assert_int_equal(flow_answer(&f, PKT_RST | PKT_ACK), RUN_FORWARDED); /* refused */
-	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
-	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
-}
-
-/* Sent by somebody who knows addresses and ports, but is not in the connection: they are forwarded,
- * and change nothing, nor do they keep it alive. */
-static void test_blind(void **state)
-{
-	static const uint8_t ends[] = {PKT_RST, PKT_RST | PKT_ACK, PKT_FIN | PKT_ACK};
-	const uint32_t unit = 1u << 24;
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(ends) * 2; i++) {
-		int (*send)(struct flow * f, uint8_t flags) = i % 2 ? flow_answer : flow_send;
-		struct flow f = tcp();
-		uint32_t timeout;
-
-		f.seq = 200 * unit;
-		f.ack = 100 * unit;
-		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
-		f.seq = 100 * unit;
-		f.ack = 200 * unit;
-		assert_int_equal(flow_answer(&f, PKT_SYN | PKT_ACK), RUN_FORWARDED);
-		f.seq = 200 * unit;
-		f.ack = 40 * unit; /* does not know that answer */
-		assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
-		assert_int_equal(flow_send(&f, PKT_ACK | PKT_FIN), RUN_FORWARDED);
-		assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
-		f.ack = 100 * unit;
-		assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED); /* the first look */
-		if (i % 2) { /* from the backend's side its own number is the other one */
-			f.seq = 100 * unit;
-			f.ack = 200 * unit;
-		}
-		timeout = run.skel->data_timeouts->lb_timeouts.ticks[LB_CONN_ESTABLISHED];
-		run_clock(&run, run_now(&run) + timeout - 1);
-		f.seq += 2 * unit;
-		f.ack -= 2 * unit;
-		assert_int_equal(send(&f, ends[i / 2]), RUN_FORWARDED);
-		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-		/* It lives on with its own packets, however far one side has come. */
-		f.ack += 2 * unit;
-		assert_int_equal(send(&f, PKT_ACK), RUN_FORWARDED);
-		run_clock(&run, run_now(&run) + timeout);
-		if (ends[i / 2] & PKT_ACK) /* either of the two will do */
-			f.ack += 77 * unit;
-		assert_int_equal(send(&f, ends[i / 2]), RUN_FORWARDED);
-		assert_int_not_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-		assert_int_not_equal(flow_state(&f), -1);
-		run_forget_connections(&run);
-	}
-}
-
-/* A reset that was believed, and was none: what follows shows it. */
-static void test_revived(void **state)
-{
-	struct flow f = tcp();
-
-	(void)state;
-	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	assert_int_equal(flow_send(&f, PKT_RST), RUN_FORWARDED);
-	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	assert_int_equal(flow_answer(&f, PKT_RST | PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_answer(&f, PKT_RST), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_RESET);
-	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
-}
-
-static void test_udp_states(void **state)
-{
-	struct flow f = udp();
-
-	(void)state;
-	assert_int_equal(flow_send(&f, 0), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_UDP_NEW);
-	assert_int_equal(flow_send(&f, 0), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_UDP_NEW);
-	assert_int_equal(flow_answer(&f, 0), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_UDP);
-}
-
-/* Drives a connection to a state that it keeps when nothing more comes. */
-static struct flow reach(int wanted)
-{
-	bool is_udp = wanted == LB_CONN_UDP || wanted == LB_CONN_UDP_NEW;
-	struct flow f = is_udp ? udp() : tcp();
-
-	if (wanted == LB_CONN_SYN_SENT || wanted == LB_CONN_SYN_RECV || wanted == LB_CONN_CLOSED ||
-	    wanted == LB_CONN_UDP_NEW)
-		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
-	else
-		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	if (wanted == LB_CONN_SYN_RECV)
-		flow_answer(&f, PKT_SYN | PKT_ACK);
-	if (wanted == LB_CONN_FIN_CLIENT || wanted == LB_CONN_CLOSING)
-		flow_send(&f, PKT_FIN | PKT_ACK);
-	if (wanted == LB_CONN_FIN_BACKEND || wanted == LB_CONN_CLOSING)
-		flow_answer(&f, PKT_FIN | PKT_ACK);
-	if (wanted == LB_CONN_CLOSED || wanted == LB_CONN_RESET)
-		flow_send(&f, PKT_RST);
-	assert_int_equal(flow_state(&f), wanted);
-	return f;
-}
-
-static void test_expiry(void **state)
-{
-	(void)state;
-	for (int s = LB_CONN_SYN_SENT; s < LB_CONN_AFFINITY_NEW; s++) {
-		uint32_t timeout = run.skel->data_timeouts->lb_timeouts.ticks[s];
-		struct flow f = reach(s);
-
-		run_clock(&run, run_now(&run) + timeout);
-		assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
-		f = reach(s);
-		run_clock(&run, run_now(&run) + timeout + 1);
-		assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
-		if (f.proto != PKT_UDP)
-			assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_NO_CONNECTION);
-		else
-			assert_int_equal(flow_send(&f, 0), RUN_FORWARDED); /* anew */
-		run_forget_connections(&run);
-	}
-}
-
-/* Packets of one side keep the connection alive for both. */
-static void test_one_side_keeps_both(void **state)
-{
-	(void)state;
-	for (int side = 0; side < 2; side++) {
-		struct flow f = udp();
-
-		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-		for (int i = 0; i < 200; i++) {
-			run_clock(&run, run_now(&run) + 1 + i % 7);
-			assert_int_equal(side ? flow_answer(&f, 0) : flow_send(&f, 0),
-					 RUN_FORWARDED);
-		}
-		assert_int_equal(side ? flow_send(&f, 0) : flow_answer(&f, 0), RUN_FORWARDED);
-		assert_int_equal(flow_state(&f), LB_CONN_UDP);
-	}
 }
 
 /* A change is in force from its generation on, not before. */
@@ -805,33 +608,16 @@ static int fresh(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		FLOW_TEST(test_tcp_states),
-		FLOW_TEST(test_tcp_other_ends),
-		FLOW_TEST(test_blind),
-		FLOW_TEST(test_revived),
-		FLOW_TEST(test_udp_states),
-		FLOW_TEST(test_expiry),
-		FLOW_TEST(test_one_side_keeps_both),
-		FLOW_TEST(test_commit),
-		FLOW_TEST(test_drain),
-		FLOW_TEST(test_removed_listen),
-		FLOW_TEST(test_taken_up),
-		FLOW_TEST(test_removed_backend),
-		FLOW_TEST(test_on_remove),
-		FLOW_TEST(test_unknown),
-		FLOW_TEST(test_reused_backend_id),
-		FLOW_TEST(test_collision),
-		FLOW_TEST(test_collision_with_removed),
-		FLOW_TEST(test_counters),
-		FLOW_TEST(test_gso),
-		FLOW_TEST(test_forwarding_off),
-		FLOW_TEST(test_forwarding_off_passes),
-		FLOW_TEST(test_route_changes),
-		FLOW_TEST(test_client_route_changes),
-		FLOW_TEST(test_no_xmit),
-		FLOW_TEST(test_neighbour_probes),
-		FLOW_TEST(test_past_the_service),
-		FLOW_TEST(test_many_neighbours),
+		FLOW_TEST(test_commit),           FLOW_TEST(test_drain),
+		FLOW_TEST(test_removed_listen),   FLOW_TEST(test_taken_up),
+		FLOW_TEST(test_removed_backend),  FLOW_TEST(test_on_remove),
+		FLOW_TEST(test_unknown),          FLOW_TEST(test_reused_backend_id),
+		FLOW_TEST(test_collision),        FLOW_TEST(test_collision_with_removed),
+		FLOW_TEST(test_counters),         FLOW_TEST(test_gso),
+		FLOW_TEST(test_forwarding_off),   FLOW_TEST(test_forwarding_off_passes),
+		FLOW_TEST(test_route_changes),    FLOW_TEST(test_client_route_changes),
+		FLOW_TEST(test_no_xmit),          FLOW_TEST(test_neighbour_probes),
+		FLOW_TEST(test_past_the_service), FLOW_TEST(test_many_neighbours),
 	};
 	int rc = run_open(&run, 1024, 2048, 4), failed = 0;
 

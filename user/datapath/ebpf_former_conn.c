@@ -24,6 +24,14 @@ static const struct lb_conn_words words[] = {
 	 .backend = {0, 18},
 	 .reuse = {28, 3},
 	 .udp = {31, 1}},
+	{.abi = 8,
+	 .tick = {0, 18},
+	 .state = {18, 4},
+	 .set = {22, 4},
+	 .version = {26, 6},
+	 .backend = {0, 18},
+	 .reuse = {28, 3},
+	 .udp = {31, 1}},
 };
 
 const struct lb_conn_words *lb_conn_words_of(__u32 abi)
@@ -70,7 +78,7 @@ struct flow {
 	__u32 backend, reuse, udp;
 	__be16 cport, sport;
 	__be32 client[4], service[4];
-	__u16 seen; /* lb_seqs */
+	__u32 seen; /* lb_seqs */
 };
 
 /* ---------------------------------------------------------------- reading */
@@ -112,8 +120,9 @@ static int fields_find(struct lb_former_table *t, int buckets, int seqs)
 
 	if (!ret)
 		ret = lb_map_types_read(seqs, &of_seqs);
-	if (!ret && (!bucket_fields(t, types.value) ||
-		     !lb_field_find(of_seqs.value, "seen", &t->seen) || t->seen.size != 2))
+	if (!ret &&
+	    (!bucket_fields(t, types.value) || !lb_field_find(of_seqs.value, "seen", &t->seen) ||
+	     (t->seen.size != 2 && t->seen.size != 4)))
 		ret = -EPROTO;
 	t->slots = t->meta.n;
 	lb_map_types_free(&types);
@@ -143,6 +152,22 @@ static bool state_of(const struct lb_former_table *t, __u32 meta, struct flow *f
 	       f->age <= t->next->timeouts->ticks[LB_LIFE(f->set, f->state)];
 }
 
+/* ABI 7 had the upper 8 bits of each number: of what they leave open, the middle. */
+static __u32 seen_read(const struct lb_former_table *t, __u32 bucket, __u32 slot)
+{
+	const char *at =
+		t->seqs + (size_t)bucket * t->seqs_stride + t->seen.offset + slot * t->seen.size;
+	__u16 bytes;
+	__u32 seen;
+
+	if (t->seen.size == sizeof(seen)) {
+		memcpy(&seen, at, sizeof(seen));
+		return seen;
+	}
+	memcpy(&bytes, at, sizeof(bytes));
+	return (bytes & 0xff00u) << 16 | (bytes & 0xffu) << 8 | 0x800080;
+}
+
 static void key_read(const struct lb_former_table *t, __u32 bucket, __u32 slot, struct flow *f)
 {
 	const char *at = t->mem + (size_t)bucket * t->stride;
@@ -156,9 +181,7 @@ static void key_read(const struct lb_former_table *t, __u32 bucket, __u32 slot, 
 	memcpy(&f->sport, key + t->sport.offset, sizeof(f->sport));
 	memcpy(f->client, addr + t->client.offset, size);
 	memcpy(f->service, addr + t->service.offset, size);
-	memcpy(&f->seen,
-	       t->seqs + (size_t)bucket * t->seqs_stride + t->seen.offset + slot * t->seen.size,
-	       sizeof(f->seen));
+	f->seen = seen_read(t, bucket, slot);
 	f->backend = bits_get(ref, t->words->backend);
 	f->reuse = bits_get(ref, t->words->reuse);
 	f->udp = bits_get(ref, t->words->udp);
@@ -209,7 +232,7 @@ struct place {
 	union lb_conn_key *key;
 	__be32 *client, *service;
 	__u8 *tag;
-	__u16 *seen;
+	__u32 *seen;
 };
 
 static struct place place_at(const struct lb_former_table *t, __u32 bucket, int slot)
@@ -217,7 +240,7 @@ static struct place place_at(const struct lb_former_table *t, __u32 bucket, int 
 	struct lb_seqs *seqs = t->next->mem[t->family == LB_V4 ? LB_MAP_SEQS4 : LB_MAP_SEQS6];
 	struct lb_conn4_bucket *b4 = (void *)bucket_at(t, bucket);
 	struct lb_conn6_bucket *b6 = (void *)b4;
-	__u16 *seen = &seqs[bucket].seen[slot];
+	__u32 *seen = &seqs[bucket].seen[slot];
 
 	if (t->family == LB_V4)
 		return (struct place){&b4->meta[slot],        &b4->key[slot],

@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test_states.c - a connection's states: how it opens and ends, when it expires, and what somebody
+ * who only guesses can do about it; by both hooks and families.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib_flow.h"
+#include "lib_group.h"
+
+#define BUCKETS 256
+#define TWO(p, weight)                                                                             \
+	{                                                                                          \
+		{"10.1.0.11", p, weight}, {"10.1.0.12", p, 1}, {"fd00:1::11", p, weight},          \
+		{                                                                                  \
+			"fd00:1::12", p, 1                                                         \
+		}                                                                                  \
+	}
+
+/* Ids are given in this order, from 1. */
+enum { WEB = 1, DNS, OTHER };
+static const struct run_service services[] = {
+	{"web", LB_SCHED_RR, .listens = {{NET_VIP, 80, LB_TCP}, {NET_VIP6, 80, LB_TCP}},
+	 .backends = TWO(8080, 1)},
+	{"dns", LB_SCHED_RR, .listens = {{NET_VIP, 53, LB_UDP}, {NET_VIP6, 53, LB_UDP}},
+	 .backends = TWO(5353, 1)},
+	/* Shares its backends with web. */
+	{"other", LB_SCHED_RR, .listens = {{NET_VIP, 81, LB_TCP}, {NET_VIP6, 81, LB_TCP}},
+	 .backends = TWO(8080, 1)},
+};
+/* Its first backend is. */
+static const struct run_service web_drained = {"web", LB_SCHED_RR, .backends = TWO(8080, 0)};
+
+static struct run run;
+static enum lb_hook hook;
+static enum lb_family family;
+static uint16_t next_port;
+
+static struct flow flow_of(uint16_t port, uint8_t proto)
+{
+	return (struct flow){.run = &run,
+			     .hook = hook,
+			     .client = family == LB_V4 ? NET_CLIENT : NET_CLIENT6,
+			     .service = family == LB_V4 ? NET_VIP : NET_VIP6,
+			     .cport = next_port++,
+			     .sport = port,
+			     .proto = proto};
+}
+
+static struct flow tcp(void)
+{
+	return flow_of(80, 0);
+}
+
+static struct flow udp(void)
+{
+	return flow_of(53, PKT_UDP);
+}
+
+static uint32_t ticks(int state)
+{
+	return run.skel->data_timeouts->lb_timeouts.ticks[state];
+}
+
+static void later(uint32_t n)
+{
+	run_clock(&run, run_now(&run) + n);
+}
+
+static void sends(struct flow *f, uint8_t flags)
+{
+	assert_int_equal(flow_send(f, flags), RUN_FORWARDED);
+}
+
+static void answers(struct flow *f, uint8_t flags)
+{
+	assert_int_equal(flow_answer(f, flags), RUN_FORWARDED);
+}
+
+static struct flow established(void)
+{
+	struct flow f = tcp();
+
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	return f;
+}
+
+static void test_tcp_states(void **state)
+{
+	struct flow f = tcp();
+
+	(void)state;
+	sends(&f, PKT_SYN);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
+	answers(&f, PKT_SYN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	sends(&f, PKT_SYN); /* repeated: no change */
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	answers(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	sends(&f, PKT_FIN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
+	answers(&f, PKT_ACK); /* it may send on */
+	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
+	answers(&f, PKT_FIN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
+	/* The client uses the port again. */
+	sends(&f, PKT_SYN);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
+}
+
+static void test_tcp_other_ends(void **state)
+{
+	struct flow f = established();
+
+	(void)state;
+	answers(&f, PKT_FIN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_FIN_BACKEND);
+	sends(&f, PKT_FIN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
+	answers(&f, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+	f = established();
+	sends(&f, PKT_FIN | PKT_ACK);
+	sends(&f, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	f = established();
+	sends(&f, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	f = tcp();
+	sends(&f, PKT_SYN);
+	answers(&f, PKT_RST | PKT_ACK); /* refused */
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+	sends(&f, PKT_SYN);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
+}
+
+#define UNIT (1u << 24)
+
+/* Sent by somebody who knows addresses and ports, but is not in the connection: they are forwarded,
+ * and change nothing, nor do they keep it alive. */
+static void test_blind(void **state)
+{
+	static const uint8_t ends[] = {PKT_RST, PKT_RST | PKT_ACK, PKT_FIN | PKT_ACK};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ends) * 2; i++) {
+		void (*send)(struct flow * f, uint8_t flags) = i % 2 ? answers : sends;
+		struct flow f = tcp(), forged;
+
+		f.seq = 200 * UNIT;
+		f.backend_seq = 100 * UNIT;
+		sends(&f, PKT_SYN);
+		answers(&f, PKT_SYN | PKT_ACK);
+		forged = f;
+		forged.backend_seq += 1 << 18; /* does not know that answer */
+		sends(&forged, PKT_ACK);
+		sends(&forged, PKT_ACK | PKT_FIN);
+		assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+		sends(&f, PKT_ACK); /* the first look */
+		later(ticks(LB_CONN_ESTABLISHED) - 1);
+		forged = f;
+		forged.seq += 2 * UNIT;
+		forged.backend_seq -= 2 * UNIT;
+		send(&forged, ends[i / 2]);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		/* It lives on with its own packets, however far one side has come; of the client's
+		 * it is the backend's answer that shows it. */
+		*(i % 2 ? &f.backend_seq : &f.seq) += 2 * UNIT;
+		send(&f, PKT_ACK);
+		answers(&f, PKT_ACK);
+		later(ticks(LB_CONN_ESTABLISHED));
+		if (ends[i / 2] & PKT_ACK) /* either of the two will do */
+			*(i % 2 ? &f.seq : &f.backend_seq) += 77 * UNIT;
+		send(&f, ends[i / 2]);
+		assert_int_not_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		assert_int_not_equal(flow_state(&f), -1);
+		run_forget_connections(&run);
+	}
+}
+
+/* All numbers are tried, in steps of `step`, that do not hit a window of 64 KiB. */
+static void spray(const struct flow *f, uint8_t flags, uint32_t step)
+{
+	struct flow forged = *f;
+
+	for (uint64_t n = 0; n < 1ull << 32; n += step) {
+		forged.seq = f->seq + step / 2 + n;
+		forged.backend_seq = f->backend_seq + step / 2 + n;
+		sends(&forged, flags);
+	}
+}
+
+/* Many guesses bring a connection to what lives for hours, and is still its backend's. */
+static void test_spray(void **state)
+{
+	static const uint8_t ends[] = {PKT_RST, PKT_RST | PKT_ACK, PKT_FIN | PKT_ACK};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ends) * 2; i++) {
+		struct flow f = tcp(), syn;
+		int half = i % 2 ? LB_CONN_FIN_BACKEND : LB_CONN_FIN_CLIENT;
+
+		f.seq = 200 * UNIT;
+		f.backend_seq = 100 * UNIT;
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+		if (i % 2)
+			answers(&f, PKT_FIN | PKT_ACK);
+		spray(&f, ends[i / 2], 1 << 22);
+		assert_int_equal(flow_state(&f), half);
+		later(ticks(half));
+		sends(&f, PKT_ACK);
+		assert_int_equal(flow_state(&f), half);
+		syn = f;
+		syn.seq = 1;
+		sends(&syn, PKT_SYN);
+		assert_int_equal(flow_state(&f), half);
+		assert_true(pkt_addr_equal(&f.backend.addr, &syn.backend.addr));
+		answers(&f, PKT_ACK);
+		assert_int_equal(flow_state(&f), half);
+		run_forget_connections(&run);
+	}
+}
+
+/* Nor do numbers come to be known that somebody has sent before. */
+static void test_poison(void **state)
+{
+	static const uint8_t first[] = {PKT_ACK, PKT_SYN | PKT_ACK, PKT_ACK | PKT_FIN,
+					PKT_ACK | PKT_RST};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(first); i++) {
+		struct flow f = tcp(), forged;
+
+		f.seq = 200 * UNIT;
+		f.backend_seq = 100 * UNIT;
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+		later(ticks(LB_CONN_ESTABLISHED) / 2); /* it is looked at again */
+		forged = f;
+		forged.backend_seq += 5 * UNIT; /* the other one is right */
+		if (!(first[i] & (PKT_FIN | PKT_RST)))
+			forged.seq -= 5 * UNIT;
+		else
+			forged.seq += UNIT / 2;
+		sends(&forged, first[i]);
+		forged.seq += 1;
+		sends(&forged, PKT_RST | PKT_ACK);
+		assert_int_equal(flow_state(&f), first[i] & (PKT_FIN | PKT_RST)
+							 ? LB_CONN_FIN_CLIENT
+							 : LB_CONN_ESTABLISHED);
+		sends(&forged, PKT_RST);
+		assert_int_not_equal(flow_state(&f), LB_CONN_RESET);
+	}
+}
+
+/* Flags that do not go together open and end nothing. */
+static void test_odd_flags(void **state)
+{
+	static const uint8_t odd[] = {PKT_SYN | PKT_FIN, PKT_SYN | PKT_RST, PKT_SYN | PKT_ACK,
+				      PKT_SYN | PKT_FIN | PKT_RST | PKT_ACK};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(odd); i++) {
+		struct flow f = established(), forged = f;
+
+		forged.seq = 77 * UNIT;
+		forged.backend_seq = 99 * UNIT;
+		sends(&forged, odd[i]);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		sends(&forged, PKT_RST | PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	}
+}
+
+/* A reset that was believed, and was none: what follows shows it. */
+static void test_revived(void **state)
+{
+	struct flow f = established(), forged = f;
+
+	(void)state;
+	sends(&f, PKT_RST);
+	answers(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	answers(&f, PKT_RST | PKT_ACK);
+	answers(&f, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	forged.seq = 77 * UNIT;
+	sends(&forged, PKT_ACK); /* not by anybody's */
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&f, PKT_FIN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
+}
+
+/* The client may have forgotten the connection, or somebody forges it: its backend is asked. */
+static void test_syn_on_half_closed(void **state)
+{
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct flow f = established(), again;
+		int half = side ? LB_CONN_FIN_BACKEND : LB_CONN_FIN_CLIENT;
+
+		if (side)
+			answers(&f, PKT_FIN | PKT_ACK);
+		else
+			sends(&f, PKT_FIN | PKT_ACK);
+		again = f;
+		again.seq = 3 * UNIT;
+		sends(&again, PKT_SYN);
+		assert_true(pkt_addr_equal(&f.backend.addr, &again.backend.addr));
+		assert_int_equal(flow_state(&f), half);
+		answers(&f, PKT_ACK); /* RFC 5961, 4.2 */
+		assert_int_equal(flow_state(&f), half);
+		sends(&f, PKT_RST); /* then it was the client's */
+		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+		/* Or the backend knows nothing of it any more. */
+		f = established();
+		sends(&f, PKT_FIN | PKT_ACK);
+		f.seq = 3 * UNIT;
+		f.backend_seq = 5 * UNIT;
+		sends(&f, PKT_SYN);
+		answers(&f, PKT_SYN | PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+		sends(&f, PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	}
+}
+
+/* At once, and to the backend that knows whether there was a reset. */
+static void test_syn_on_reset(void **state)
+{
+	struct flow f = established();
+	struct pkt_end backend = f.backend;
+
+	(void)state;
+	sends(&f, PKT_RST);
+	f.seq = 3 * UNIT;
+	f.backend_seq = 5 * UNIT;
+	for (int i = 0; i < 3; i++) { /* it is waited for */
+		later(ticks(LB_CONN_RESET));
+		sends(&f, PKT_SYN);
+		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+		assert_true(pkt_addr_equal(&f.backend.addr, &backend.addr));
+	}
+	answers(&f, PKT_SYN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+}
+
+/* By the backend that web_drained drains. */
+static struct flow established_at_first(void)
+{
+	struct pkt_end first = pkt_end(family == LB_V4 ? "10.1.0.11" : "fd00:1::11", 8080);
+	struct flow f;
+
+	do
+		f = established();
+	while (!pkt_addr_equal(&f.backend.addr, &first.addr));
+	return f;
+}
+
+/* Which takes no new ones any more: then to another one, unless the old one may be alive. */
+static void test_syn_on_drained(void **state)
+{
+	struct flow reset = established_at_first(), half = established_at_first(), g = reset;
+
+	(void)state;
+	sends(&reset, PKT_RST);
+	sends(&half, PKT_FIN | PKT_ACK);
+	run_next_version(&run, WEB, &web_drained, ++run.config->generation);
+	sends(&g, PKT_SYN);
+	assert_false(pkt_addr_equal(&g.backend.addr, &reset.backend.addr));
+	assert_int_equal(flow_state(&g), LB_CONN_SYN_SENT);
+	g = half;
+	sends(&g, PKT_SYN);
+	assert_true(pkt_addr_equal(&g.backend.addr, &half.backend.addr));
+	assert_int_equal(flow_state(&g), LB_CONN_FIN_CLIENT);
+	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+}
+
+/* Nor does it end by a SYN to another service of its backend, or straight to that. */
+static void test_syn_elsewhere(void **state)
+{
+	char addr[64];
+
+	(void)state;
+	for (int end = 0; end < 2; end++) {
+		struct flow f = established(), other = f, straight = f;
+		int was;
+
+		sends(&f, end ? PKT_FIN | PKT_ACK : PKT_RST);
+		was = flow_state(&f);
+		other.sport = 81;
+		for (int i = 0; i < 4; i++) { /* in turn */
+			sends(&other, PKT_SYN);
+			assert_false(pkt_addr_equal(&other.backend.addr, &f.backend.addr));
+			sends(&other, PKT_ACK);
+			answers(&other, PKT_RST);
+		}
+		straight.service = pkt_addr_str(addr, &f.backend.addr);
+		straight.sport = f.backend.port;
+		assert_int_equal(flow_send(&straight, PKT_SYN), LB_REASON_NO_SERVICE);
+		assert_int_equal(flow_state(&f), was);
+	}
+}
+
+static void test_udp_states(void **state)
+{
+	struct flow f = udp();
+
+	(void)state;
+	sends(&f, 0);
+	assert_int_equal(flow_state(&f), LB_CONN_UDP_NEW);
+	sends(&f, 0);
+	assert_int_equal(flow_state(&f), LB_CONN_UDP_NEW);
+	answers(&f, 0);
+	assert_int_equal(flow_state(&f), LB_CONN_UDP);
+}
+
+/* Drives a connection to a state that it keeps when nothing more comes. */
+static struct flow reach(int wanted)
+{
+	bool is_udp = wanted == LB_CONN_UDP || wanted == LB_CONN_UDP_NEW;
+	struct flow f = is_udp ? udp() : tcp();
+
+	if (wanted == LB_CONN_SYN_SENT || wanted == LB_CONN_SYN_RECV || wanted == LB_CONN_CLOSED ||
+	    wanted == LB_CONN_UDP_NEW)
+		sends(&f, PKT_SYN);
+	else
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	if (wanted == LB_CONN_SYN_RECV)
+		flow_answer(&f, PKT_SYN | PKT_ACK);
+	if (wanted == LB_CONN_FIN_CLIENT || wanted == LB_CONN_CLOSING)
+		flow_send(&f, PKT_FIN | PKT_ACK);
+	if (wanted == LB_CONN_FIN_BACKEND || wanted == LB_CONN_CLOSING)
+		flow_answer(&f, PKT_FIN | PKT_ACK);
+	if (wanted == LB_CONN_CLOSED || wanted == LB_CONN_RESET)
+		flow_send(&f, PKT_RST);
+	assert_int_equal(flow_state(&f), wanted);
+	return f;
+}
+
+static void test_expiry(void **state)
+{
+	(void)state;
+	for (int s = LB_CONN_SYN_SENT; s < LB_CONN_AFFINITY_NEW; s++) {
+		uint32_t timeout = run.skel->data_timeouts->lb_timeouts.ticks[s];
+		struct flow f = reach(s);
+
+		run_clock(&run, run_now(&run) + timeout);
+		answers(&f, PKT_ACK);
+		f = reach(s);
+		run_clock(&run, run_now(&run) + timeout + 1);
+		assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
+		if (f.proto != PKT_UDP)
+			assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_NO_CONNECTION);
+		else
+			sends(&f, 0); /* anew */
+		run_forget_connections(&run);
+	}
+}
+
+/* Packets of one side keep the connection alive for both. */
+static void test_one_side_keeps_both(void **state)
+{
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct flow f = udp();
+
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+		for (int i = 0; i < 200; i++) {
+			run_clock(&run, run_now(&run) + 1 + i % 7);
+			assert_int_equal(side ? flow_answer(&f, 0) : flow_send(&f, 0),
+					 RUN_FORWARDED);
+		}
+		assert_int_equal(side ? flow_send(&f, 0) : flow_answer(&f, 0), RUN_FORWARDED);
+		assert_int_equal(flow_state(&f), LB_CONN_UDP);
+	}
+}
+
+static int fresh(void **state)
+{
+	(void)state;
+	next_port = 20000;
+	run_forget_connections(&run);
+	/* Time never goes back: a backend remembers in which tick it asked for its way. */
+	later(10000);
+	return 0;
+}
+
+static const struct group group = {.name = "states",
+				   .run = &run,
+				   .hook = &hook,
+				   .family = &family,
+				   .services = services,
+				   .n_services = sizeof(services) / sizeof(services[0])};
+
+#define STATE_TEST(f) cmocka_unit_test_setup(f, fresh)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		STATE_TEST(test_tcp_states),    STATE_TEST(test_tcp_other_ends),
+		STATE_TEST(test_blind),         STATE_TEST(test_spray),
+		STATE_TEST(test_poison),        STATE_TEST(test_odd_flags),
+		STATE_TEST(test_revived),       STATE_TEST(test_syn_on_half_closed),
+		STATE_TEST(test_syn_on_reset),  STATE_TEST(test_syn_on_drained),
+		STATE_TEST(test_syn_elsewhere), STATE_TEST(test_udp_states),
+		STATE_TEST(test_expiry),        STATE_TEST(test_one_side_keeps_both),
+	};
+
+	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));
+}
