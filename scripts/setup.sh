@@ -17,12 +17,12 @@ readonly BUILD='clang llvm gcc libc6-dev linux-libc-dev make pkg-config bpftool 
 	libnetfilter-conntrack-dev libkmod-dev'
 readonly LAB='iproute2 util-linux procps ethtool curl nginx nftables ipvsadm'
 readonly GUEST_PACKAGES='qemu-system-x86 busybox-static cpio kmod xz-utils'
-readonly TEST='libclang-rt-14-dev libcmocka-dev python3 jq strace iperf3 dnsmasq-base bind9-dnsutils
+readonly TEST='libclang-rt-14-dev libcmocka-dev python3 jq strace iperf3 unbound bind9-dnsutils
 	iptables wrk'
 readonly BENCH='iptables'
 readonly LINT='clang-format clang-tidy cppcheck shellcheck'
 # What of these has a unit that Debian enables for every boot.
-readonly DAEMONS='nginx ipvsadm'
+readonly DAEMONS='nginx ipvsadm unbound'
 
 usage() {
 	cat <<-USAGE

@@ -1,17 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# dns.sh - dig asks two dnsmasq by UDP and TCP: each answers with its own address, in turns.
+# dns.sh - dig asks two unbound by UDP and TCP: each answers with its own address, in turns.
 # hooks: xdp xdp-generic tc nft
 # guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 lab_topology direct 2
-for i in 0 1; do
-	lab_spawn "r$((i + 1))" dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv \
-		--no-hosts --pid-file= --user=root --cache-size=0 \
-		--address="/who.test/${LAB_V4[i]}" --address="/who.test/${LAB_V6[i]}"
-	lab_until 5 lab_listening "r$((i + 1))" 53 udp
+for i in 1 2; do
+	unbound "$i"
+	lab_until 10 lab_listening "r$i" 53 udp
 done
 lab_service dns "$VIP4:53/udp,[$VIP6]:53/udp,$VIP4:53/tcp,[$VIP6]:53/tcp" 53 |
 	lab_config >"$CONFIG"

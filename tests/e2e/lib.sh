@@ -113,6 +113,30 @@ variant() { # NAME FILE SED_SCRIPT
 	make -s -C "$tree" BUILD=build build >"$LAB_DIR/make.log" 2>&1 || fail "$(tail "$LAB_DIR/make.log")"
 }
 
+# An unbound on replica N: for who.test it answers with the replica's own addresses.
+unbound() { # N
+	local dir=$LAB_DIR/unbound-r$1
+	mkdir -p "$dir"
+	cat >"$dir/conf" <<-CONF
+		server:
+			do-daemonize: no
+			username: ""
+			chroot: ""
+			directory: "$dir"
+			pidfile: ""
+			use-syslog: no
+			interface: 0.0.0.0
+			interface: ::0
+			access-control: 0.0.0.0/0 allow
+			access-control: ::0/0 allow
+			module-config: "iterator"
+			local-zone: "test." static
+			local-data: "who.test. 0 A ${LAB_V4[$1 - 1]}"
+			local-data: "who.test. 0 AAAA ${LAB_V6[$1 - 1]}"
+	CONF
+	lab_spawn "r$1" unbound -c "$dir/conf" 2>"$dir/log"
+}
+
 # The vote service over two replicas in a topology, and that it works; leaves it running.
 vote_in() { # TOPOLOGY
 	lab_topology "$1" 2

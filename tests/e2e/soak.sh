@@ -40,8 +40,7 @@ start_bulk() { # N
 }
 
 start_dns() { # N
-	lab_spawn "r$1" dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts \
-		--pid-file= --user=root --cache-size=0 --address="/who.test/${LAB_V4[$1 - 1]}"
+	unbound "$1"
 }
 
 start() { # SERVICE N
