@@ -4,7 +4,10 @@
  *
  * Jiffies are what a program reads without a call. Userspace computes them: they begin at
  * INITIAL_JIFFIES (include/linux/jiffies.h: -300 s, as 32 bits) when CLOCK_MONOTONIC begins at 0.
+ * That clock may be another one in a time namespace (time_namespaces(7)), jiffies are not.
  */
+#include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "datapath/ebpf_internal.h"
@@ -42,6 +45,36 @@ __u32 lb_clock_tick_ms(void)
 	return (lb_clock_jiffy_ns() << lb_clock_shift()) / 1000000;
 }
 
+/* Until Linux 6.2 who has unshared a time namespace comes into it by a fork alone, and what /proc
+ * tells is the children's. */
+static bool is_of_children(void)
+{
+	struct stat own, children;
+
+	return stat("/proc/self/ns/time", &own) ||
+	       stat("/proc/self/ns/time_for_children", &children) || own.st_ino != children.st_ino;
+}
+
+/* By how much CLOCK_MONOTONIC is ahead here. Asked once: a process does not change over. */
+static __s64 offset_ns(void)
+{
+	static __s64 offset;
+	static bool known;
+	long long s, ns;
+	FILE *f;
+
+	if (known)
+		return offset;
+	known = true;
+	f = is_of_children() ? NULL : fopen("/proc/self/timens_offsets", "re");
+	if (!f) /* this kernel has no such namespaces */
+		return 0;
+	if (fscanf(f, "monotonic %lld %lld", &s, &ns) == 2)
+		offset = s * (__s64)NSEC + ns;
+	fclose(f);
+	return offset;
+}
+
 __u32 lb_clock_now(void)
 {
 	return lb_clock_all() & LB_META_TICK_MASK;
@@ -53,7 +86,8 @@ __u32 lb_clock_all(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return ((__u32)(-300 * (__s64)hz) + (t.tv_sec * NSEC + t.tv_nsec) / ns) >> lb_clock_shift();
+	return ((__u32)(-300 * (__s64)hz) + (t.tv_sec * NSEC + t.tv_nsec - offset_ns()) / ns) >>
+	       lb_clock_shift();
 }
 
 __u32 lb_clock_ticks(__u32 seconds)
