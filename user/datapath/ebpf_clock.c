@@ -7,6 +7,8 @@
  * That clock may be another one in a time namespace (time_namespaces(7)), jiffies are not.
  */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -55,23 +57,32 @@ static bool is_of_children(void)
 	       stat("/proc/self/ns/time_for_children", &children) || own.st_ino != children.st_ino;
 }
 
+/* "monotonic           86400         0": seconds and nanoseconds. */
+static __s64 offset_read(void)
+{
+	FILE *f = fopen("/proc/self/timens_offsets", "re");
+	__s64 seconds = 0, ns = 0;
+	char line[128], *end;
+
+	if (!f) /* this kernel has no such namespaces */
+		return 0;
+	if (fgets(line, sizeof(line), f) && !strncmp(line, "monotonic ", 10)) {
+		seconds = strtoll(line + 10, &end, 10);
+		ns = strtoll(end, NULL, 10);
+	}
+	fclose(f);
+	return seconds * (__s64)NSEC + ns;
+}
+
 /* By how much CLOCK_MONOTONIC is ahead here. Asked once: a process does not change over. */
 static __s64 offset_ns(void)
 {
 	static __s64 offset;
 	static bool known;
-	long long s, ns;
-	FILE *f;
 
-	if (known)
-		return offset;
+	if (!known && !is_of_children())
+		offset = offset_read();
 	known = true;
-	f = is_of_children() ? NULL : fopen("/proc/self/timens_offsets", "re");
-	if (!f) /* this kernel has no such namespaces */
-		return 0;
-	if (fscanf(f, "monotonic %lld %lld", &s, &ns) == 2)
-		offset = s * (__s64)NSEC + ns;
-	fclose(f);
 	return offset;
 }
 
