@@ -27,6 +27,18 @@ expect 0 lab_meshlb -j conn gc
 equal JSON "$(jq -c . <<<"$OUT")" '{"schema":1,"kind":"gc","collected":0}'
 [[ $HOOK != nft ]] || exit 0 # the table is the kernel's own
 
+step "another clock than the kernel's, in a time namespace"
+for offset in 100000 -5; do
+	if ! unshare --time --monotonic $offset --fork true; then
+		echo 'left out: there are no time namespaces here'
+		break
+	fi
+	in_time() { lab_in node1 unshare --time --monotonic $offset --fork "$MESHLB" --instance "$LAB" "$@"; }
+	expect 0 in_time conn gc
+	equal 'what gc says' "$OUT" '0 collected'
+	equal ages "$(in_time -j conn ls | jq -c '[.connections[].idle < 200]')" '[true,true]'
+done
+
 copies() { # WORD...: in both tables
 	"$E2E/conn_table.py" "$PINS/lb_conn4" "$@"
 	"$E2E/conn_table.py" "$PINS/lb_conn6" "$@"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # timeouts.sh - `timeouts:` of the instance and of services: shown, in force, changed, repaired.
 # hooks: tc
+# limit: 180
 # guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -22,6 +23,7 @@ $(lab_service vote "*:8080" 80)"
 query() { lab_in node2 "$E2E/udp_echo.py" ask $VIP4 "$1" 1 100; }
 count() { lab_meshlb conn count --service "$1"; }
 forgotten() { [[ $(count "$1") == 0 ]]; }
+only_one() { [[ $(count "$1") == 1 ]]; }
 
 step 'shown, exported, and no difference to themselves'
 timeouts '{ established: 2h }' '{ udp: 10s, udp-new: 1s }' >"$CONFIG"
@@ -60,3 +62,33 @@ done
 expect 0 verify
 expect 0 lab_meshlb service show brief
 expect_text "$OUT" 'timeouts: syn 20s'
+
+step 'a set that a connection names is given to no other service, nor used anew'
+timeouts '{}' '{ udp: 20m }' >"$CONFIG"
+expect 0 apply
+query 9002 # idle from now on
+for i in {1..5}; do
+	timeouts '{}' "{ udp: 10s, syn: ${i}s }" >"$CONFIG"
+	expect 0 apply
+done
+query 9002
+lab_until 20 only_one brief || fail "$(lab_meshlb conn ls)"
+equal 'it is the idle one' "$(lab_meshlb -j conn ls --service brief | jq '.connections[0].idle > 10')" true
+
+step 'connections name all sets: others are refused, those of before are not'
+for i in {1..14}; do
+	timeouts '{}' "{ udp: $((20 + i))m }" >"$CONFIG"
+	expect 0 apply
+	query 9002
+done
+timeouts '{}' '{ udp: 35m }' >"$CONFIG"
+expect 1 apply
+expect_text "$ERR" 'service "brief": 15 different ones are in use, by services .* or by connections'
+equal connections "$(count brief)" 15
+timeouts '{}' '{ udp: 20m }' >"$CONFIG"
+expect 0 apply
+expect 0 verify
+expect 0 lab_meshlb conn flush --service brief
+timeouts '{}' '{ udp: 35m }' >"$CONFIG"
+expect 0 apply
+expect 0 verify

@@ -4,7 +4,12 @@
  *
  * Jiffies are what a program reads without a call. Userspace computes them: they begin at
  * INITIAL_JIFFIES (include/linux/jiffies.h: -300 s, as 32 bits) when CLOCK_MONOTONIC begins at 0.
+ * That clock may be another one in a time namespace (time_namespaces(7)), jiffies are not.
  */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "datapath/ebpf_internal.h"
@@ -42,6 +47,45 @@ __u32 lb_clock_tick_ms(void)
 	return (lb_clock_jiffy_ns() << lb_clock_shift()) / 1000000;
 }
 
+/* Until Linux 6.2 who has unshared a time namespace comes into it by a fork alone, and what /proc
+ * tells is the children's. */
+static bool is_of_children(void)
+{
+	struct stat own, children;
+
+	return stat("/proc/self/ns/time", &own) ||
+	       stat("/proc/self/ns/time_for_children", &children) || own.st_ino != children.st_ino;
+}
+
+/* "monotonic           86400         0": seconds and nanoseconds. */
+static __s64 offset_read(void)
+{
+	FILE *f = fopen("/proc/self/timens_offsets", "re");
+	__s64 seconds = 0, ns = 0;
+	char line[128], *end;
+
+	if (!f) /* this kernel has no such namespaces */
+		return 0;
+	if (fgets(line, sizeof(line), f) && !strncmp(line, "monotonic ", 10)) {
+		seconds = strtoll(line + 10, &end, 10);
+		ns = strtoll(end, NULL, 10);
+	}
+	fclose(f);
+	return seconds * (__s64)NSEC + ns;
+}
+
+/* By how much CLOCK_MONOTONIC is ahead here. Asked once: a process does not change over. */
+static __s64 offset_ns(void)
+{
+	static __s64 offset;
+	static bool known;
+
+	if (!known && !is_of_children())
+		offset = offset_read();
+	known = true;
+	return offset;
+}
+
 __u32 lb_clock_now(void)
 {
 	return lb_clock_all() & LB_META_TICK_MASK;
@@ -53,7 +97,8 @@ __u32 lb_clock_all(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return ((__u32)(-300 * (__s64)hz) + (t.tv_sec * NSEC + t.tv_nsec) / ns) >> lb_clock_shift();
+	return ((__u32)(-300 * (__s64)hz) + (t.tv_sec * NSEC + t.tv_nsec - offset_ns()) / ns) >>
+	       lb_clock_shift();
 }
 
 __u32 lb_clock_ticks(__u32 seconds)

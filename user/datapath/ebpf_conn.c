@@ -306,6 +306,36 @@ int lb_ebpf_conn_gc(struct lb_dp *dp, uint64_t *n, struct lb_err *err)
 	return ret ? ret : lb_loads_recount(dp, err);
 }
 
+struct sets_walk {
+	__u32 asked, named;
+};
+
+static void sets_slot(struct table *t, __u32 bucket, int slot, void *arg)
+{
+	__u32 *at = meta_at(t, bucket, slot), meta = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+	struct sets_walk *w = arg;
+
+	if (LB_META_STATE(meta) <= LB_CONN_BUSY || !(w->asked >> (LB_META_LIFE(meta) >> 4) & 1))
+		return;
+	/* One that has expired does not stay: by another's timeouts it might live again, and a
+	 * packet that found it just before may still note itself in it, as long as it is as it was.
+	 */
+	if (collect(t, bucket, slot))
+		return;
+	meta = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+	if (LB_META_STATE(meta) > LB_CONN_BUSY)
+		w->named |= 1u << (LB_META_LIFE(meta) >> 4);
+}
+
+int lb_conn_sets(struct lb_dp *dp, __u32 asked, __u32 *named, struct lb_err *err)
+{
+	struct sets_walk w = {.asked = asked};
+	int ret = slots_walk(dp, sets_slot, &w, err);
+
+	*named = w.named;
+	return ret;
+}
+
 /* Also those that have expired: nobody has taken them away yet. */
 static void count_backend_slot(struct table *t, __u32 bucket, int slot, void *arg)
 {

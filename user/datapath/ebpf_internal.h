@@ -386,6 +386,8 @@ struct lb_tx {
 	struct lb_ring_table table;     /* by key; made when the first ring is */
 	__u8 *named;                    /* by backend id: how many members in force have it */
 	__u16 sets;                     /* of timeouts, by bit: in force, or taken for the next */
+	__u32 entries_sets;             /* of others: those that entries name */
+	bool entries_asked;             /* is that known? */
 	__u32 next_service, next_backend;
 	__u32 *gone; /* backend ids to give away when no fresh one is left, least used first */
 	size_t n_gone, next_gone;
@@ -409,7 +411,8 @@ int lb_pool_make(struct lb_tx *tx, const struct lb_service_conf *from,
 
 /* ebpf_timeouts.c - lb_timeouts: sets in seconds as configured, and in ticks for the programs */
 void lb_timeouts_fill(struct lb_timeouts *t, const uint32_t seconds[LB_TIMEOUTS]); /* set 0 */
-/* The service's set: one that stands, or one that nobody in force has and that is filled for it. */
+/* The service's set: one that stands, or one that nobody names any more and that is filled for it.
+ * After the grace period alone. */
 int lb_timeouts_take(struct lb_tx *tx, const struct lb_service_conf *s, __u8 *set,
 		     struct lb_err *err);
 void lb_timeouts_read(const struct lb_dp *dp, __u32 set, uint32_t seconds[LB_TIMEOUTS]);
@@ -486,6 +489,9 @@ int lb_ebpf_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_
 int lb_ebpf_conn_gc(struct lb_dp *dp, uint64_t *n, struct lb_err *err);
 int lb_conn_forget_backend(struct lb_dp *dp, __u32 id, struct lb_err *err);
 int lb_conn_count_backends(struct lb_dp *dp, __u32 *by_id, struct lb_err *err);
+/* Which of these sets of timeouts, by bit, an entry names; those of them that have expired are
+ * collected. */
+int lb_conn_sets(struct lb_dp *dp, __u32 asked, __u32 *named, struct lb_err *err);
 struct lb_conn_used {
 	uint64_t connections[LB_FAMILIES], affinities[LB_FAMILIES];
 };

@@ -81,34 +81,72 @@ void lb_timeouts_fill(struct lb_timeouts *t, const uint32_t seconds[LB_TIMEOUTS]
 	ticks_fill(t, 0, LB_TIMEOUT_SETS << 4);
 }
 
-/* A set in use that has these timeouts, or where there is none one that is not in use;
- * LB_TIMEOUT_SETS: all are. */
-static __u32 set_find(const struct lb_tx *tx, const uint32_t seconds[LB_TIMEOUTS])
-{
-	const struct lb_timeouts *t = tx->dp->timeouts;
-	__u32 unused = LB_TIMEOUT_SETS;
+/* Bits of all sets but the instance's. */
+#define SETS ((1u << LB_TIMEOUT_SETS) - 2)
 
-	for (__u32 set = LB_TIMEOUT_SETS - 1; set; set--) {
-		if (!(tx->sets >> set & 1))
-			unused = set;
-		else if (!memcmp(t->seconds[set], seconds, sizeof(t->seconds[set])))
+/* The first of `sets` that has these timeouts; 0: none has. */
+static __u32 set_with(const struct lb_timeouts *t, __u32 sets, const uint32_t seconds[LB_TIMEOUTS])
+{
+	for (__u32 set = 1; set < LB_TIMEOUT_SETS; set++)
+		if ((sets >> set & 1) && !memcmp(t->seconds[set], seconds, sizeof(t->seconds[set])))
 			return set;
-	}
-	return unused;
+	return 0;
+}
+
+/* One that nobody names, neither a service in force nor an entry of the connection table; 0: there
+ * is none. The table is gone through once a change: the grace period since the last commit is over,
+ * so that an entry takes no set any more but one in force and the one that it has. */
+static int set_unnamed(struct lb_tx *tx, __u32 *set, struct lb_err *err)
+{
+	__u32 asked = SETS & ~tx->sets, free;
+	int ret = 0;
+
+	if (asked && !tx->entries_asked)
+		ret = lb_conn_sets(tx->dp, asked, &tx->entries_sets, err);
+	if (ret)
+		return ret;
+	tx->entries_asked = true;
+	free = asked & ~tx->entries_sets;
+	*set = free ? __builtin_ctz(free) : 0;
+	return 0;
+}
+
+/* A set that has these timeouts, in force or from former times, or one that they can be written to;
+ * 0: there is none. One of zeros was never given to anybody. */
+static int set_find(struct lb_tx *tx, const uint32_t seconds[LB_TIMEOUTS], __u32 *set,
+		    struct lb_err *err)
+{
+	static const uint32_t never_used[LB_TIMEOUTS];
+	const struct lb_timeouts *t = tx->dp->timeouts;
+
+	*set = set_with(t, tx->sets, seconds);
+	if (!*set)
+		*set = set_with(t, ~tx->sets, seconds);
+	if (!*set)
+		*set = set_with(t, ~tx->sets, never_used);
+	return *set ? 0 : set_unnamed(tx, set, err);
 }
 
 int lb_timeouts_take(struct lb_tx *tx, const struct lb_service_conf *s, __u8 *set,
 		     struct lb_err *err)
 {
+	bool own = lb_service_has_any_timeouts(s);
 	struct lb_timeouts *t = tx->dp->timeouts;
-	__u32 i = lb_service_has_any_timeouts(s) ? set_find(tx, s->timeouts) : 0;
+	__u32 i = 0;
+	int ret = own ? set_find(tx, s->timeouts, &i, err) : 0;
 
-	if (i == LB_TIMEOUT_SETS)
-		return lb_err_set(err, ENOSPC,
-				  "timeouts (and affinity.timeout) of service \"%s\": %d different "
-				  "ones are in force, "
-				  "and old and new stand side by side: change less at a time",
-				  s->name, LB_TIMEOUT_SETS - 1);
+	if (ret)
+		return ret;
+	if (own && !i)
+		return lb_err_set(
+			err, ENOSPC,
+			"timeouts (and affinity.timeout) of service \"%s\": %d different "
+			"ones are in use, by services (old and new stand side by side) or "
+			"by connections that still live by them: change less at a time, use "
+			"those of before, wait, or end connections by `meshlb conn flush`",
+			s->name, LB_TIMEOUT_SETS - 1);
+	/* Before the commit, and it may fail: nobody sees what nobody names. The ones of former
+	 * times stay as they are. */
 	if (i && !(tx->sets >> i & 1)) {
 		memcpy(t->seconds[i], s->timeouts, sizeof(s->timeouts));
 		ticks_fill(t, i << 4, (i + 1) << 4);
