@@ -132,7 +132,7 @@ struct {
 struct lb_sent {
 	__u32 tick, resets;
 	__u32 swept_tick, sweeps; /* see sweep.h */
-	__u32 swept;              /* buckets so far */
+	__u32 swept;              /* how often so far */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -3,6 +3,10 @@
  * sweep.h - takes connections that have expired out of the table, without anybody's packet: a timer
  * goes through all of it. And for each new connection that is refused because all backends are full
  * a piece at once: expired ones shall not keep others out until the timer comes by.
+ *
+ * Nearly all entries lie in the homes, a small part of the buckets. So these are gone through by
+ * themselves, and the rest beside them, a piece of each at a time: a pass of the homes is short,
+ * however long one of the rest takes.
  */
 #ifndef LB_SWEEP_H
 #define LB_SWEEP_H
@@ -10,12 +14,13 @@
 #include "common.h"
 #include "conn.h"
 
-#define LB_SWEEP_BUCKETS 64
-#define LB_SWEEPS_MAX    256 /* of a CPU in a tick: some 16,000 buckets, or half a millisecond */
+#define LB_SWEEP_HOMES 48
+#define LB_SWEEP_REST  16
+#define LB_SWEEPS_MAX  256 /* of a CPU in a tick: some 16,000 buckets, or half a millisecond */
 
-#define LB_SWEEPER_BUCKETS 1024
-#define LB_SWEEPER_NS      20000000ull /* between two pieces, some 50 microseconds each, at least */
-#define LB_SWEEPER_PASS_NS 2000000000ull /* a pass takes at least so long */
+#define LB_SWEEPER_BUCKETS 1024          /* of the homes, and of the rest */
+#define LB_SWEEPER_NS      20000000ull   /* between two runs, some 30 microseconds each, at least */
+#define LB_SWEEPER_PASS_NS 2000000000ull /* a pass of the rest takes at least so long */
 #define LB_CLOCK_MONOTONIC 1
 
 static __always_inline int lb_sweep_bucket(const int family, __u32 bucket)
@@ -52,9 +57,19 @@ __noinline int lb_sweep_bucket6(__u32 bucket)
 	return lb_sweep_bucket(LB_V6, bucket);
 }
 
+static __always_inline void lb_sweep_family(__u32 family, __u32 bucket)
+{
+	if (family == LB_V4)
+		lb_sweep_bucket4(bucket);
+	else
+		lb_sweep_bucket6(bucket);
+}
+
 __noinline int lb_sweep(__u32 family, __u32 now)
 {
-	__u32 zero = 0, buckets = family == LB_V4 ? lb_conn4_buckets : lb_conn6_buckets, from, i;
+	__u32 homes = family == LB_V4 ? lb_conn4_homes : lb_conn6_homes;
+	__u32 rest = (family == LB_V4 ? lb_conn4_buckets : lb_conn6_buckets) - homes;
+	__u32 zero = 0, n, i;
 	struct lb_sent *s = bpf_map_lookup_elem(&lb_sent, &zero);
 
 	if (!s)
@@ -65,22 +80,22 @@ __noinline int lb_sweep(__u32 family, __u32 now)
 	}
 	if (s->sweeps++ >= LB_SWEEPS_MAX)
 		return 0;
-	from = s->swept;
-	s->swept = from + LB_SWEEP_BUCKETS;
-	for (i = 0; i < LB_SWEEP_BUCKETS; i++) {
-		if (family == LB_V4)
-			lb_sweep_bucket4((from + i) % buckets);
-		else
-			lb_sweep_bucket6((from + i) % buckets);
-	}
+	n = s->swept++;
+	for (i = 0; i < LB_SWEEP_HOMES; i++)
+		lb_sweep_family(family, (n * LB_SWEEP_HOMES + i) % homes);
+	for (i = 0; i < LB_SWEEP_REST; i++)
+		lb_sweep_family(family, homes + (n * LB_SWEEP_REST + i) % rest);
 	return 0;
 }
 
+/* How far it is with the homes, or with the rest: buckets of IPv6 come behind those of IPv4. */
+struct lb_sweep_part {
+	__u32 next, passes;
+};
 /* The timer lives as long as somebody holds the map: its pin. */
 struct lb_sweeper {
 	struct bpf_timer timer;
-	__u64 passes;
-	__u32 next; /* bucket, those of IPv6 behind those of IPv4 */
+	struct lb_sweep_part homes, rest;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -97,33 +112,51 @@ static __always_inline __u64 lb_sweeper_pause(void)
 	return pause < LB_SWEEPER_NS ? LB_SWEEPER_NS : pause;
 }
 
-/* For bpf_loop(): 1 ends it. */
-static int lb_sweeper_bucket(__u32 i, __u32 *from)
-{
-	__u32 at = *from + i;
+struct lb_sweep_piece {
+	__u32 from;
+	__u32 first4, n4, first6, n6; /* what the part is */
+};
 
-	if (at < lb_conn4_buckets)
-		lb_sweep_bucket4(at);
-	else if (at - lb_conn4_buckets < lb_conn6_buckets)
-		lb_sweep_bucket6(at - lb_conn4_buckets);
+/* For bpf_loop(): 1 ends it. */
+static int lb_sweeper_bucket(__u32 i, struct lb_sweep_piece *p)
+{
+	__u32 at = p->from + i;
+
+	if (at < p->n4)
+		lb_sweep_bucket4(p->first4 + at);
+	else if (at - p->n4 < p->n6)
+		lb_sweep_bucket6(p->first6 + at - p->n4);
 	else
 		return 1;
 	return 0;
 }
 
+static __always_inline void lb_sweeper_piece(struct lb_sweep_part *part, struct lb_sweep_piece *p)
+{
+	__u32 next = part->next;
+
+	p->from = next;
+	bpf_loop(LB_SWEEPER_BUCKETS, lb_sweeper_bucket, p, 0);
+	next += LB_SWEEPER_BUCKETS;
+	if (next >= p->n4 + p->n6) {
+		next = 0;
+		part->passes++;
+	}
+	part->next = next;
+}
+
 static int lb_sweeper_run(void *map, __u32 *key, struct lb_sweeper *s)
 {
-	__u32 from = s->next;
+	struct lb_sweep_piece homes = {.n4 = lb_conn4_homes, .n6 = lb_conn6_homes};
+	struct lb_sweep_piece rest = {.first4 = lb_conn4_homes,
+				      .n4 = lb_conn4_buckets - lb_conn4_homes,
+				      .first6 = lb_conn6_homes,
+				      .n6 = lb_conn6_buckets - lb_conn6_homes};
 
 	(void)map;
 	(void)key;
-	bpf_loop(LB_SWEEPER_BUCKETS, lb_sweeper_bucket, &from, 0);
-	from += LB_SWEEPER_BUCKETS;
-	if (from >= lb_conn4_buckets + lb_conn6_buckets) {
-		from = 0;
-		s->passes++;
-	}
-	s->next = from;
+	lb_sweeper_piece(&s->homes, &homes);
+	lb_sweeper_piece(&s->rest, &rest);
 	bpf_timer_start(&s->timer, lb_sweeper_pause(), 0);
 	return 0;
 }

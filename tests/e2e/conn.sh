@@ -45,7 +45,7 @@ copies() { # WORD...: in both tables
 }
 used() { lab_meshlb -j status | jq -c '[.usage.connections.used, .usage.connections6.used]'; }
 
-passes() { bpftool -j map dump pinned "$PINS/sweeper" | jq '.[0].formatted.value.passes'; }
+passes() { bpftool -j map dump pinned "$PINS/sweeper" | jq '.[0].formatted.value.rest.passes'; }
 swept() { (($(passes) >= $1)); }
 sweep() { # [PASSES]: the second one begins after this
 	local until=$(($(passes) + ${1:-2}))
@@ -63,10 +63,19 @@ equal 'conn count, the ticks having come round' "$(lab_meshlb conn count)" 2
 collected 0
 
 step 'without its pin the timer ends; apply makes it anew'
+readonly FORMER=/sys/fs/bpf/$LAB-sweeper
+bpftool map pin pinned "$PINS/sweeper" "$FORMER"
 rm "$PINS/sweeper"
 expect 3 lab_meshlb verify -f "$CONFIG"
 expect_text "$OUT" 'sweeper" is missing, or another map: nobody collects'
 bpftool map pin pinned "$PINS/lb_ifaces" "$PINS/sweeper"
+expect 3 lab_meshlb verify -f "$CONFIG"
+expect_text "$OUT" 'sweeper" is missing, or another map: nobody collects'
+expect 0 lab_meshlb apply -f "$CONFIG"
+expect 0 lab_meshlb verify -f "$CONFIG"
+rm "$PINS/sweeper"
+bpftool map pin pinned "$FORMER" "$PINS/sweeper" # of the programs before these
+rm "$FORMER"
 expect 3 lab_meshlb verify -f "$CONFIG"
 expect_text "$OUT" 'sweeper" is missing, or another map: nobody collects'
 expect 0 lab_meshlb apply -f "$CONFIG"

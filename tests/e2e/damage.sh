@@ -180,8 +180,8 @@ poke lb_backends "$(number "$(backend)" 4)" 32 255 255 255 255
 expect_mended 'drained in the future' 'backend .*: it is drained, or not, from a generation .* to come'
 
 step lb_timeouts
-poke lb_timeouts "$ZERO" 20 1 0 0 0
-expect_mended ticks 'lb_timeouts: ticks\[5\] is 1, should be [0-9]+'
+poke lb_timeouts "$ZERO" 20 255 255 0 0 # not so few that the connection expires
+expect_mended ticks 'lb_timeouts: ticks\[5\] is 65535, should be [0-9]+'
 poke lb_timeouts "$ZERO" $((1024 + 4)) 5 0 0 0
 expect_mended seconds 'lb_timeouts: seconds\[0\]\[1\] is 5, should be 60 to 172800'
 poke lb_timeouts "$ZERO" $((1024 + 32 * 3)) 255 255 255 255

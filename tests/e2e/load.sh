@@ -146,3 +146,16 @@ bpftool map update pinned "$PINS/lb_loads" key hex $(printf '%02x 00 00 00' "$ke
 	value hex 63 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
 lab_meshlb conn gc
 equal 'all that the programs count after a gc' "$(loads)" 6
+
+step 'at the default limits: what has expired counts no more, without a packet of anybody'
+expect 0 lab_meshlb down
+change lc 1 1 0
+sed -i '/^limits:/d' "$CONFIG"
+echo 'timeouts: { udp-new: 10s }' >>"$CONFIG"
+expect 0 lab_meshlb down
+apply
+used() { lab_meshlb -j status | jq -r '.usage.connections | "\(.used) of \(.limit)"'; }
+udp $VIP4 >/dev/null
+(($(loads) > 0)) || fail "nothing is counted: $(used) used, active $(active)"
+is_idle() { [[ "$(used), $(active), $(loads), $(lab_meshlb conn count)" == '0 of 1000000, 0 0, 0, 0' ]]; }
+lab_until 60 is_idle || fail "they count for a minute: $(used) used, active $(active), counted $(loads)"

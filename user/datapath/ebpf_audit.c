@@ -248,13 +248,17 @@ static int listens_check(struct lb_dp *dp, struct lb_audit *a, struct lb_err *er
 	return ret;
 }
 
-static bool is_sweeper(int fd)
+/* Is it the map of the pinned program's load? What was loaded together has one BTF, that nobody
+ * else has. */
+static bool is_sweeper(int fd, int prog_fd)
 {
-	struct bpf_map_info info = {};
-	__u32 len = sizeof(info);
+	struct bpf_map_info map = {};
+	struct bpf_prog_info prog = {};
+	__u32 map_len = sizeof(map), prog_len = sizeof(prog);
 
-	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
-	       !strcmp(info.name, "lb_sweeper");
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &map, &map_len) &&
+	       !bpf_obj_get_info_by_fd(prog_fd, &prog, &prog_len) && map.btf_id == prog.btf_id &&
+	       !strcmp(map.name, "lb_sweeper");
 }
 
 /* Whatever is wrong with the programs, loading them anew mends it. */
@@ -270,7 +274,8 @@ static void progs_check(struct lb_dp *dp, struct lb_audit *a)
 			   (unsigned long long)lb_build_id());
 	if (dp->progs.iter_link < 0 && !dp->config->no_iterator)
 		lb_finding(a, "connections: the pin \"%s/connections\" is missing", dp->dir);
-	if (!is_sweeper(dp->progs.sweeper))
+	if (dp->progs.fd[LB_HOOK_XDP] >= 0 &&
+	    !is_sweeper(dp->progs.sweeper, dp->progs.fd[LB_HOOK_XDP]))
 		lb_finding(a,
 			   "connections: the pin \"%s/" LB_PIN_SWEEPER
 			   "\" is missing, or another map: nobody collects those that have expired",
