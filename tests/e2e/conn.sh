@@ -63,7 +63,7 @@ equal 'conn count, the ticks having come round' "$(lab_meshlb conn count)" 2
 collected 0
 
 step 'without its pin the timer ends; apply makes it anew'
-readonly FORMER=/sys/fs/bpf/$LAB-sweeper
+readonly FORMER=$PINS/former
 bpftool map pin pinned "$PINS/sweeper" "$FORMER"
 rm "$PINS/sweeper"
 expect 3 lab_meshlb verify -f "$CONFIG"
