@@ -221,7 +221,8 @@ class Generator:
             self.new_service(name)
         self.repair()
         self.emit("apply")
-        ways = [(self.connect, 5), (self.talk, 6), (self.end, 2), (self.many, 1.5),
+        ways = [(self.connect, 5), (self.talk, 6), (self.end, 2),
+                (self.many, 3 if self.options else 1.5),
                 (self.by_hand, 1.5), (self.edit, 1.5), (lambda: self.emit("stats"), 0.3),
                 (lambda: self.emit("flush"), 0.5 if self.options else 0),
                 (self.lose, 1 if self.options else 0)]
