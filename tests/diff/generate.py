@@ -4,7 +4,7 @@ import random
 
 import scenario
 from model import Model
-from scenario import ANY, OPTIONS, PORTS, REPLICAS, SCHEDULERS, Listen
+from scenario import ANY, LEAST, OPTIONS, PORTS, REPLICAS, SCHEDULERS, Listen
 
 SERVED = (8080, 8081, 8082)
 FIRST_PORT = 40000
@@ -31,6 +31,9 @@ class Generator:
         self.addresses = ["0.0.0.0", "[::]", "v4", "v6", "w4", "w6"] + \
             (["x4", "x6"] if not own or self.chance(0.05) else [])
         self.options = self.chance(0.25)  # then ebpf plays alone
+        self.schedulers = SCHEDULERS + (2 * LEAST if self.options else ())
+        # Services with short timeouts; to wait for these takes long.
+        self.short = WORDS[:2] if self.options and self.chance(0.08) else ()
         self.lines, self.model = [], Model()
         self.open, self.free = {}, []  # names of connections; (target, source) to be used again
         self.number, self.port, self.mark = 0, FIRST_PORT, False
@@ -60,20 +63,23 @@ class Generator:
                 texts = [f"{one.address}:{one.port}" + ("/udp" if one.proto == "udp" else "")
                          for one in listens]
                 self.emit(f"service {name} listen {','.join(texts)} "
-                          f"scheduler {self.random.choice(SCHEDULERS)}{self.some_options()}")
+                          f"scheduler {self.random.choice(self.schedulers)}{self.some_options()}"
+                          + (" timeouts short" if name in self.short else ""))
                 return True
         return False
 
     def some_options(self):
         return "".join(f" {name} {self.random.choice(values)}" for name, values in OPTIONS.items()
-                       if self.options and self.chance(0.4))
+                       if name != "timeouts" and self.options and self.chance(0.4))
 
     def backend(self, name, replica=None, family=None):
         replica = replica or self.random.choice(REPLICAS)
         family = self.random.choice(("", "", "", ".4", ".6")) if family != "both" else ""
         weight = f" weight {self.random.choice((1, 2, 3, 5, 0))}" if self.chance(0.4) else ""
         port = self.random.choice(PORTS[:2] if self.chance(0.7) else PORTS)
-        self.emit(f"backend {name} {replica}{family}:{port}{weight}")
+        limit = f" max {self.random.choice((1, 2, 3, 6))}" \
+            if self.options and self.chance(0.3) else ""
+        self.emit(f"backend {name} {replica}{family}:{port}{weight}{limit}")
 
     def new_service(self, name):
         if self.service(name):
@@ -198,6 +204,16 @@ class Generator:
         self.emit(f"{op} {name} {at}" + (f" {self.random.choice((0, 1, 2, 4))}"
                                          if op == "weight" else ""))
 
+    def idle(self):
+        """Flows from ports that are named, and not, have expired."""
+        for source in ("", " from c:39999"):
+            self.number += 1
+            name, target = f"c{self.number}", self.target("udp")
+            self.open[name] = ("udp", target, source)
+            self.emit(f"udp {name} {target}{source}")
+        self.emit("idle")
+        self.say_all()
+
     def scenario(self):
         if self.chance(0.05):
             self.connect()  # before there is anything
@@ -205,13 +221,18 @@ class Generator:
             self.new_service(name)
         self.repair()
         self.emit("apply")
-        ways = [(self.connect, 5), (self.talk, 6), (self.end, 2), (self.many, 1.5),
+        ways = [(self.connect, 5), (self.talk, 6), (self.end, 2),
+                (self.many, 3 if self.options else 1.5),
                 (self.by_hand, 1.5), (self.edit, 1.5), (lambda: self.emit("stats"), 0.3),
                 (lambda: self.emit("flush"), 0.5 if self.options else 0),
                 (self.lose, 1 if self.options else 0)]
         for way in self.random.choices([w for w, _ in ways], [n for _, n in ways],
                                        k=self.random.randint(8, 30)):
             way()
+        if self.short:
+            self.idle()
+            for way in self.random.choices((self.connect, self.many, self.talk), k=8):
+                way()
         self.say_all()
         self.emit("stats")
         self.emit("verify")

@@ -4,16 +4,21 @@
 Where a choice is free (whom rr begins with, whom a hash names) the property that must hold is
 checked, not the name. Whatever is not right is a Finding; an accepted difference may cover it."""
 import collections
+import fractions
 import math
 
 import scenario
 from differences import DIFFERENCES
-from model import HASHES, Model, address_of, family_of
-from scenario import ANY, CLIENTS
+from model import Expect, HASHES, Model, RESET_EXPIRY, address_of, family_of
+from scenario import ANY, CLIENTS, LEAST
 
 Finding = collections.namedtuple("Finding", "kind datapath number step text facts")
 SEGMENT = 1400  # what surely is one packet
 SIGMAS = 6  # of chance: once in 500 million
+# What a Judge counts: lc and wlc had a choice of unlike ones, another one took what a full one would
+# have had, all were full, a connection was asked that had expired.
+CHECKS = ("least", "overflow", "full", "expired")
+ALL = 8  # backends that lc and wlc compare; of more they try two
 
 
 Pick = collections.namedtuple("Pick", "backend number changes altered")
@@ -40,10 +45,13 @@ class Judge:
     def __init__(self, datapath):
         self.datapath, self.findings = datapath, []
         self.counted = {}  # facts about the service whose counters are looked at
+        self.checks = collections.Counter()  # of what needs a special occasion
         self.begin()
 
     def begin(self):
-        self.model = Model()
+        self.model = Model(self.datapath)
+        self.more = collections.Counter()  # of a member: flows of the step that is looked at
+        self.slow = False  # it took so long that nobody knows what has expired
         self.turns = {}  # (service, family): (signature, Picks)
         self.picks = []  # (service, family, what nft calls a class)
         self.sticks = {}
@@ -51,7 +59,6 @@ class Judge:
         self.tallies = collections.defaultdict(Tally)
         self.lost = set()  # targets of TCP connections whose backend has gone
         self.half_dead = set()  # (client, backend) of those: the server has not heard of it
-        self.uncertain = set()  # services whose connections may have been taken up in the middle
 
     def found(self, kind, text, **facts):
         self.findings.append(Finding(kind, self.datapath, self.number, self.step, text, facts))
@@ -59,6 +66,11 @@ class Judge:
     def feed(self, number, step, seen):
         """Judges one step; returns what was expected."""
         self.number, self.step = number, step
+        self.model.now, _ = seen["at"]
+        self.slow |= step.op != "idle" and self.model.in_doubt()
+        if self.slow:
+            self.checks["too slow"] = 1
+            return self.pass_over(step, seen)
         expected, about = self.model.expect(step), self.about(step)
         anew = self.swept(step)
         if seen["out"] not in expected.outs:
@@ -73,13 +85,32 @@ class Judge:
         if step.op == "stats" and seen["out"] == 0:
             self.counters(seen["services"])
         self.note_lost()
+        self.occasions(step, expected)
         self.model.learn(step, seen)
         self.note_lost()
+        self.more.clear()
         if step.op == "clear":
             self.begin()
         elif step.op == "flush":
             self.affinities = {}
         return expected
+
+    def pass_over(self, step, seen):
+        """Learns what is in force, and expects whatever came."""
+        self.model.learn(step, seen)
+        if step.op == "clear":
+            self.begin()
+        return Expect({seen["out"]}, set())
+
+    def occasions(self, step, expected):
+        """Counts what was really put to the test: a run without any has shown nothing."""
+        connection = self.model.concerns(step)
+        if connection and connection.member and self.model.expired(connection):
+            self.checks["expired"] += 1
+        if step.op in ("open", "udp", "many") and "answered" not in expected.outs:
+            at = scenario.target(step.at)
+            service, _ = self.model.listening(at, step.proto)
+            self.checks["full"] += bool(service and service.candidates(family_of(at)))
 
     def swept(self, step):
         """What comes of a connection that nft has ended with another service's: it is a new one, or
@@ -120,15 +151,29 @@ class Judge:
                            out="answered", **self.about(step))
                 continue
             service, listen = self.model.listening(at, proto)
-            member = connection.member if lives else service.members[backend]
-            self.count(self.tallies[member], step, proto, fresh=not lives)
+            old = self.model.resumed(step)
+            old = old if old and old.who == backend else None
+            member = old.member if old else connection.member if lives else \
+                service.members[backend]
+            self.count(self.tallies[member], step, proto, fresh=not lives and not old)
             if step.op == "open":
                 self.begun_twice(self.tallies[member], connection.source, backend)
-            if not lives and not (step.op == "say" and proto == "tcp"):
+            if old:
+                self.resumed(self.tallies[member], old, family_of(at))
+            elif not lives and not (step.op == "say" and proto == "tcp"):
                 self.picked(service, listen, backend, at,
                             connection.source if connection else step.source)
+                self.more[member] += step.op == "many" and proto == "udp"
         if step.op == "many":
             self.share(step, seen, at)
+            self.fits(step, seen, expected, at)
+
+    def resumed(self, tally, old, family):
+        """One that had nearly expired may have been a new one."""
+        if self.model.now - old.heard > RESET_EXPIRY[0]:
+            tally.twice += 1
+            for service in self.model.force.values():
+                self.turns.pop((service, family), None)
 
     def begun_twice(self, tally, source, backend):
         """RFC 5961: a server that still has a connection of that client and port answers a SYN by
@@ -141,8 +186,18 @@ class Judge:
         family = family_of(at)
         shares = service.candidates(family)
         self.picks.append((service, family, (listen.proto, listen.address in ANY)))
-        if "affinity" in service.options:
-            self.affine(service, backend, (family, listen.proto, at[1], source[0]))
+        known = service not in self.model.uncertain
+        rooms = {b: self.room(service.members[b]) for b in shares}
+        if known and not rooms[backend]:
+            self.found("full", f"{_name(backend)} had its {service.members[backend].limit} already")
+        if "affinity" in service.options and \
+                self.affine(service, backend, rooms, (family, listen.proto, at[1], source[0])):
+            return
+        if service.scheduler in LEAST:
+            if known and not self.is_taken(at, listen.proto, source):
+                self.least(service, family, rooms, backend)
+        elif self.overflows(service, rooms) or "affinity" in service.options:
+            self.turns.pop((service, family), None)
         elif service.scheduler in ("rr", "wrr"):
             self.turn(service, family, shares, backend)
         elif service.scheduler in HASHES:
@@ -157,16 +212,48 @@ class Judge:
                            altered=service.changes != changes)
                 self.sticks[key] = backend, service.changes
 
-    def affine(self, service, backend, whose):
+    def room(self, member):
+        return self.model.room(member) - self.more[member]
+
+    def overflows(self, service, rooms):
+        """Whether somebody's turn, or clients, may have gone to another."""
+        self.checks["overflow"] += not all(rooms.values())
+        return not all(rooms.values()) or (service in self.model.uncertain
+                                           and self.model.is_limited(service))
+
+    def is_taken(self, at, proto, source):
+        """Whether the client's port has another connection: one backend may have to be passed by."""
+        return source[1] and any(
+            c.source == source and c.proto == proto and c.at != at
+            for c in (*self.model.entries(), *self.model.resets.values()))
+
+    def least(self, service, family, rooms, backend):
+        """Nobody with room has fewer connections for its weight."""
+        if sum(b.family == family for b in service.members) > ALL:
+            return
+        weights = service.candidates(family)
+        load = {b: fractions.Fraction(
+            self.model.busy(service.members[b]) + self.more[service.members[b]] + 1, weights[b])
+                for b, room in rooms.items() if room}
+        self.checks["least"] += len(set(load.values())) > 1
+        if backend in load and load[backend] > min(load.values()):
+            have = ", ".join(f"{_name(b)} {self.model.busy(service.members[b])}" for b in load)
+            self.found("least", f"{service.scheduler} gave {_name(backend)}, where they had {have}")
+
+    def affine(self, service, backend, rooms, whose):
+        """Whether the client's affinity has decided."""
         option = service.options["affinity"]
         family, proto, port, client = whose
         key = (service, family, client, option, None if option == "service" else (proto, port))
-        takers = {service.members[b]: b for b in service.candidates(family)}
-        before = takers.get(self.affinities.get(key), backend)
-        if before != backend:
+        takers = {service.members[b]: b for b in rooms}
+        before = takers.get(self.affinities.get(key))
+        if before and self.overflows(service, {before: rooms[before]}):
+            return True  # another one serves meanwhile
+        if before and before != backend:
             self.found("stick", f"{_name(backend)}, where {client} has an affinity to "
                        f"{_name(before)}", altered=False)
         self.affinities[key] = service.members[backend]
+        return before is not None
 
     def turn(self, service, family, shares, backend):
         """In any run of as many picks as the ring has slots each has its share at most."""
@@ -190,7 +277,7 @@ class Judge:
         service, _ = self.model.listening(at, step.proto)
         number = len(seen.get("whos", []))
         if not service or service.scheduler not in ("random", "maglev") or number < 20 or \
-                "affinity" in service.options:
+                "affinity" in service.options or self.model.is_limited(service):
             return
         shares = service.candidates(family_of(at))
         for backend, weight in shares.items():
@@ -198,6 +285,14 @@ class Judge:
             count = seen["whos"].count(f"{backend.replica}:{backend.port}")
             if abs(count - number * part) > SIGMAS * math.sqrt(number * part * (1 - part)) + 1:
                 self.found("share", f"{_name(backend)} had {count} of {number}, {part:.2f} is due")
+
+    def fits(self, step, seen, expected, at):
+        """UDP that is refused in the middle must have filled all."""
+        service, _ = self.model.listening(at, step.proto)
+        if step.proto == "udp" and expected.whos and "answered" not in expected.outs:
+            left = sum(self.room(service.members[b]) for b in expected.whos)
+            if left:
+                self.found("full", f"{seen['out']}, where there was room for {left}")
 
     # --------------------------------------------------------------- counters
 
@@ -220,7 +315,7 @@ class Judge:
         for target in self.lost if self.datapath != "ipvs" else ():
             service, _ = self.model.listening(target, "tcp")
             if service and service.takes_up:
-                self.uncertain.add(service)
+                self.model.uncertain.add(service)
 
     def counters(self, services):
         shown = {s["name"]: s for s in services}
@@ -228,7 +323,7 @@ class Judge:
             self.found("counter", f"services {_or(shown)}", removed=False, shadowed=False)
             return
         for name, service in self.model.force.items():
-            if service in self.uncertain:
+            if service in self.model.uncertain:
                 continue
             self.counted = {"removed": service.unlistened, "shadowed": service.shadowed}
             by_address = {b["address"]: b for b in shown[name]["backends"]}
@@ -297,8 +392,9 @@ def _or(words):
     return " or ".join(sorted(map(str, words))) or "nobody"
 
 
-def judge(steps, played):
-    """All findings about PLAYED, {datapath: what was seen of each step}."""
+def judge(steps, played, checks=None):
+    """All findings about PLAYED, {datapath: what was seen of each step}. CHECKS: a Counter, to which
+    is added what was put to the test."""
     judges = {datapath: Judge(datapath) for datapath in played}
     findings = []
     for number, step in enumerate(steps):
@@ -313,6 +409,8 @@ def judge(steps, played):
                                 next(iter(judges.values())).model.draft)
     for one in judges.values():
         findings += one.findings
+        if checks is not None:
+            checks.update(one.checks)
     return sorted(findings, key=lambda f: f.number)
 
 

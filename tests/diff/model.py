@@ -7,17 +7,22 @@ import functools
 import math
 
 import scenario
-from scenario import ADDRESSES, ANY, Backend, CLIENTS
+from scenario import ADDRESSES, ANY, Backend, CLIENTS, LEAST
 
 Expect = collections.namedtuple("Expect", "outs whos")  # acceptable outcomes, and who may answer
 HASHES = ("sh", "maglev")
+# Seconds without a packet until when a connection surely lives, and after which it is surely gone:
+# not each packet counts, ticks are about a second, the sweeper comes by within three.
+EXPIRY = {"udp": (6.0, 16.5), "tcp": (45.0, 66.5)}
+SHORT = "{ established: 1m, closing: 1s, udp-new: 1s, udp: 10s }"
+RESET_EXPIRY = (8.0, 13.0)  # of an entry that was reset: 10 s
 
 
 class Member:
     """A backend in a service, from its addition to its removal."""
 
-    def __init__(self, weight):
-        self.weight, self.override = weight, None
+    def __init__(self, weight, limit=0):
+        self.weight, self.limit, self.override = weight, limit, None
 
     @property
     def now(self):
@@ -38,7 +43,7 @@ class Service:
     def candidates(self, family):
         """Who takes new connections, with the share of each."""
         weights = {b: m.now for b, m in self.members.items() if b.family == family and m.now}
-        if self.scheduler == "rr":
+        if self.scheduler in ("rr", "lc"):
             return dict.fromkeys(weights, 1)
         divisor = math.gcd(*weights.values()) if weights else 1
         return {b: w // divisor for b, w in weights.items()}
@@ -49,7 +54,7 @@ class Service:
     def state(self):
         """All that is in force of it."""
         return self.listens, self.scheduler, self.options, sorted(
-            (b, m.weight, m.override) for b, m in self.members.items())
+            (b, m.weight, m.limit, m.override) for b, m in self.members.items())
 
     @property
     def unknown(self):
@@ -68,7 +73,7 @@ class Service:
         members, self.members = self.members, {}
         for backend, new in wanted.members.items():
             member = self.members[backend] = members.get(backend) or Member(new.weight)
-            member.weight = new.weight
+            member.weight, member.limit = new.weight, new.limit
             if reset_overrides:
                 member.override = None
         self.emptied |= not all(self.has_family(f) for f in families)
@@ -89,12 +94,18 @@ class Connection:
         self.unlistened = False  # its addresses are no longer those of its service
         self.changes = None  # of its service, when it was opened
         self.swept = False  # by its addresses it was another's, whose backend went
+        self.heard = 0.0  # when it was last
+        self.short = False  # whether its service's timeouts are
 
 
 class Model:
-    def __init__(self):
+    def __init__(self, datapath=""):
+        self.datapath, self.now = datapath, 0.0
         self.draft, self.force, self.connections = {}, {}, {}
         self.flows = {}  # UDP: (target, source): Connection, which no closed socket ends
+        self.quiet = []  # UDP that nobody will ask again, but whose flow is there
+        self.resets = {}  # TCP that its client has reset, so
+        self.uncertain = set()  # services whose connections may have been taken up in the middle
         self.gone = []  # (Backend, member) of all that were removed
         self.changes = 0  # how often what is in force changed
 
@@ -114,11 +125,14 @@ class Model:
             lines.append("    backends:" + ("" if service.members else " []"))
             for backend, member in service.members.items():
                 lines.append(f'      - {{ address: "{address_of(backend)}", '
-                             f"weight: {member.weight} }}")
+                             f"weight: {member.weight}"
+                             + (f", max-connections: {member.limit}" if member.limit else "") + " }")
         return "\n".join(lines) + "\n"
 
     @staticmethod
     def _option(name, value):
+        if name == "timeouts":
+            return SHORT
         if name != "affinity":
             return value
         return "{ timeout: 300s" + (", across-ports: true }" if value == "service" else " }")
@@ -138,7 +152,7 @@ class Model:
             service.options = dict(step.options)
         elif step.op == "backend" and step.name in self.draft:
             for backend in scenario.backends(step.at):
-                self.draft[step.name].members[backend] = Member(step.number)
+                self.draft[step.name].members[backend] = Member(step.number, step.limit)
         elif step.op == "remove" and step.at and step.name in self.draft:
             for backend in scenario.backends(step.at):
                 self.draft[step.name].members.pop(backend, None)
@@ -217,6 +231,40 @@ class Model:
                         "drain": 0, "undrain": None, "weight": step.number}[step.op]
             service.changes += service.state() != before
 
+    # ------------------------------------------------- how many there are
+
+    def expired(self, connection):
+        return connection.short and self.now - connection.heard > EXPIRY[connection.proto][1]
+
+    def in_doubt(self):
+        """Whether there are connections of which nobody knows if they have expired."""
+        return any(c.short and self.lives(c) and self.now - c.heard > EXPIRY[c.proto][0]
+                   for c in self.entries())
+
+    def wait(self, protos):
+        """Seconds until all that have short timeouts have expired."""
+        ages = [EXPIRY[c.proto][1] - (self.now - c.heard) for c in self.entries()
+                if c.short and self.lives(c) and c.proto in protos]
+        return max(ages, default=-1.0) + 0.1
+
+    def entries(self):
+        """A flow from a port that was named is among both."""
+        return {*self.all_connections(), *self.quiet}
+
+    def busy(self, member):
+        """Its connections: TCP that was not ended, and UDP's flows."""
+        return sum(c.member is member and self.lives(c) and not c.over for c in self.entries())
+
+    def room(self, member):
+        return max(0, member.limit - self.busy(member)) if member.limit else math.inf
+
+    def is_limited(self, service):
+        return any(m.limit for m in service.members.values())
+
+    def counts(self):
+        """Whether it matters how many there are."""
+        return any(s.scheduler in LEAST or self.is_limited(s) for s in self.force.values())
+
     # --------------------------------------------------------- what must come
 
     def listening(self, at, proto):
@@ -239,7 +287,44 @@ class Model:
         if not service or (listen.address in ANY and not service.has_family(family_of(at))):
             return Expect({"unreachable" if at[0][0] == "y" else "refused"}, set())
         whos = set(service.candidates(family_of(at)))
-        return Expect({"answered"} if whos else {"silent"}, whos)
+        if not whos:
+            return Expect({"silent"}, whos)
+        takers = {b for b in whos if self.room(service.members[b])}
+        if service in self.uncertain and self.is_limited(service):
+            return Expect({"answered"} | self.full(at, proto), whos)
+        return Expect({"answered"} if takers else self.full(at, proto), takers)
+
+    @staticmethod
+    def full(at, proto):
+        """What comes of it where nobody has room. Of UDP the host itself tells its clients."""
+        return {"refused" if proto == "tcp" or at[0][0] in "vw" else "silent"}
+
+    def many(self, at, proto, number):
+        """So many one after another: TCP that ends makes room, UDP does not."""
+        expected = self.new(at, proto)
+        service, _ = self.listening(at, proto)
+        if proto == "tcp" or expected.outs != {"answered"} or \
+                number <= sum(self.room(service.members[b]) for b in expected.whos):
+            return expected
+        return Expect(self.full(at, proto), expected.whos)
+
+    def resumed(self, step):
+        """The connection that a client has reset and opens again by the same port: its backend is
+        asked, for anybody may have forged the RST. None: it is a new one."""
+        if self.datapath != "ebpf" or step.op != "open":
+            return None
+        old = self.resets.get((scenario.target(step.at), step.source))
+        if old and self.in_force(old.member) and old.member.now and \
+                self.now - old.heard < RESET_EXPIRY[1]:
+            return old
+        return None
+
+    def again(self, old, at):
+        """What comes of that. When it is about to expire it may be a new one."""
+        if self.now - old.heard < RESET_EXPIRY[0]:
+            return Expect({"answered"}, {old.who})
+        new = self.new(at, "tcp")
+        return Expect(new.outs | {"answered"}, new.whos | {old.who})
 
     def known(self, connection):
         """What comes of a further request."""
@@ -249,7 +334,7 @@ class Model:
             return Expect({"answered"}, {connection.who})
         if connection.proto == "udp":
             return self.new(connection.at, "udp")
-        return self._unknown(connection) if connection.flushed else self._lost(connection)
+        return self._unknown(connection) if self.forgotten(connection) else self._lost(connection)
 
     def _lost(self, connection):
         """TCP whose backend is gone. To where the host has no route only ebpf knows that it was
@@ -263,7 +348,7 @@ class Model:
         return Expect({"reset", "silent"} if connection.at[0][0] == "y" else {"reset"}, set())
 
     def _unknown(self, connection):
-        """TCP whose entry was flushed."""
+        """TCP whose entry was flushed, or has expired."""
         service, _ = self.listening(connection.at, "tcp")
         if not service or not service.has_family(family_of(connection.at)):
             return Expect({"reset"}, set())  # by the host
@@ -279,7 +364,7 @@ class Model:
                           set())
         if connection.who not in shares:
             return Expect({"reset"}, set())
-        if len(shares) == 1 or (service.scheduler in HASHES and connection.flushed and
+        if len(shares) == 1 or (service.scheduler in HASHES and self.forgotten(connection) and
                                 connection.changes == service.changes):
             return Expect({"answered"}, {connection.who})
         return Expect({"answered", "reset"}, {connection.who})
@@ -289,8 +374,11 @@ class Model:
         return connection.member is not None and not connection.over and not self.lives(connection)
 
     def lives(self, connection):
-        return connection.member is not None and not connection.flushed and \
+        return connection.member is not None and not self.forgotten(connection) and \
             self.in_force(connection.member)
+
+    def forgotten(self, connection):
+        return connection.flushed or self.expired(connection)
 
     def in_force(self, member):
         return any(member is m for s in self.force.values() for m in s.members.values())
@@ -309,16 +397,19 @@ class Model:
         return self.connections.get(step.name) if step.op in ("say", "half") else None
 
     def expect(self, step):
-        if step.op in ("flush", "stats", "verify", "clear"):
+        if step.op in ("flush", "idle", "stats", "verify", "clear"):
             return Expect({0}, set())
         if step.op in ("drain", "undrain", "weight"):
             there = self.force[step.name].members if step.name in self.force else ()
             return Expect({0 if all(b in there for b in scenario.backends(step.at)) else 1}, set())
-        if step.op in ("open", "udp"):
-            return self.known(self.begun(step)) if step.op == "udp" else \
-                self.new(scenario.target(step.at), "tcp")
+        at = scenario.target(step.at) if step.op in ("open", "udp", "many") else None
+        if step.op == "udp":
+            return self.known(self.begun(step))
+        if step.op == "open":
+            old = self.resumed(step)
+            return self.again(old, at) if old else self.new(at, "tcp")
         if step.op == "many":
-            return self.new(scenario.target(step.at), step.proto)
+            return self.many(at, step.proto, step.number)
         if step.op in ("say", "half") and step.name in self.connections:
             return self.known(self.connections[step.name])
         return Expect({"over"} if step.op in ("say", "half") else {0, 1, None}, set())
@@ -326,6 +417,7 @@ class Model:
     # --------------------------------------------------------- what has come
 
     def learn(self, step, seen):
+        _, self.now = seen.get("at", (0.0, 0.0))
         if step.op in ("service", "backend", "remove"):
             self.edit(step)
         elif step.op == "apply" and seen["out"] == 0:
@@ -333,19 +425,48 @@ class Model:
         elif step.op in ("drain", "undrain", "weight") and seen["out"] == 0:
             self.by_hand(step)
         elif step.op in ("open", "udp"):
-            connection = self.connections[step.name] = self.begun(step)
-            self._answered(connection, seen)
+            self._open(step, seen)
+        elif step.op == "many" and step.proto == "udp":
+            self._many(step, seen)
         elif step.op in ("say", "half") and step.name in self.connections:
             connection = self.connections[step.name]
             self._answered(connection, seen)
             connection.over |= step.op == "half"
         elif step.op in ("bye", "close", "reset"):
-            self.connections.pop(step.name, None)
+            self._end(step.name, reset=step.op == "reset")
         elif step.op == "flush" and seen["out"] == 0:
-            for connection in self.all_connections():
+            self.resets = {}
+            for connection in self.entries():
                 connection.flushed = connection.member is not None
         elif step.op == "clear":
-            self.__init__()
+            self.__init__(self.datapath)
+
+    def _open(self, step, seen):
+        self._end(step.name, reset=True)  # of the client that had the name
+        old = self.resumed(step)
+        connection = self.connections[step.name] = self.begun(step)
+        if old and backend_of(seen.get("who", ":0"), family_of(connection.at)) == old.who:
+            connection.who, connection.member, connection.listen = old.who, old.member, old.listen
+            connection.changes, connection.short, connection.heard = \
+                old.changes, old.short, self.now
+        self.resets.pop((connection.at, step.source), None)
+        self._answered(connection, seen)
+
+    def _many(self, step, seen):
+        for who in seen.get("whos", []):
+            connection = Connection("udp", scenario.target(step.at), step.source)
+            self._answered(connection, {"out": "answered", "who": who})
+            self.quiet.append(connection)
+
+    def _end(self, name, reset):
+        connection = self.connections.pop(name, None)
+        if not connection or not self.lives(connection):
+            return
+        if connection.proto == "udp" and not connection.source[1]:
+            self.quiet.append(connection)
+        elif connection.proto == "tcp" and reset and not connection.over and connection.source[1]:
+            self.resets[connection.at, connection.source] = connection
+            connection.heard = self.now
 
     @staticmethod
     def forget(connection):
@@ -363,7 +484,8 @@ class Model:
             service, connection.listen = self.listening(connection.at, connection.proto)
             connection.member = service and service.members.get(connection.who)
             connection.changes = service and service.changes
-        connection.flushed = False
+            connection.short = bool(service) and "timeouts" in service.options
+        connection.flushed, connection.heard = False, self.now
 
 
 def family_of(at):

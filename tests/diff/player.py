@@ -55,7 +55,9 @@ class Player:
         seen = []
         try:
             for step in steps:
+                self.model.now = begin = time.monotonic()
                 seen.append(getattr(self, "do_" + step.op)(step))
+                seen[-1]["at"] = begin, time.monotonic()
                 if step.op in CLIENTS_DO:
                     self.traffic = time.monotonic()
                 self.model.learn(step, seen[-1])
@@ -87,6 +89,10 @@ class Player:
 
     def do_flush(self, _):
         return self._done(self.meshlb("conn", "flush"))
+
+    def do_idle(self, step):
+        time.sleep(max(0.0, self.model.wait(("tcp", "udp") if step.proto == "tcp" else ("udp",))))
+        return {"out": 0}
 
     def do_stats(self, _):
         self.world.settle()
@@ -167,11 +173,24 @@ class Player:
             client.close(reset=True)
         return seen
 
-    do_half = do_say
+    def do_half(self, step):
+        awaited, seen = self._is_awaited(step.name), self.do_say(step)
+        if seen["out"] == "answered" and awaited:
+            self.clients[step.name].ended()
+        return seen
+
+    def _is_awaited(self, name):
+        """Whether the next step must find the connection ended: where it is counted, and known."""
+        connection = self.model.connections.get(name)
+        return bool(connection) and connection.proto == "tcp" and not connection.over and \
+            self.model.counts() and self.model.lives(connection)
 
     def do_bye(self, step):
+        awaited = self._is_awaited(step.name)
         client = self.clients.pop(step.name, None)
-        if client and step.op == "bye" and client.proto == "tcp" and client.sock.fileno() >= 0:
+        if client and awaited:
+            client.end(step.op)
+        elif client and step.op == "bye" and client.proto == "tcp" and client.sock.fileno() >= 0:
             client.bye()
         elif client:
             client.close(reset=step.op == "reset")
@@ -185,7 +204,7 @@ class Player:
             client = self._client(step)
             seen = client.ask(0, patience)
             if step.proto == "tcp" and seen["out"] == "answered":
-                client.bye()
+                client.bye(wait=self.model.counts())
             client.close(reset=seen["out"] != "answered")
             if seen["out"] != "answered" or seen["seen"] != "own":
                 return seen | {"whos": whos}

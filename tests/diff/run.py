@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """run.py [FILE...] - play scenarios on several datapaths at once, and compare what clients and
-servers see: those that are kept (scenarios/*.txt), then COUNT generated ones from SEED on; or just
-the FILEs. One that fails is made as small as it goes, and written to build/test-logs.
+servers see: those that are kept (scenarios/*.txt, with TEST_FULL=1 scenarios/full/*.txt, too), then
+COUNT generated ones from SEED on; or just the FILEs. One that fails is made as small as it goes, and
+written to build/test-logs.
 
 In the environment: COUNT (100; 1000 with TEST_FULL=1; in the guest 4 and 60), SEED (of the clock),
 DATAPATHS (ebpf,nft), HOOK (tc: where ebpf attaches), BUILD, LAB; VERBOSE=1 prints each scenario,
@@ -38,13 +39,15 @@ class Bench:
         self.labs, self.logs = labs, logs
         self.met = collections.defaultdict(set)  # difference: who met it
         self.ops, self.history, self.failed = collections.Counter(), [], []
+        self.checks = collections.Counter()  # of what needs a special occasion, how often
+        self.kept_checks = collections.Counter()  # by scenarios that are kept
 
-    def findings(self, text):
+    def findings(self, text, checks=None):
         """What is wrong, once the accepted differences are taken away; and those."""
         steps = scenario.parse(text)
         wrong, met = [], set()
         played = self.labs.order(text, None if scenario.is_for_all(steps) else "ebpf")
-        for finding in judge.judge(steps, played):
+        for finding in judge.judge(steps, played, checks):
             name = judge.accepted(finding)
             if name:
                 met.add(name)
@@ -62,7 +65,11 @@ class Bench:
         self.ops.update(step.op for step in steps)
         self.history.append(text)
         begin = time.monotonic()
-        wrong, met = self.findings(text)
+        checks = collections.Counter()
+        wrong, met = self.findings(text, checks)
+        self.checks += checks
+        if name.endswith(".txt"):
+            self.kept_checks += checks
         if os.environ.get("VERBOSE"):
             print(f"# {name}: {time.monotonic() - begin:.2f} s, {' '.join(sorted(met))}")
         for difference in met:
@@ -134,13 +141,21 @@ def show(text, wrong):
 
 
 def kept():
-    return sorted(glob.glob(HERE + "/scenarios/*.txt"))
+    """Those that take more than a minute are full's."""
+    more = glob.glob(HERE + "/scenarios/full/*.txt") if os.environ.get("TEST_FULL") == "1" else []
+    return sorted(glob.glob(HERE + "/scenarios/*.txt")) + more
 
 
 def unmet(bench, datapaths):
     """Accepted differences that no kept scenario shows: the list must not outlive its reasons."""
     return [d.name for d in DIFFERENCES if can_be_met(d, datapaths)
             and not any(name.endswith(".txt") for name in bench.met.get(d.name, ()))]
+
+
+def void(bench, datapaths):
+    """Checks for which no kept scenario gave an occasion."""
+    return [check for check in judge.CHECKS if "ebpf" in datapaths
+            and not bench.kept_checks[check] and not bench.kept_checks["too slow"]]
 
 
 def undocumented():
@@ -167,6 +182,9 @@ def play_all(bench, files, seed, count, datapaths):
         bench.run(f"seed {number}", text)
     for name in undocumented():
         print(f'FAILED: "{name}" is not both in docs/differences.md and in differences.py')
+        bench.failed.append(name)
+    for name in void(bench, datapaths):
+        print(f'FAILED: no kept scenario has put "{name}" to the test')
         bench.failed.append(name)
     for name in unmet(bench, datapaths):
         print(f'FAILED: the accepted difference "{name}" is met by no kept scenario')
@@ -197,6 +215,7 @@ def main():
     finally:
         labs.end()
     print("steps:", ", ".join(f"{n} {op}" for op, n in bench.ops.most_common()))
+    print("put to the test:", ", ".join(f"{n} {c}" for c, n in bench.checks.most_common() if n))
     for name, who in sorted(bench.met.items()):
         print(f"accepted difference {name}: met by {len(who)}, as {sorted(who)[0]}")
     print("FAILED: " + ", ".join(bench.failed) if bench.failed else "all alike")

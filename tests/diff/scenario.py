@@ -4,7 +4,7 @@ by another name, so the same text is played on all of them.
 
 Of the config, in force from the next `apply`:
     service NAME listen LISTEN,... scheduler NAME [OPTION VALUE]...    a new one, or this one changed
-    backend NAME BACKEND [weight N]                  a new one, or its weight changed
+    backend NAME BACKEND [weight N] [max N]          a new one, or this one changed
     remove NAME [BACKEND]                            the service, or one backend of it
     apply [reset-overrides]
 By hand, in force at once:
@@ -18,6 +18,8 @@ Clients:
     many N TARGET[/udp] [from CLIENT]     so many clients in turn, one request each
 And
     flush                                 every connection is forgotten
+    idle [tcp]                            until the UDP flows (with `tcp`, all) of services with short
+                                          timeouts have expired: 16 seconds (66), 0 if there are none
     stats                                 the counters must be right
     verify                                `meshlb verify` must find nothing
     clear                                 everything away: where several scenarios are put together
@@ -27,9 +29,11 @@ ADDRESS  v4 w4 v6 w6 are the node's own; x4 x6 another host's behind it (where n
          y4 y6 it has no route
 BACKEND  r1:80 (both of its addresses), r1.4:80 or r1.6:80
 CLIENT   a, b or c: the client's addresses of either family
-OPTION   on-remove reset|rehash|drop, unknown hash|reset|drop, affinity port|service (seconds enough)
+OPTION   on-remove reset|rehash|drop, unknown hash|reset|drop, affinity port|service (seconds enough),
+         timeouts short (the least that there may be; a service has them from its first line on)
 
-With `flush` or an OPTION a scenario is played on ebpf alone: against the model."""
+With `flush`, `idle`, `max`, an OPTION, or by lc or wlc a scenario is played on ebpf alone: against
+the model."""
 import collections
 import re
 
@@ -42,12 +46,13 @@ ADDRESSES = NODE | {"x4": "198.51.100.7", "x6": "2001:db8:100::7",
                     "y4": "203.0.113.7", "y6": "2001:db8:113::7"}
 ANY = {"*": (4, 6), "0.0.0.0": (4,), "[::]": (6,)}
 OPTIONS = {"on-remove": ("reset", "rehash", "drop"), "unknown": ("hash", "reset", "drop"),
-           "affinity": ("port", "service")}
+           "affinity": ("port", "service"), "timeouts": ("short",)}
 SCHEDULERS = ("rr", "wrr", "random", "sh", "maglev")
+LEAST = ("lc", "wlc")
 
 Step = collections.namedtuple(
-    "Step", "op name at number source proto listens scheduler options text")
-_BLANK = Step("", "", "", 0, ("a", 0), "tcp", (), "", (), "")
+    "Step", "op name at number limit source proto listens scheduler options text")
+_BLANK = Step("", "", "", 0, 0, ("a", 0), "tcp", (), "", (), "")
 Listen = collections.namedtuple("Listen", "address port proto")  # address: a key of ANY, or ADDRESSES
 Backend = collections.namedtuple("Backend", "replica family port")
 
@@ -90,17 +95,19 @@ def _source(words):
 def _service(w):
     options = tuple(zip(w[6::2], w[7::2]))
     if len(w) < 6 or len(w) % 2 or w[2] != "listen" or w[4] != "scheduler" or \
-            w[5] not in SCHEDULERS or any(v not in OPTIONS.get(o, ()) for o, v in options):
+            w[5] not in SCHEDULERS + LEAST or any(v not in OPTIONS.get(o, ()) for o, v in options):
         raise Wrong("write: service NAME listen LISTEN,... scheduler NAME [OPTION VALUE]...")
     return {"name": w[1], "listens": tuple(map(listen, w[3].split(","))), "scheduler": w[5],
             "options": options}
 
 
 def _backend(w):
-    if len(w) not in (3, 5) or (len(w) == 5 and w[3] != "weight"):
-        raise Wrong("write: backend NAME BACKEND [weight N]")
+    numbers = dict(zip(w[3::2], w[4::2]))
+    if len(w) < 3 or len(w) != 3 + 2 * len(numbers) or not set(numbers) <= {"weight", "max"}:
+        raise Wrong("write: backend NAME BACKEND [weight N] [max N]")
     backends(w[2])
-    return {"name": w[1], "at": w[2], "number": int(w[4]) if len(w) == 5 else 1}
+    return {"name": w[1], "at": w[2], "number": int(numbers.get("weight", 1)),
+            "limit": int(numbers.get("max", 0))}
 
 
 def _remove(w):
@@ -120,6 +127,12 @@ def _open(w):
             "proto": "udp" if w[0] == "udp" else "tcp"}
 
 
+def _idle(w):
+    if w[1:] not in ([], ["tcp"]):
+        raise Wrong("write: idle [tcp]")
+    return {"proto": "tcp" if w[1:] else "udp"}
+
+
 def _many(w):
     at, _, proto = w[2].partition("/")
     target(at)
@@ -134,6 +147,7 @@ _OPS = {
     "say": lambda w: {"name": w[1], "number": int(w[2]) if len(w) > 2 else 0},
     "half": lambda w: {"name": w[1]}, "bye": lambda w: {"name": w[1]},
     "close": lambda w: {"name": w[1]}, "reset": lambda w: {"name": w[1]},
+    "idle": _idle,
     "flush": lambda w: {}, "stats": lambda w: {}, "verify": lambda w: {}, "clear": lambda w: {},
 }
 
@@ -156,7 +170,8 @@ def parse(text, where="scenario"):
 
 def is_for_all(steps):
     """Whether every datapath can play it."""
-    return not any(step.options or step.op == "flush" for step in steps)
+    return not any(step.options or step.limit or step.scheduler in LEAST or
+                   step.op in ("flush", "idle") for step in steps)
 
 
 def write(steps):

@@ -15,6 +15,8 @@ import time
 from scenario import PORTS, REPLICAS
 
 CLONE_NEWNET = 0x40000000
+AT_END = 1.0  # seconds that the end of a connection may take
+TCP_CLOSE = 7  # tcpi_state
 SOL_IPV6, IP_RECVERR, IPV6_RECVERR = 41, 11, 25
 ERRORS = {errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset", errno.EPIPE: "reset",
           errno.ENOTCONN: "reset",  # of a shutdown, where the reset came before
@@ -206,12 +208,36 @@ class Client:
         whole = end and len(rest) == int(words[4]) and int(words[3]) == self.seq
         return words if whole else None
 
-    def bye(self):
+    def bye(self, wait=False):
         if not self.error:
             with contextlib.suppress(OSError):
                 self.world.send(self.sock, b"bye\n")
             self.world.until(time.monotonic() + 2, lambda: self.error)
+        if wait:
+            self.ended()
         self.close()
+
+    def end(self, how):
+        """As the step says, and until both sides know: all that they had to say has been seen."""
+        if how == "bye":
+            self.bye(wait=True)
+        elif how == "close":
+            self.ended()
+            self.close()
+        else:
+            mine = self.sock.getsockname()[:2]
+            self.close(reset=True)
+            self.world.until(time.monotonic() + AT_END, lambda: not any(
+                (plain(c.peer[0]), c.peer[1]) == mine for c in self.world.conversations))
+
+    def ended(self):
+        """Closes the client's side, and waits until TCP has nothing more to do."""
+        deadline = time.monotonic() + AT_END
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+        while time.monotonic() < deadline and \
+                self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_CLOSE:
+            self.world.turn(0.001)
 
     def close(self, reset=False):
         if self.sock.fileno() >= 0:
