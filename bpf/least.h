@@ -87,7 +87,7 @@ __noinline int lb_least_select(const struct lb_pool *pool, __u32 turn, __u32 sch
 }
 
 /* The first of the backends behind position `from` that has room; 0: none of those that were looked
- * at, which are others each time. */
+ * at, which of many are others each time. */
 __noinline int lb_room_find(const struct lb_pool *pool, __u32 from, __u32 again, __u32 generation)
 {
 	struct lb_least found = {};
@@ -96,8 +96,6 @@ __noinline int lb_room_find(const struct lb_pool *pool, __u32 from, __u32 again,
 	if (!pool)
 		return 0;
 	n = pool->n_members;
-	if (again * LB_ROOM_TRIES >= n)
-		return 0;
 	from += again * LB_ROOM_TRIES;
 	for (i = 0; i < LB_ROOM_TRIES && i < n; i++) {
 		lb_least_consider(&found, pool->members + (from + 1 + i) % n, false, generation);
