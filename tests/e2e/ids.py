@@ -24,7 +24,7 @@ import sys
 import time
 
 FILES = 18000
-PATIENCE = 20  # seconds in which the last answers must have come
+PATIENCE = 40  # seconds in which the last answers must have come
 TICK = 0.02  # the shortest pace, seconds; the longest is 128 times that
 LONGEST = 200  # answers of a connection, at most
 
@@ -154,19 +154,28 @@ class Holder:
                 (self.opened if event & selectors.EVENT_WRITE else self.heard)(key.data)
 
     def talk_once_more(self):
-        """Each of them, and then it waits for whatever was asked."""
+        """Each of them, and then it waits for whatever was asked. A backend that was removed when it
+        had acknowledged a request may not get through with its answer: keepalives tell."""
         self.ending, self.due = True, []
         for key in list(self.waiting.get_map().values()):
+            key.fileobj.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+            key.fileobj.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+            key.fileobj.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2 * PATIENCE)
+            key.fileobj.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if key.events == selectors.EVENT_READ and not key.data.asked:
                 self.try_to(key.data.ask, key.data)
         until = time.monotonic() + PATIENCE
         while self.unanswered() and time.monotonic() < until:
             self.once()
-        self.counts["silent"] = self.unanswered()
+        self.counts["silent"] = len(self.unanswered())
+        for conn in self.unanswered():
+            state, _, again = conn.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 3)
+            print(f"silent: port {conn.sock.getsockname()[1]}, of {conn.whom}, request {conn.sent}, "
+                  f"TCP's state {state}, sent again {again} times", flush=True)
 
     def unanswered(self):
-        return sum(key.events == selectors.EVENT_WRITE or key.data.asked
-                   for key in self.waiting.get_map().values())
+        return [key.data for key in self.waiting.get_map().values()
+                if key.events == selectors.EVENT_WRITE or key.data.asked]
 
 
 def hold(address, number):
