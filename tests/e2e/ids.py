@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""ids.py serve NAME [--lies] PORT... | hold ADDRESS PORT NUMBER
+"""ids.py serve NAME [--lies] PORT... | hold ADDRESS PORT NUMBER FIRST
 
 Connections of which both ends know who they talk to. The server answers a line "WHOM NUMBER" with
 "NAME:PORT NUMBER", where WHOM is who has answered on this connection before ("-": nobody), and prints
 what was meant for another; with --lies each seventh answer is in another's name.
 
-`hold` keeps NUMBER connections open and prints "open". They talk all the time, each at a pace of its
+`hold` keeps NUMBER connections open, from the ports FIRST, FIRST + 1 and so on, and prints "open". (No
+port is used twice: a backend that was removed does not learn that its connection was reset, and would
+take another one's packets, which come to it by `on-remove: rehash`, for that one's.) They talk all the time, each at a pace of its
 own; every tenth is silent after its first answer. One that is reset, or that has talked enough and
 ends, is followed by another. At SIGTERM each talks once more. Then "broken ID N" for each server whose
 connections were reset (of "-": before they were answered), and "connections N answered N broken N
@@ -26,6 +28,7 @@ import time
 FILES = 18000
 PATIENCE = 40  # seconds in which the last answers must have come
 TICK = 0.02  # the shortest pace, seconds; the longest is 128 times that
+ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 LONGEST = 200  # answers of a connection, at most
 
 
@@ -92,8 +95,8 @@ class Connection:
 class Holder:
     """All connections, and whose turn it is to talk."""
 
-    def __init__(self, address, number):
-        self.address, self.number = address, number
+    def __init__(self, address, first):
+        self.address, self.ports = address, itertools.count(first)
         self.family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.waiting = selectors.EpollSelector()
         self.due, self.order = [], itertools.count()
@@ -103,6 +106,7 @@ class Holder:
     def open(self, silent):
         sock = socket.socket(self.family, socket.SOCK_STREAM)
         sock.setblocking(False)
+        sock.bind((ANY[self.family], next(self.ports)))
         sock.connect_ex(self.address)
         self.waiting.register(sock, selectors.EVENT_WRITE, Connection(sock, silent))
         self.counts["connections"] += 1
@@ -178,10 +182,10 @@ class Holder:
                 if key.events == selectors.EVENT_WRITE or key.data.asked]
 
 
-def hold(address, number):
+def hold(address, number, first):
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-    holder = Holder(address, number)
+    holder = Holder(address, first)
     for i in range(number):
         holder.open(i % 10 == 0)
     while holder.unanswered() and not stop:
@@ -203,7 +207,7 @@ def main():
     if sys.argv[1] == "serve":
         serve(words[0], "--lies" in sys.argv, map(int, words[1:]))
     else:
-        hold((words[0], int(words[1])), int(words[2]))
+        hold((words[0], int(words[1])), int(words[2]), int(words[3]))
 
 
 main()

@@ -16,7 +16,6 @@ readonly -A LISTEN=([reset]=8080 [rehash]=8081) BASE=([reset]=9000 [rehash]=9100
 readonly CLIENTS=(reset4 reset6 rehash4 rehash6)
 
 lab_topology direct 3
-lab_sysctl node2 net.ipv4.ip_local_port_range='2000 65000' # none is used twice
 
 # By each address of the replica r3, which stays, the first port; of r1 and r2 three of six, from the
 # k-th on. Its on-remove is the service's name.
@@ -84,8 +83,10 @@ for i in 1 2 3; do
 	NFT
 done
 declare -A pid=()
+first=2000 # port of the next client
 begin() { # CLIENT ADDRESS PORT
-	lab_spawn node2 "$E2E/ids.py" hold "$2" "$3" $NUMBER >"$LAB_DIR/$1.ids" 2>&1
+	lab_spawn node2 "$E2E/ids.py" hold "$2" "$3" $NUMBER $first >"$LAB_DIR/$1.ids" 2>&1
+	((first += 15000))
 	pid[$1]=$LAB_PID
 	lab_until 20 grep -q open "$LAB_DIR/$1.ids" || fail "$1: $(<"$LAB_DIR/$1.ids")"
 }
@@ -141,7 +142,7 @@ lab_addr node2 liar 10.0.9.1/24
 lab_addr liar eth0 10.0.9.2/24
 serve liar --lies
 begin control 10.0.9.2 9000
-heard() { (($(grep -c '^wrong' "$LAB_DIR/control.ids") > NUMBER)); }
-lab_until $MOMENT heard
+heard() { grep -q "^wrong" "$LAB_DIR/control.ids"; }
+lab_until 20 heard
 end control
-(($(last_of control wrong) > NUMBER)) || fail 'it was not'
+(($(last_of control wrong) > 0)) || fail 'it was not'
