@@ -1,0 +1,89 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""half.py serve PORT | client|server ADDRESS PORT GO
+
+Connections of which one side closes first and the other goes on. The client says which in its first
+line, with its file GO, and so the server knows how to serve it:
+  client  the client closes its side; when the file GO is there the server sends SIZE bytes,
+  server  the server does; when the file GO is there the client sends as many, of which the server
+          writes into GO.got how many have come until the client's end.
+The client prints "half" as soon as one side is closed, and at last "got N" (client) or "done"."""
+import os
+import socket
+import sys
+import threading
+import time
+
+SIZE = 1 << 20
+PART = bytes(range(256)) * 256
+
+
+def wait_for(path):
+    while not os.path.exists(path):
+        time.sleep(0.05)
+
+
+def send_all(sock):
+    for _ in range(SIZE // len(PART)):
+        sock.sendall(PART)
+
+
+def count_right(sock):
+    """Bytes until the other side's end that are those of send_all()."""
+    got = 0
+    while data := sock.recv(65536):
+        for i in range(0, len(data), 256):
+            part = data[i:i + 256]
+            at = (got + i) % 256
+            if part != PART[at:at + len(part)]:
+                return -1
+        got += len(data)
+    return got
+
+
+def serve_one(sock):
+    who, go = sock.makefile("rb", buffering=0).readline().decode().split()
+    with sock:
+        if who == "client":
+            if sock.recv(1):
+                sys.exit("half.py: there is more before the end")
+            wait_for(go)
+            send_all(sock)
+        else:
+            sock.shutdown(socket.SHUT_WR)
+            got = count_right(sock)
+            with open(go + ".got.part", "w", encoding="ascii") as file:
+                file.write(str(got))
+            os.rename(go + ".got.part", go + ".got")
+
+
+def serve(port):
+    listening = socket.socket(socket.AF_INET6)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("::", port))
+    listening.listen()
+    while True:
+        threading.Thread(target=serve_one, args=(listening.accept()[0],), daemon=True).start()
+
+
+def main():
+    if sys.argv[1] == "serve":
+        serve(int(sys.argv[2]))
+    who, go = sys.argv[1], sys.argv[4]
+    with socket.create_connection((sys.argv[2], int(sys.argv[3])), timeout=30) as sock:
+        sock.settimeout(None)
+        sock.sendall(f"{who} {go}\n".encode())
+        if who == "client":
+            sock.shutdown(socket.SHUT_WR)
+        elif sock.recv(1):
+            sys.exit("half.py: there is more before the end")
+        print("half", flush=True)
+        if who == "client":
+            print("got", count_right(sock), flush=True)
+        else:
+            wait_for(go)
+            send_all(sock)
+    print("done", flush=True)
+
+
+main()
