@@ -252,7 +252,7 @@ struct lb_backend {
 	__u32 reuse;   /* how often the id was given away; LB_REF_REUSE of it is in connections */
 	__u32 nexthop; /* BPF's cache: tick << LB_NEXTHOP_BITS | next hop's id, 0: unknown */
 	__u32 drained; /* as `select`; 1: it takes no new connections, and affinity none either */
-	__u32 pad;
+	__u32 gone;    /* generation in which it was found to be GONE */
 };
 
 /* lb_loads[id]: what a backend has to do now. */

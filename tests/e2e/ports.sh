@@ -66,13 +66,14 @@ drain() { # drain|undrain REPLICA
 	lab_meshlb -q backend "$1" vote "[${LAB_V6[$2 - 1]}]:9000"
 }
 
-step "$TIMES connections from a port, one after another: both replicas take turns"
+# A port that was reset is asked of the backend that it had: a reset may be forged.
+step "$TIMES connections from a port, one after another: both replicas take turns, but after a reset"
 connect 30000 $TIMES each
-all_by 'in turns' "r1 $((TIMES / 2))" "r2 $((TIMES / 2))"
+all_by 'in turns, or one' "r1 $((TIMES / 2))" "r1 $TIMES" "r2 $((TIMES / 2))" "r2 $TIMES"
 
 step 'a port whose connections end each time in another way'
 connect 30010 $TIMES mixed
-all_by 'mixed' "r1 $((TIMES * 2))" "r2 $((TIMES * 2))"
+equal 'mixed: answers' "$(awk '{ n += $2 } END { print n }' <<<"$WHO")" $((TIMES * 4 * 2))
 
 step 'to one and the same backend, whose own TIME_WAIT it meets'
 drain drain 2

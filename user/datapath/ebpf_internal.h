@@ -389,7 +389,7 @@ struct lb_tx {
 	__u32 entries_sets;             /* of others: those that entries name */
 	bool entries_asked;             /* is that known? */
 	__u32 next_service, next_backend;
-	__u32 *gone; /* backend ids to give away when no fresh one is left, least used first */
+	__u32 *gone; /* backend ids to give away when no fresh one is left */
 	size_t n_gone, next_gone;
 	struct lb_tx_listen *wants, *olds;
 	size_t n_wants, n_olds, max_wants, max_olds;

@@ -205,8 +205,10 @@ static void backends_settle(struct lb_dp *dp, const __u8 *named)
 		lb_select_settle(&dp->loads[id].select, generation);
 		if (b->state == LB_BACKEND_FREE || named[id])
 			continue;
-		if (b->state != LB_BACKEND_GONE)
+		if (b->state != LB_BACKEND_GONE) {
+			b->gone = generation;
 			__atomic_store_n(&b->state, LB_BACKEND_GONE, __ATOMIC_RELEASE);
+		}
 		/* The id of its service may go to another one, which must not inherit its counters.
 		 */
 		if (b->service && !service_exists(dp, b->service, generation))

@@ -11,13 +11,15 @@
 #include "core/affinity.h"
 #include "ebpf_internal.h"
 
-static int reuse_cmp(const void *a, const void *b, void *arg)
+/* Who went first: an id that is given away ends what its backend still has to say to clients. */
+static int gone_cmp(const void *a, const void *b, void *arg)
 {
-	const struct lb_backend *backends = arg;
-	__u32 x = *(const __u32 *)a, y = *(const __u32 *)b;
+	const struct lb_dp *dp = arg;
+	__u32 x = *(const __u32 *)a, y = *(const __u32 *)b, generation = lb_generation(dp);
+	__u32 x_ago = generation - dp->backends[x].gone, y_ago = generation - dp->backends[y].gone;
 
-	if (backends[x].reuse != backends[y].reuse)
-		return backends[x].reuse < backends[y].reuse ? -1 : 1;
+	if (x_ago != y_ago)
+		return x_ago > y_ago ? -1 : 1;
 	return x < y ? -1 : 1;
 }
 
@@ -69,7 +71,7 @@ static int ids_make(struct lb_tx *tx)
 	for (__u32 id = 1; id < n; id++)
 		if (dp->backends[id].state == LB_BACKEND_GONE)
 			tx->gone[tx->n_gone++] = id;
-	qsort_r(tx->gone, tx->n_gone, sizeof(*tx->gone), reuse_cmp, dp->backends);
+	qsort_r(tx->gone, tx->n_gone, sizeof(*tx->gone), gone_cmp, tx->dp);
 	return 0;
 }
 
