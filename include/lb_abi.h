@@ -502,7 +502,7 @@ struct lb_seqs {
 /* The first ones of them are everybody's home, so that few connections are close together and stay
  * in the CPU's caches however large the table is; what they have no room for goes into the rest. An
  * even number. */
-#define LB_CONN_HOMES(buckets) ((buckets) < 64 ? (buckets) / 4 * 2 : (buckets) / 64 * 2)
+#define LB_CONN_HOMES(buckets) ((buckets) < 56 ? (buckets) / 4 * 2 : (buckets) / 56 * 2)
 
 /*
  * Vector multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", 2.3), pairwise for
