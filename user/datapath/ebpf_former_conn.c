@@ -14,17 +14,10 @@
 
 #include "ebpf_migrate.h"
 
-/* A line stays when the next ABI gets its own. States are numbered alike in all of them. */
+/* Each from this ABI on, until the next one's: a line stays when a later ABI gets its own. States
+ * are numbered alike in all of them. */
 static const struct lb_conn_words words[] = {
 	{.abi = 7,
-	 .tick = {0, 18},
-	 .state = {18, 4},
-	 .set = {22, 4},
-	 .version = {26, 6},
-	 .backend = {0, 18},
-	 .reuse = {28, 3},
-	 .udp = {31, 1}},
-	{.abi = 8,
 	 .tick = {0, 18},
 	 .state = {18, 4},
 	 .set = {22, 4},
@@ -36,10 +29,12 @@ static const struct lb_conn_words words[] = {
 
 const struct lb_conn_words *lb_conn_words_of(__u32 abi)
 {
+	const struct lb_conn_words *found = NULL;
+
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (words[i].abi == abi)
-			return &words[i];
-	return NULL;
+		if (words[i].abi <= abi)
+			found = &words[i];
+	return found;
 }
 
 static __u32 bits_of(struct lb_bits b)
