@@ -118,12 +118,12 @@ step 'a list of many'
 few=$(peak conn ls)
 few_json=$(peak -j conn ls)
 equal 'connections in JSON' "$(jq '.connections | length' "$LAB_DIR/list")" 2
-"$E2E/conn_table.py" "$PINS/lb_conn4" add 190000
+"$E2E/conn_table.py" "$PINS/lb_conn4" add 170000
 many=$(peak conn ls)
-equal lines "$(wc -l <"$LAB_DIR/list")" 190003
+equal lines "$(wc -l <"$LAB_DIR/list")" 170003
 many_json=$(peak -j conn ls)
-equal 'connections in JSON' "$(jq '.connections | length' "$LAB_DIR/list")" 190002
-equal 'clients in JSON' "$(jq -r '.connections[].client' "$LAB_DIR/list" | sort -u | wc -l)" 190002
+equal 'connections in JSON' "$(jq '.connections | length' "$LAB_DIR/list")" 170002
+equal 'clients in JSON' "$(jq -r '.connections[].client' "$LAB_DIR/list" | sort -u | wc -l)" 170002
 echo "KiB: text $few, then $many; JSON $few_json, then $many_json"
 # What the kernel counts is some pages more or less each time.
 ((many < few + 2048)) || fail "conn ls takes $many KiB, not $few"
