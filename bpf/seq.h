@@ -7,18 +7,21 @@
  * established and whenever its entry is refreshed: a look every few seconds, and no write for the
  * packets between. Backends are believed what they say of both sides; clients, whom anybody may
  * forge, only if that is near to what was seen, and else their packets refresh nothing: the
- * backend's answer does. The end of a connection takes one of the two numbers, for of two sides
- * that race one way the other stands almost still. So a forged FIN is believed one time in 64,
- * which leaves the connection half-closed, and a reset as such one time in 11,000.
+ * backend's answer does. A client's FIN or RST ends something where both numbers together are near:
+ * of two sides that race one way the other stands almost still. A guess is believed one time in
+ * 5,700.
  */
 #ifndef LB_SEQ_H
 #define LB_SEQ_H
 
 #include "common.h"
 
-/* Distances in units of 64 KiB: what a connection may have moved unseen, and what an idle one. */
+/* Distances in units of 64 KiB: what a connection may have moved unseen, and what one that is idle,
+ * or is looked at with each packet. And of both, (2a + 1)(2b + 1): where one stands still the other
+ * may be anywhere. 750,000 of 2^32 pairs are within it. */
 #define LB_SEQ_NEAR  256
 #define LB_SEQ_CLOSE 1
+#define LB_SEQ_BOTH  65537
 
 static __always_inline __u32 *lb_seq_at(__u32 family, __u32 pos)
 {
@@ -63,31 +66,33 @@ static __always_inline bool lb_seq_answers(const struct lb_packet *p, __u32 pos)
 	return !seen || lb_seq_distance(lb_seq_of(p, false), READ_ONCE(*seen)) <= LB_SEQ_CLOSE;
 }
 
-/* What of packet p's flags is believed: ACK, so that its numbers are noted, where both are near;
- * FIN and RST where one is within `end`, and a RST that is not close counts as that side's FIN. 0:
- * nothing is. */
-static __always_inline __u32 lb_seq_believed(const struct lb_packet *p, __u32 pos, bool reverse,
-					     __u32 end)
+/* Is it the end that a side says? With ACK by both numbers, else by its own. */
+static __always_inline bool lb_seq_ends(__u32 flags, bool reverse, __u32 own, __u32 other)
 {
-	__u32 *at = p ? lb_seq_at(p->family, pos) : NULL, flags = p ? p->tcp_flags : 0;
-	__u32 is, seen, client, backend, nearest;
+	bool ack = flags & LB_TCP_ACK;
 
-	if (!at)
-		return flags;
-	seen = READ_ONCE(*at);
-	is = lb_seq_of(p, reverse);
+	if (reverse)
+		return own <= LB_SEQ_NEAR || (ack && other <= LB_SEQ_NEAR);
+	return ack ? (2 * own + 1ull) * (2 * other + 1) <= LB_SEQ_BOTH : own <= LB_SEQ_CLOSE;
+}
+
+/* What of packet p's flags is believed: FIN and RST, and ACK, so that its numbers are noted. 0: it
+ * changes nothing. Of an entry that a build before this one has made the numbers may be unknown
+ * (0). */
+static __always_inline __u32 lb_seq_believed(const struct lb_packet *p, __u32 pos, bool reverse)
+{
+	__u32 *at = lb_seq_at(p->family, pos), flags = p->tcp_flags, is, seen, client, backend;
+
+	if (!reverse && lb_is_syn(p))
+		return 0;
+	seen = at ? READ_ONCE(*at) : 0;
+	is = seen ? lb_seq_of(p, reverse) : 0;
 	client = lb_seq_distance(is >> 16, seen >> 16);
 	backend = lb_seq_distance(is, seen);
-	nearest = reverse ? backend : client; /* its own */
-	if ((flags & LB_TCP_ACK) && client < nearest)
-		nearest = client;
-	if ((flags & LB_TCP_ACK) && backend < nearest)
-		nearest = backend;
-	if (nearest > end)
-		flags &= ~(LB_TCP_FIN | LB_TCP_RST);
-	if ((flags & LB_TCP_RST) && nearest > LB_SEQ_CLOSE)
-		flags = (flags & ~LB_TCP_RST) | LB_TCP_FIN;
-	if (client > LB_SEQ_NEAR || backend > LB_SEQ_NEAR)
+	if ((flags & (LB_TCP_FIN | LB_TCP_RST)) &&
+	    !lb_seq_ends(flags, reverse, reverse ? backend : client, reverse ? client : backend))
+		return 0;
+	if (!reverse && (client > LB_SEQ_NEAR || backend > LB_SEQ_NEAR || !seen))
 		flags &= LB_TCP_FIN | LB_TCP_RST;
 	return flags;
 }

@@ -33,19 +33,22 @@ static __always_inline __u32 lb_conn_next_state(__u32 state, bool reverse, bool 
 {
 	if (udp)
 		return reverse ? LB_CONN_UDP : state;
-	if (flags & LB_TCP_RST)
+	if (flags & LB_TCP_RST) {
+		if (state == LB_CONN_SYN_SENT && !reverse) /* its number tells nothing yet */
+			return state;
 		return lb_conn_is_guarded(state) ? LB_CONN_RESET : LB_CONN_CLOSED;
+	}
+	/* Of the backend, it knew of an end that we did not. */
 	if ((flags & LB_TCP_SYN) && lb_conn_is_guarded(state) && state != LB_CONN_ESTABLISHED)
-		/* From the backend: it knew of an end that we did not. From the client: nothing is
-		 * proved by it. */
 		return reverse ? LB_CONN_SYN_RECV : state;
 	/* It was none of theirs. */
 	if (state == LB_CONN_RESET)
 		state = LB_CONN_ESTABLISHED;
-	/* Without SYN: the backend knows a connection that we took up in the middle. */
+	/* Without SYN: the backend knows a connection that we took up in the middle, or asks who
+	 * sent that SYN. */
 	if (state == LB_CONN_SYN_SENT && reverse)
-		state = flags & LB_TCP_SYN ? LB_CONN_SYN_RECV : LB_CONN_ESTABLISHED;
-	else if (state == LB_CONN_SYN_RECV && !reverse && !(flags & LB_TCP_SYN))
+		return flags & LB_TCP_FIN ? LB_CONN_CLOSING : LB_CONN_SYN_RECV;
+	if (state == LB_CONN_SYN_RECV && !reverse && !(flags & LB_TCP_SYN))
 		state = LB_CONN_ESTABLISHED;
 	if ((flags & (LB_TCP_FIN | LB_TCP_SYN)) == LB_TCP_FIN && state >= LB_CONN_ESTABLISHED) {
 		if (state == (reverse ? LB_CONN_FIN_CLIENT : LB_CONN_FIN_BACKEND))
@@ -304,11 +307,9 @@ __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, 
 	meta = e->meta;
 	flags = p->tcp_flags;
 	/* What is not believed is forwarded: its receiver knows better. */
-	if (lb_conn_is_guarded(LB_META_STATE(meta)) &&
-	    (reverse ? flags & (LB_TCP_FIN | LB_TCP_RST) : !lb_is_syn(p))) {
-		flags = lb_seq_believed(p, e->pos, reverse,
-					LB_META_STATE(meta) == LB_CONN_ESTABLISHED ? LB_SEQ_NEAR
-										   : LB_SEQ_CLOSE);
+	if (lb_conn_is_guarded(LB_META_STATE(meta)) ||
+	    (LB_META_STATE(meta) == LB_CONN_SYN_RECV && (flags & LB_TCP_RST))) {
+		flags = lb_seq_believed(p, e->pos, reverse);
 		if (!flags)
 			return 0;
 	}
@@ -363,15 +364,19 @@ static __always_inline int lb_track_gone(const struct lb_packet *p, const struct
 		       : LB_STOP(LB_REASON_BACKEND_GONE);
 }
 
-/* Does a SYN of its client leave this connection behind? Anybody can forge one, so that one which
- * may be alive is asked: its backend resets the client's, or answers. */
+/* Does a SYN of its client leave this connection behind? Anybody can forge one, so that the backend
+ * is asked which may still have it. After a reset only if that takes new ones. */
 static __always_inline bool lb_conn_is_left(const struct lb_backend *b,
 					    const struct lb_conn_found *e)
 {
-	__u32 state = LB_META_STATE(e->meta);
+	__u32 state = LB_META_STATE(e->meta), generation = lb_generation();
+	struct lb_load *l;
 
-	return lb_conn_is_over(state) ||
-	       (state == LB_CONN_RESET && !lb_backend_opens(b, e->ref, lb_generation()));
+	if (state != LB_CONN_RESET)
+		return lb_conn_is_over(state);
+	l = lb_load_get(LB_REF_BACKEND(e->ref));
+	return !lb_backend_opens(b, e->ref, generation) || !l ||
+	       lb_load_is_full(l, READ_ONCE(l->connections), generation);
 }
 
 /* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet

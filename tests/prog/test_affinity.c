@@ -465,6 +465,7 @@ static void test_taken_up(void **state)
 		f = flow_from(FAR, MIDWAY);
 		assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 		assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+		assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 		assert_int_equal(opens(FAR, MIDWAY), host_of(&f));
 		run_forget_connections(&run);
 	}

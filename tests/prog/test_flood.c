@@ -78,7 +78,7 @@ static const struct {
 	{WEB, "cSbAca", LB_CONN_ESTABLISHED, LB_EVICT_KINDS},
 	{WEB, "cSbAcacF", LB_CONN_FIN_CLIENT, LB_EVICT_KINDS},
 	{WEB, "cSbAcabF", LB_CONN_FIN_BACKEND, LB_EVICT_KINDS},
-	{HASHED, "caba", LB_CONN_ESTABLISHED, LB_EVICT_KINDS},
+	{HASHED, "cabaca", LB_CONN_ESTABLISHED, LB_EVICT_KINDS},
 };
 #define N_ENTRIES ((int)(sizeof(entries) / sizeof(entries[0])))
 

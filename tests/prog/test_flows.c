@@ -123,8 +123,9 @@ static void test_removed_listen(void **state)
 	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
 }
 
-/* A connection that began elsewhere is open once the backend has answered to it; packets with
- * forged sources, to which it answers with a reset or not at all, leave nothing that lasts. */
+/* A connection that began elsewhere is open once the client knows what the backend answered;
+ * packets with forged sources, to which it answers with a reset or not at all, leave nothing that
+ * lasts. */
 static void test_taken_up(void **state)
 {
 	struct flow f = tcp();
@@ -136,11 +137,17 @@ static void test_taken_up(void **state)
 	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
 	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 	f.cport = next_port++;
 	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(flow_answer(&f, PKT_RST), RUN_FORWARDED);
 	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+	f.cport = next_port++; /* taken up by its end */
+	assert_int_equal(flow_send(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&f, PKT_FIN | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
 }
 
 /* TCP towards a removed backend ends; UDP, and a SYN, get another one. `reused`: and the id has
@@ -244,6 +251,7 @@ static void test_on_remove(void **state)
 	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(f.backend.addr.b[3], 12);
 	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 	put_back();
 	remove_under(LB_ON_REMOVE_REHASH, &f);
@@ -283,6 +291,7 @@ static void test_unknown(void **state)
 	run_next_version(&run, WEB, &web, ++run.config->generation);
 	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 	backend = f.backend;
 	for (int i = 0; i < 6; i++) { /* but it is nobody's turn: each node must choose the same */

@@ -184,7 +184,7 @@ static void test_random(void **state)
 		if (!f->run || rand() % 3 == 0) {
 			*f = flow_of(ports[rand() % 4], rand() % 4 ? 0 : PKT_UDP);
 			f->cport = 20000 + rand() % 2000;
-			flow_send(f, PKT_SYN);
+			rand() % 4 ? flow_send(f, PKT_SYN) : flow_establish(f);
 			continue;
 		}
 		if (rand() % 2)
@@ -351,6 +351,24 @@ static void test_expired_away(void **state)
 	run_forget_connections(&run);
 }
 
+/* Ports that were reset and are used again are not more than it may have. */
+static void test_reset_full(void **state)
+{
+	struct flow f[12];
+	int refused = 0;
+
+	(void)state;
+	for (int i = 0; i < 12; i++) {
+		open_one(FULL, &f[i]);
+		assert_int_equal(flow_send(&f[i], PKT_RST), RUN_FORWARDED);
+	}
+	for (int i = 0; i < 12; i++)
+		refused += flow_establish(&f[i]) == LB_REASON_BACKENDS_FULL_RESET;
+	assert_int_equal(refused, 6);
+	for (int i = 0; i < 12; i++)
+		assert_in_range(load_of(FULL, &f[i]), 0, 2);
+}
+
 static void test_full(void **state)
 {
 	(void)state;
@@ -468,7 +486,7 @@ int main(void)
 		LOAD_TEST(test_udp_full),     LOAD_TEST(test_middle_full),
 		LOAD_TEST(test_generation),   LOAD_TEST(test_given_away),
 		LOAD_TEST(test_overflow),     LOAD_TEST(test_retired),
-		LOAD_TEST(test_expired_away),
+		LOAD_TEST(test_expired_away), LOAD_TEST(test_reset_full),
 	};
 
 	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));

@@ -185,19 +185,22 @@ static void test_blind(void **state)
 	}
 }
 
-/* All numbers are tried, in steps of `step`, that do not hit a window of 64 KiB. */
-static void spray(const struct flow *f, uint8_t flags, uint32_t step)
+/* All numbers of one side are tried, in steps that do not hit a window of 64 KiB; the other side's
+ * are guessed, too, and wrong. */
+static void spray(const struct flow *f, uint8_t flags, bool backends)
 {
-	struct flow forged = *f;
+	const uint32_t step = 1 << 22;
 
 	for (uint64_t n = 0; n < 1ull << 32; n += step) {
-		forged.seq = f->seq + step / 2 + n;
-		forged.backend_seq = f->backend_seq + step / 2 + n;
+		struct flow forged = *f;
+
+		*(backends ? &forged.backend_seq : &forged.seq) += step / 2 + n;
+		*(backends ? &forged.seq : &forged.backend_seq) += 1u << 31;
 		sends(&forged, flags);
 	}
 }
 
-/* Many guesses bring a connection to what lives for hours, and is still its backend's. */
+/* Many guesses change nothing, and it is still its backend's. */
 static void test_spray(void **state)
 {
 	static const uint8_t ends[] = {PKT_RST, PKT_RST | PKT_ACK, PKT_FIN | PKT_ACK};
@@ -205,33 +208,100 @@ static void test_spray(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(ends) * 2; i++) {
 		struct flow f = tcp(), syn;
-		int half = i % 2 ? LB_CONN_FIN_BACKEND : LB_CONN_FIN_CLIENT;
+		int was = i % 2 ? LB_CONN_FIN_BACKEND : LB_CONN_ESTABLISHED;
 
 		f.seq = 200 * UNIT;
 		f.backend_seq = 100 * UNIT;
 		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
 		if (i % 2)
 			answers(&f, PKT_FIN | PKT_ACK);
-		spray(&f, ends[i / 2], 1 << 22);
-		assert_int_equal(flow_state(&f), half);
-		later(ticks(half));
+		spray(&f, ends[i / 2], false);
+		spray(&f, ends[i / 2], true);
+		assert_int_equal(flow_state(&f), was);
+		later(ticks(was));
 		sends(&f, PKT_ACK);
-		assert_int_equal(flow_state(&f), half);
+		assert_int_equal(flow_state(&f), was);
 		syn = f;
 		syn.seq = 1;
 		sends(&syn, PKT_SYN);
-		assert_int_equal(flow_state(&f), half);
+		assert_int_equal(flow_state(&f), was);
 		assert_true(pkt_addr_equal(&f.backend.addr, &syn.backend.addr));
 		answers(&f, PKT_ACK);
-		assert_int_equal(flow_state(&f), half);
+		assert_int_equal(flow_state(&f), was);
 		run_forget_connections(&run);
 	}
+}
+
+/* What both sides have moved since they were looked at, and the client ends it: bytes. */
+static void test_believed(void **state)
+{
+	static const uint32_t moved[][2] = {{500, 500},         {500, 100 << 20},
+					    {300000, 50 << 20}, {4 << 20, 4 << 20},
+					    {100 << 20, 500},   {8 << 20, 2 << 20}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(moved) / sizeof(moved[0]) * 3; i++) {
+		struct flow f = tcp();
+
+		f.seq = 0xfffffff0; /* it wraps */
+		f.backend_seq = 0x7ffffff0;
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+		f.seq += moved[i / 3][0];
+		f.backend_seq += moved[i / 3][1];
+		if (i % 3 == 0) {
+			sends(&f, PKT_RST | PKT_ACK);
+			assert_int_equal(flow_state(&f), LB_CONN_RESET);
+		} else if (i % 3 == 1) {
+			sends(&f, PKT_FIN | PKT_ACK);
+			assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
+			answers(&f, PKT_FIN | PKT_ACK);
+			assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
+		} else {
+			answers(&f, PKT_FIN | PKT_ACK);
+			assert_int_equal(flow_state(&f), LB_CONN_FIN_BACKEND);
+			sends(&f, PKT_FIN | PKT_ACK);
+			assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
+		}
+	}
+}
+
+/* Who forges a handshake does not know what the backend says, be it to the SYN or to another one
+ * later: nothing is established; and who forges a reset into somebody's, ends nothing. */
+static void test_forged_handshake(void **state)
+{
+	struct flow f = tcp(), forged;
+
+	(void)state;
+	f.seq = 200 * UNIT;
+	f.backend_seq = 100 * UNIT;
+	sends(&f, PKT_SYN);
+	forged = f;
+	forged.seq = 7 * UNIT;
+	forged.backend_seq = 9 * UNIT;
+	sends(&forged, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
+	answers(&f, PKT_SYN | PKT_ACK);
+	sends(&forged, PKT_RST);
+	sends(&forged, PKT_RST | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	/* A SYN of an entry that is gone by now: the backend asks for the one that it knows. */
+	run_forget_connections(&run);
+	sends(&forged, PKT_SYN);
+	f.backend = forged.backend;
+	answers(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	sends(&forged, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	sends(&f, PKT_RST); /* it was the client's, that knows of none */
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 }
 
 /* Nor do numbers come to be known that somebody has sent before. */
 static void test_poison(void **state)
 {
-	static const uint8_t first[] = {PKT_ACK, PKT_SYN | PKT_ACK, PKT_ACK | PKT_FIN,
+	static const uint8_t first[] = {PKT_ACK, PKT_SYN, PKT_SYN | PKT_ACK, PKT_ACK | PKT_FIN,
 					PKT_ACK | PKT_RST};
 
 	(void)state;
@@ -243,19 +313,15 @@ static void test_poison(void **state)
 		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
 		later(ticks(LB_CONN_ESTABLISHED) / 2); /* it is looked at again */
 		forged = f;
-		forged.backend_seq += 5 * UNIT; /* the other one is right */
-		if (!(first[i] & (PKT_FIN | PKT_RST)))
-			forged.seq -= 5 * UNIT;
-		else
-			forged.seq += UNIT / 2;
+		forged.backend_seq += 50 * UNIT;
+		forged.seq += UNIT / 2; /* that one is near */
 		sends(&forged, first[i]);
 		forged.seq += 1;
 		sends(&forged, PKT_RST | PKT_ACK);
-		assert_int_equal(flow_state(&f), first[i] & (PKT_FIN | PKT_RST)
-							 ? LB_CONN_FIN_CLIENT
-							 : LB_CONN_ESTABLISHED);
 		sends(&forged, PKT_RST);
-		assert_int_not_equal(flow_state(&f), LB_CONN_RESET);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		later(ticks(LB_CONN_ESTABLISHED) / 2 + 2); /* nor is it kept alive */
+		assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
 	}
 }
 
@@ -341,12 +407,10 @@ static void test_syn_on_reset(void **state)
 	sends(&f, PKT_RST);
 	f.seq = 3 * UNIT;
 	f.backend_seq = 5 * UNIT;
-	for (int i = 0; i < 3; i++) { /* it is waited for */
-		later(ticks(LB_CONN_RESET));
-		sends(&f, PKT_SYN);
-		assert_int_equal(flow_state(&f), LB_CONN_RESET);
-		assert_true(pkt_addr_equal(&f.backend.addr, &backend.addr));
-	}
+	later(ticks(LB_CONN_RESET));
+	sends(&f, PKT_SYN);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	assert_true(pkt_addr_equal(&f.backend.addr, &backend.addr));
 	answers(&f, PKT_SYN | PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
 	sends(&f, PKT_ACK);
@@ -441,7 +505,7 @@ static struct flow reach(int wanted)
 	if (wanted == LB_CONN_FIN_BACKEND || wanted == LB_CONN_CLOSING)
 		flow_answer(&f, PKT_FIN | PKT_ACK);
 	if (wanted == LB_CONN_CLOSED || wanted == LB_CONN_RESET)
-		flow_send(&f, PKT_RST);
+		flow_answer(&f, PKT_RST);
 	assert_int_equal(flow_state(&f), wanted);
 	return f;
 }
@@ -508,6 +572,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		STATE_TEST(test_tcp_states),    STATE_TEST(test_tcp_other_ends),
 		STATE_TEST(test_blind),         STATE_TEST(test_spray),
+		STATE_TEST(test_believed),      STATE_TEST(test_forged_handshake),
 		STATE_TEST(test_poison),        STATE_TEST(test_odd_flags),
 		STATE_TEST(test_revived),       STATE_TEST(test_syn_on_half_closed),
 		STATE_TEST(test_syn_on_reset),  STATE_TEST(test_syn_on_drained),

@@ -147,20 +147,16 @@ static bool state_of(const struct lb_former_table *t, __u32 meta, struct flow *f
 	       f->age <= t->next->timeouts->ticks[LB_LIFE(f->set, f->state)];
 }
 
-/* ABI 7 had the upper 8 bits of each number: of what they leave open, the middle. */
+/* ABI 7 had the upper 8 bits of each number: that is too little, they are unknown. */
 static __u32 seen_read(const struct lb_former_table *t, __u32 bucket, __u32 slot)
 {
 	const char *at =
 		t->seqs + (size_t)bucket * t->seqs_stride + t->seen.offset + slot * t->seen.size;
-	__u16 bytes;
-	__u32 seen;
+	__u32 seen = 0;
 
-	if (t->seen.size == sizeof(seen)) {
+	if (t->seen.size == sizeof(seen))
 		memcpy(&seen, at, sizeof(seen));
-		return seen;
-	}
-	memcpy(&bytes, at, sizeof(bytes));
-	return (bytes & 0xff00u) << 16 | (bytes & 0xffu) << 8 | 0x800080;
+	return seen;
 }
 
 static void key_read(const struct lb_former_table *t, __u32 bucket, __u32 slot, struct flow *f)
@@ -378,13 +374,16 @@ static bool flow_put(const struct lb_former_table *t, const struct flow *f, __u6
 /* A packet has changed it there since it was put here, where none has come yet. */
 static void flow_follow(const struct lb_former_table *t, const struct flow *f, struct handed *h)
 {
-	__u32 *at = place_at(t, h->pos >> 2, h->pos & 3).meta, meta = h->meta;
+	const struct place p = place_at(t, h->pos >> 2, h->pos & 3);
+	__u32 meta = h->meta;
 	__u32 to =
 		LB_META(LB_META_VERSION(meta), LB_LIFE(f->set, f->state), lb_clock_now() - f->age);
 
-	if (meta &&
-	    __atomic_compare_exchange_n(at, &meta, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+	if (meta && __atomic_compare_exchange_n(p.meta, &meta, to, false, __ATOMIC_SEQ_CST,
+						__ATOMIC_SEQ_CST)) {
 		h->meta = to;
+		*p.seen = f->seen;
+	}
 	h->was = f->was;
 }
 
