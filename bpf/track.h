@@ -121,6 +121,14 @@ __noinline int lb_conn_retire6(const struct lb_packet *p, __u32 now)
 	return p ? lb_conn_retire_family(LB_V6, p, now) : 0;
 }
 
+static __always_inline void lb_conn_counted(__u32 id)
+{
+	struct lb_counters *counters = bpf_map_lookup_elem(&lb_backend_stats, &id);
+
+	if (counters)
+		counters->connections++;
+}
+
 /* Enters the connection of forward packet p to backend `id`. Returns the backend that it has: `id`,
  * or another CPU's choice where that one was first; or LB_STOP(). */
 static __always_inline int lb_conn_put_family(const int family, const struct lb_packet *p, __u32 id,
@@ -128,7 +136,6 @@ static __always_inline int lb_conn_put_family(const int family, const struct lb_
 {
 	struct lb_conn_found mine = {}, first = {};
 	struct lb_backend *b = lb_backend_get(id);
-	struct lb_counters *counters;
 	struct lb_tuple t;
 	__u64 hash;
 	__u32 ref;
@@ -153,9 +160,7 @@ static __always_inline int lb_conn_put_family(const int family, const struct lb_
 		lb_conn_remove(family, mine.pos, mine.meta);
 		return LB_REF_BACKEND(first.ref);
 	}
-	counters = bpf_map_lookup_elem(&lb_backend_stats, &id);
-	if (counters)
-		counters->connections++;
+	lb_conn_counted(id);
 	return id;
 }
 
@@ -379,6 +384,25 @@ static __always_inline bool lb_conn_is_left(const struct lb_backend *b,
 	       lb_load_is_full(l, READ_ONCE(l->connections), generation);
 }
 
+/* SYN packet p on the entry of a connection that was reset: a new one, but to the same backend, so
+ * that the old one goes on if the reset was forged and the SYN is. Returns the backend's id or
+ * LB_STOP(). */
+static __always_inline int lb_track_again(const struct lb_packet *p, struct lb_conn_found *e,
+					  __u32 now)
+{
+	int rc = lb_rate_limit(p, false);
+	__u32 life = lb_conn_life(e, LB_META_LIFE(e->meta), LB_CONN_SYN_SENT);
+
+	if (rc < 0)
+		return rc;
+	if (lb_conn_set(p->family, e->pos, e->meta, life, now) == e->meta) {
+		lb_load_change(e->ref, LB_CONN_RESET, LB_CONN_SYN_SENT);
+		lb_conn_counted(LB_REF_BACKEND(e->ref));
+		e->meta = LB_META(LB_META_VERSION(e->meta), life, now);
+	}
+	return LB_REF_BACKEND(e->ref);
+}
+
 /* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet
  * starts a new connection in the place of this one, which is forgotten, or LB_STOP(). */
 static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn_found *e,
@@ -404,6 +428,8 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 	/* The client's next hop is not confirmed now: forget it before the tick moves. */
 	if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
 		lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, 0);
+	if (opens && LB_META_STATE(e->meta) == LB_CONN_RESET)
+		return lb_track_again(p, e, now);
 	lb_conn_note(p, e, false, now);
 	return id;
 }

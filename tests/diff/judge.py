@@ -155,11 +155,11 @@ class Judge:
             old = old if old and old.who == backend else None
             member = old.member if old else connection.member if lives else \
                 service.members[backend]
-            self.count(self.tallies[member], step, proto, fresh=not lives and not old)
+            self.count(self.tallies[member], step, proto, fresh=not lives)
             if step.op == "open":
                 self.begun_twice(self.tallies[member], connection.source, backend)
             if old:
-                self.resumed(self.tallies[member], old, family_of(at))
+                self.resumed(old, family_of(at))
             elif not lives and not (step.op == "say" and proto == "tcp"):
                 self.picked(service, listen, backend, at,
                             connection.source if connection else step.source)
@@ -168,10 +168,9 @@ class Judge:
             self.share(step, seen, at)
             self.fits(step, seen, expected, at)
 
-    def resumed(self, tally, old, family):
-        """One that had nearly expired may have been a new one."""
+    def resumed(self, old, family):
+        """One that had nearly expired may have been balanced anew."""
         if self.model.now - old.heard > RESET_EXPIRY[0]:
-            tally.twice += 1
             for service in self.model.force.values():
                 self.turns.pop((service, family), None)
 

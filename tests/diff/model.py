@@ -315,7 +315,7 @@ class Model:
             return None
         old = self.resets.get((scenario.target(step.at), step.source))
         if old and self.in_force(old.member) and old.member.now and \
-                self.now - old.heard < RESET_EXPIRY[1]:
+                self.room(old.member) and self.now - old.heard < RESET_EXPIRY[1]:
             return old
         return None
 

@@ -409,7 +409,7 @@ static void test_syn_on_reset(void **state)
 	f.backend_seq = 5 * UNIT;
 	later(ticks(LB_CONN_RESET));
 	sends(&f, PKT_SYN);
-	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
 	assert_true(pkt_addr_equal(&f.backend.addr, &backend.addr));
 	answers(&f, PKT_SYN | PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
@@ -427,6 +427,25 @@ static struct flow established_at_first(void)
 		f = established();
 	while (!pkt_addr_equal(&f.backend.addr, &first.addr));
 	return f;
+}
+
+/* The RST was forged, and so is the SYN: it goes on. */
+static void test_syn_on_forged_reset(void **state)
+{
+	struct flow f = established(), forged = f;
+
+	(void)state;
+	sends(&forged, PKT_RST);
+	forged.seq = 3 * UNIT;
+	sends(&forged, PKT_SYN);
+	for (int i = 0; i < 2; i++) {
+		struct pkt_end backend = f.backend;
+
+		sends(&f, PKT_ACK);
+		assert_true(pkt_addr_equal(&f.backend.addr, &backend.addr));
+		answers(&f, PKT_ACK);
+	}
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 }
 
 /* Which takes no new ones any more: then to another one, unless the old one may be alive. */
@@ -570,14 +589,23 @@ static const struct group group = {.name = "states",
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		STATE_TEST(test_tcp_states),    STATE_TEST(test_tcp_other_ends),
-		STATE_TEST(test_blind),         STATE_TEST(test_spray),
-		STATE_TEST(test_believed),      STATE_TEST(test_forged_handshake),
-		STATE_TEST(test_poison),        STATE_TEST(test_odd_flags),
-		STATE_TEST(test_revived),       STATE_TEST(test_syn_on_half_closed),
-		STATE_TEST(test_syn_on_reset),  STATE_TEST(test_syn_on_drained),
-		STATE_TEST(test_syn_elsewhere), STATE_TEST(test_udp_states),
-		STATE_TEST(test_expiry),        STATE_TEST(test_one_side_keeps_both),
+		STATE_TEST(test_tcp_states),
+		STATE_TEST(test_tcp_other_ends),
+		STATE_TEST(test_blind),
+		STATE_TEST(test_spray),
+		STATE_TEST(test_believed),
+		STATE_TEST(test_forged_handshake),
+		STATE_TEST(test_poison),
+		STATE_TEST(test_odd_flags),
+		STATE_TEST(test_revived),
+		STATE_TEST(test_syn_on_half_closed),
+		STATE_TEST(test_syn_on_reset),
+		STATE_TEST(test_syn_on_forged_reset),
+		STATE_TEST(test_syn_on_drained),
+		STATE_TEST(test_syn_elsewhere),
+		STATE_TEST(test_udp_states),
+		STATE_TEST(test_expiry),
+		STATE_TEST(test_one_side_keeps_both),
 	};
 
 	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));
