@@ -1,21 +1,25 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""half.py serve PORT | client|server ADDRESS PORT GO
+"""half.py serve PORT | client|server|fin|rst ADDRESS PORT GO
 
 Connections of which one side closes first and the other goes on. The client says which in its first
 line, with its file GO, and so the server knows how to serve it:
   client  the client closes its side; when the file GO is there the server sends SIZE bytes,
   server  the server does; when the file GO is there the client sends as many, of which the server
           writes into GO.got how many have come until the client's end.
-The client prints "half" as soon as one side is closed, and at last "got N" (client) or "done"."""
+The client prints "half" as soon as one side is closed, and at last "got N" (client) or "done".
+
+Or they talk, TIMES a request and an answer, and then the client ends it, by `fin` or `rst`."""
 import os
 import socket
+import struct
 import sys
 import threading
 import time
 
 SIZE = 1 << 20
 PART = bytes(range(256)) * 256
+TIMES, REQUEST = 300, 1000
 
 
 def wait_for(path):
@@ -41,10 +45,29 @@ def count_right(sock):
     return got
 
 
+def answer_all(sock):
+    try:
+        while sock.recv(REQUEST, socket.MSG_WAITALL):
+            sock.sendall(PART)
+    except ConnectionResetError:
+        pass
+
+
+def talk(sock, end):
+    for _ in range(TIMES):
+        sock.sendall(PART[:REQUEST])
+        if sock.recv(len(PART), socket.MSG_WAITALL) != PART:
+            sys.exit("half.py: another answer")
+    if end == "rst":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def serve_one(sock):
     who, go = sock.makefile("rb", buffering=0).readline().decode().split()
     with sock:
-        if who == "client":
+        if who in ("fin", "rst"):
+            answer_all(sock)
+        elif who == "client":
             if sock.recv(1):
                 sys.exit("half.py: there is more before the end")
             wait_for(go)
@@ -73,6 +96,9 @@ def main():
     with socket.create_connection((sys.argv[2], int(sys.argv[3])), timeout=30) as sock:
         sock.settimeout(None)
         sock.sendall(f"{who} {go}\n".encode())
+        if who in ("fin", "rst"):
+            talk(sock, who)
+            return
         if who == "client":
             sock.shutdown(socket.SHUT_WR)
         elif sock.recv(1):

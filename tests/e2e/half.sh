@@ -24,6 +24,8 @@ done
 	echo '    timeouts: { half-closed: 1s }'
 	lab_service slow '*:9002' 9000
 	echo '    timeouts: { closing: 1h }'
+	lab_service talk '*:9003' 9000
+	echo '    timeouts: { closing: 1h, closed: 1h }'
 	lab_service vote '*:8080' 80
 } | lab_config >"$CONFIG"
 echo 'timeouts: { closing: 2s, closed: 2s, half-closed: 1h }' >>"$CONFIG"
@@ -89,6 +91,13 @@ has_states slow "$HALF"
 for one in "${CASES[@]}"; do go_on "$one"; done
 has_states slow '4:closing 4:closing 6:closing 6:closing'
 equal 'packets of no connection' "$(reason no-connection)" "$before"
+
+step 'the end is believed, however much both have said since they were looked at'
+for one in fin4 fin6 rst4 rst6; do
+	to=VIP${one: -1}
+	lab_in node2 "$E2E/half.py" "${one%?}" "${!to}" 9003 - || fail "$one"
+done
+has_states talk '4:closing 4:reset 6:closing 6:reset'
 
 step 'requests over one connection of curl, to nginx'
 for one in 4 6; do
