@@ -342,10 +342,12 @@ static void test_known(void **state)
 {
 	struct lb_rates_conf rates = ANY_RATE;
 	struct flow f = flow_of(client_here(), WEB_PORT), half = flow_of(client_here(), WEB_PORT),
-		    dns = flow_of(client_here(), DNS_PORT);
+		    dns = flow_of(client_here(), DNS_PORT),
+		    reset = flow_of(client_here(), WEB_PORT);
 
 	(void)state;
 	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(flow_establish(&reset), RUN_FORWARDED);
 	assert_int_equal(flow_send(&half, PKT_SYN), RUN_FORWARDED);
 	assert_int_equal(flow_send(&dns, 0), RUN_FORWARDED);
 	rates.per_source = rates.per_cpu = 1;
@@ -366,6 +368,10 @@ static void test_known(void **state)
 	assert_int_equal(flow_send(&f, PKT_SYN), LB_REASON_RATE_CPU);
 	pass(TICKS);
 	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
+	assert_int_equal(flow_send(&reset, PKT_RST), RUN_FORWARDED);
+	assert_int_equal(flow_send(&reset, PKT_SYN), LB_REASON_RATE_CPU);
+	pass(TICKS);
+	assert_int_equal(flow_send(&reset, PKT_SYN), RUN_FORWARDED);
 }
 
 static void backend_set(uint32_t service, const char *addr, uint16_t port, uint8_t to)
