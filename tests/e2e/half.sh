@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # half.sh - one side closes, the other goes on, long after connections that are over were forgotten;
 # requests over one connection of curl and nginx are one connection.
-# hooks: tc xdp
+# hooks: xdp
+# full: tc
 # guest: full
 # limit: 240
 # shellcheck source=tests/e2e/lib.sh

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # ports.sh - a client that uses its port again never waits: whoever has closed the connection before,
 # or reset it, whatever has become of its backend, the first SYN is answered.
-# hooks: tc xdp
+# hooks: tc
+# full: xdp
 # guest: full
 # limit: 300
 # shellcheck source=tests/e2e/lib.sh
