@@ -300,6 +300,20 @@ static __always_inline bool lb_conn_notes_seq(__u32 state, bool reverse)
 	       state <= LB_CONN_FIN_BACKEND;
 }
 
+/* Gives entry `e`, if it still has this meta, a life and a tick, and counts it by its state.
+ * Returns the meta that it had. */
+static __always_inline __u32 lb_conn_become(__u32 family, struct lb_conn_found *e, __u32 meta,
+					    __u32 life, __u32 now)
+{
+	__u32 was = lb_conn_set(family, e->pos, meta, life, now);
+
+	if (was == meta) {
+		lb_load_change(e->ref, LB_META_STATE(meta), life & 15);
+		e->meta = LB_META(LB_META_VERSION(meta), life, now);
+	}
+	return was;
+}
+
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
 __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, __u32 reverse,
 			    __u32 now)
@@ -325,13 +339,9 @@ __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, 
 		__u32 state = lb_conn_next_state(LB_META_STATE(meta), reverse, p->udp, flags),
 		      life = lb_conn_life(e, LB_META_LIFE(meta), state);
 
-		was = lb_conn_set(p->family, e->pos, meta, life, now);
-		if (was == meta)
-			lb_load_change(e->ref, LB_META_STATE(meta), state);
+		was = lb_conn_become(p->family, e, meta, life, now);
 		if (was == meta && (flags & LB_TCP_ACK) && lb_conn_notes_seq(state, reverse))
 			lb_seq_note(p, e->pos, reverse);
-		if (was == meta)
-			e->meta = LB_META(LB_META_VERSION(meta), life, now);
 		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(meta) ||
 		    LB_META_STATE(was) <= LB_CONN_BUSY)
 			return 0;
@@ -391,15 +401,12 @@ static __always_inline int lb_track_again(const struct lb_packet *p, struct lb_c
 					  __u32 now)
 {
 	int rc = lb_rate_limit(p, false);
-	__u32 life = lb_conn_life(e, LB_META_LIFE(e->meta), LB_CONN_SYN_SENT);
+	__u32 meta = e->meta, life = LB_LIFE_IN(LB_META_LIFE(meta), LB_CONN_SYN_SENT);
 
 	if (rc < 0)
 		return rc;
-	if (lb_conn_set(p->family, e->pos, e->meta, life, now) == e->meta) {
-		lb_load_change(e->ref, LB_CONN_RESET, LB_CONN_SYN_SENT);
+	if (lb_conn_become(p->family, e, meta, life, now) == meta)
 		lb_conn_counted(LB_REF_BACKEND(e->ref));
-		e->meta = LB_META(LB_META_VERSION(e->meta), life, now);
-	}
 	return LB_REF_BACKEND(e->ref);
 }
 

@@ -37,6 +37,18 @@ static int run_flow(const struct flow *f, uint32_t ifindex, const struct pkt *p,
 	return rc;
 }
 
+struct flow flow_make(struct run *run, enum lb_hook hook, enum lb_family family, uint16_t cport,
+		      uint16_t sport, uint8_t proto)
+{
+	return (struct flow){.run = run,
+			     .hook = hook,
+			     .client = family == LB_V4 ? NET_CLIENT : NET_CLIENT6,
+			     .service = family == LB_V4 ? NET_VIP : NET_VIP6,
+			     .cport = cport,
+			     .sport = sport,
+			     .proto = proto};
+}
+
 int flow_send(struct flow *f, uint8_t flags)
 {
 	struct pkt_spec s = {.src = f->client,

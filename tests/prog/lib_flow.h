@@ -18,6 +18,10 @@ struct flow {
 	struct pkt_end backend;    /* that took its last packet */
 };
 
+/* From port `cport` of the usual client of a family to port `sport` of the usual address. */
+struct flow flow_make(struct run *run, enum lb_hook hook, enum lb_family family, uint16_t cport,
+		      uint16_t sport, uint8_t proto);
+
 /* One packet of the client, or of `backend`; TCP's flags. Returns the reason, or RUN_FORWARDED. A
  * forwarded packet has been judged whole; prints and returns FLOW_WRONG if it was not right. */
 #define FLOW_WRONG (-2)

@@ -155,6 +155,16 @@ uint32_t run_now(struct run *r)
 	return r->skel->bss->lb_clock;
 }
 
+void run_later(struct run *r, uint32_t ticks)
+{
+	run_clock(r, run_now(r) + ticks);
+}
+
+uint32_t run_ticks(const struct run *r, int state)
+{
+	return r->skel->data_timeouts->lb_timeouts.ticks[state];
+}
+
 void run_iface_flags(struct run *r, uint32_t ifindex, uint8_t flags)
 {
 	struct lb_iface i = {.flags = flags, .wanted = LB_KIND_XDP, .actual = LB_KIND_XDP};

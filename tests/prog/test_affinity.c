@@ -66,13 +66,11 @@ enum { NEAR, FAR, FAR_TOO, ELSEWHERE };
 
 static struct flow flow_from(int client, uint16_t port)
 {
-	return (struct flow){.run = &run,
-			     .hook = hook,
-			     .client = clients[client][family],
-			     .service = family == LB_V4 ? NET_VIP : NET_VIP6,
-			     .cport = next_port++,
-			     .sport = port,
-			     .proto = port == DNS || port == ACROSS3 ? PKT_UDP : 0};
+	struct flow f = flow_make(&run, hook, family, next_port++, port,
+				  port == DNS || port == ACROSS3 ? PKT_UDP : 0);
+
+	f.client = clients[client][family];
+	return f;
 }
 
 /* The last byte of the backend's address: 0x11 to 0x13 or 11 to 13. */
@@ -168,16 +166,6 @@ static int state_of_one(void)
 	return LB_META_STATE(*the_affinity().meta);
 }
 
-static uint32_t ticks(int state)
-{
-	return run.skel->data_timeouts->lb_timeouts.ticks[state];
-}
-
-static void later(uint32_t by)
-{
-	run_clock(&run, run_now(&run) + by);
-}
-
 static void test_same_backend(void **state)
 {
 	int mine = establishes(NEAR, WEB), other = establishes(FAR, WEB);
@@ -206,17 +194,17 @@ static void test_expiry(void **state)
 
 	(void)state;
 	assert_int_equal(state_of_one(), LB_CONN_AFFINITY);
-	later(ticks(LB_CONN_AFFINITY));
+	run_later(&run, run_ticks(&run, LB_CONN_AFFINITY));
 	assert_int_equal(opens(NEAR, WEB), mine); /* keeps it alive only when it is answered */
-	later(1);
+	run_later(&run, 1);
 	other = opens(NEAR, WEB);
 	assert_int_not_equal(other, mine);
 	/* As long as nobody answers it ends sooner, but by the last SYN. */
 	for (int i = 0; i < 5; i++) {
-		later(ticks(LB_CONN_AFFINITY_NEW));
+		run_later(&run, run_ticks(&run, LB_CONN_AFFINITY_NEW));
 		assert_int_equal(opens(NEAR, WEB), other);
 	}
-	later(ticks(LB_CONN_AFFINITY_NEW) + 1);
+	run_later(&run, run_ticks(&run, LB_CONN_AFFINITY_NEW) + 1);
 	assert_int_not_equal(opens(NEAR, WEB), other);
 }
 
@@ -228,8 +216,8 @@ static void test_kept_alive(void **state)
 		struct flow f = flow_from(NEAR, WEB);
 
 		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-		for (uint32_t i = 0; i < ticks(LB_CONN_AFFINITY); i++) {
-			later(3);
+		for (uint32_t i = 0; i < run_ticks(&run, LB_CONN_AFFINITY); i++) {
+			run_later(&run, 3);
 			assert_int_equal(side ? flow_answer(&f, PKT_ACK) : flow_send(&f, PKT_ACK),
 					 RUN_FORWARDED);
 		}
@@ -249,7 +237,7 @@ static void test_made_again(void **state)
 	e = the_affinity();
 	*e.meta = LB_META(LB_META_VERSION(*e.meta), LB_CONN_DEAD, run_now(&run));
 	assert_int_equal(affinities(), 0);
-	later(9);
+	run_later(&run, 9);
 	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(state_of_one(), LB_CONN_AFFINITY);
 	assert_int_equal(opens(NEAR, WEB), host_of(&f));
@@ -321,16 +309,16 @@ static void test_udp(void **state)
 	(void)state;
 	assert_int_equal(flow_send(&f, 0), RUN_FORWARDED);
 	for (int i = 0; i < 50; i++) { /* nobody answers */
-		later(5);
+		run_later(&run, 5);
 		assert_int_equal(flow_send(&f, 0), RUN_FORWARDED);
 	}
 	assert_int_equal(state_of_one(), LB_CONN_AFFINITY_NEW);
 	assert_int_equal(opens(NEAR, DNS), host_of(&f));
 	assert_int_equal(flow_answer(&f, 0), RUN_FORWARDED);
 	assert_int_equal(state_of_one(), LB_CONN_AFFINITY_UDP);
-	later(ticks(LB_CONN_AFFINITY_UDP));
+	run_later(&run, run_ticks(&run, LB_CONN_AFFINITY_UDP));
 	assert_int_equal(opens(NEAR, DNS), host_of(&f));
-	later(1);
+	run_later(&run, 1);
 	assert_int_not_equal(opens(NEAR, DNS), host_of(&f));
 }
 
@@ -381,7 +369,7 @@ static void test_drained(void **state)
 	assert_int_not_equal(other, mine);
 	/* The connection lives on, and does not bind the client again. */
 	for (int i = 0; i < 5; i++) {
-		later(10);
+		run_later(&run, 10);
 		assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 		assert_int_equal(host_of(&f), mine);
 		assert_int_equal(opens(NEAR, WEB), other);
@@ -435,7 +423,7 @@ static void test_collision(void **state)
 	mine = host_of(&f);
 	for (bound = 0; bound != mine;) { /* alias comes to the same host */
 		bound = opens(NEAR, ALIAS);
-		later(bound == mine ? 0 : ticks(LB_CONN_AFFINITY_NEW) + 1);
+		run_later(&run, bound == mine ? 0 : run_ticks(&run, LB_CONN_AFFINITY_NEW) + 1);
 	}
 	g = flow_from(NEAR, ALIAS);
 	g.cport = f.cport;
@@ -460,7 +448,7 @@ static void test_taken_up(void **state)
 	}
 	assert_true(elsewhere);
 	assert_int_equal(opens(NEAR, MIDWAY), bound);
-	later(ticks(LB_CONN_AFFINITY) + 1);
+	run_later(&run, run_ticks(&run, LB_CONN_AFFINITY) + 1);
 	for (int i = 0; i < 2; i++) {
 		f = flow_from(FAR, MIDWAY);
 		assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
@@ -570,7 +558,7 @@ static int fresh(void **state)
 {
 	(void)state;
 	run_forget_connections(&run);
-	later(10000); /* time never goes back */
+	run_later(&run, 10000); /* time never goes back */
 	next_port = 20000;
 	return 0;
 }

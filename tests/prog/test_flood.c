@@ -32,13 +32,7 @@ static uint16_t next_port;
 
 static struct flow flow_to(uint16_t port)
 {
-	return (struct flow){.run = &run,
-			     .hook = hook,
-			     .client = family == LB_V4 ? NET_CLIENT : NET_CLIENT6,
-			     .service = family == LB_V4 ? NET_VIP : NET_VIP6,
-			     .cport = next_port++,
-			     .sport = port,
-			     .proto = port == DNS ? PKT_UDP : 0};
+	return flow_make(&run, hook, family, next_port++, port, port == DNS ? PKT_UDP : 0);
 }
 
 /* What is sent of a connection: c: by the client, b: by the backend; S: SYN, A: SYN-ACK, a: ACK, F,
@@ -97,7 +91,7 @@ static void table_fill(struct flow flows[SLOTS_MAX])
 		flows[i] = flow_to(entries[e].port);
 		assert_int_equal(flow_play(&flows[i], entries[e].packets), RUN_FORWARDED);
 		assert_int_equal(flow_state(&flows[i]), entries[e].state);
-		run_clock(&run, run_now(&run) + (i ? 1 : 31)); /* the first one's timeout is 30 */
+		run_later(&run, (i ? 1 : 31)); /* the first one's timeout is 30 */
 	}
 }
 
@@ -202,7 +196,7 @@ static int fresh(void **state)
 {
 	(void)state;
 	run_forget_connections(&run);
-	run_clock(&run, run_now(&run) + 10000);
+	run_later(&run, 10000);
 	next_port = 1024;
 	return 0;
 }

@@ -46,23 +46,12 @@ static uint16_t next_port = 20000;
 
 static struct flow tcp(void)
 {
-	return (struct flow){.run = &run,
-			     .hook = hook,
-			     .client = NET_CLIENT,
-			     .service = NET_VIP,
-			     .cport = next_port++,
-			     .sport = 80};
+	return flow_make(&run, hook, LB_V4, next_port++, 80, 0);
 }
 
 static struct flow udp(void)
 {
-	return (struct flow){.run = &run,
-			     .hook = hook,
-			     .client = NET_CLIENT,
-			     .service = NET_VIP,
-			     .cport = next_port++,
-			     .sport = 53,
-			     .proto = PKT_UDP};
+	return flow_make(&run, hook, LB_V4, next_port++, 53, PKT_UDP);
 }
 
 /* A change is in force from its generation on, not before. */
@@ -323,9 +312,7 @@ static void test_collision(void **state)
 	/* Once the first one is over, the second may have the backend. */
 	other.cport = web.cport;
 	assert_int_equal(flow_send(&other, PKT_SYN), LB_REASON_COLLISION);
-	run_clock(&run, run_now(&run) +
-				run.skel->data_timeouts->lb_timeouts.ticks[LB_CONN_ESTABLISHED] +
-				1);
+	run_clock(&run, run_now(&run) + run_ticks(&run, LB_CONN_ESTABLISHED) + 1);
 	assert_int_equal(flow_send(&other, PKT_SYN), RUN_FORWARDED);
 }
 
@@ -407,7 +394,7 @@ static void test_forwarding_off(void **state)
 
 	(void)state;
 	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	run_clock(&run, run_now(&run) + 1); /* what is known of the way is known for a tick */
+	run_later(&run, 1); /* what is known of the way is known for a tick */
 	assert_int_equal(net_sysctl("ipv4/conf/c0/forwarding", 0), 0);
 	assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_FORWARDING_OFF);
 	assert_int_equal(flow_send(&new, PKT_SYN), LB_REASON_FORWARDING_OFF);
@@ -442,10 +429,10 @@ static void test_route_changes(void **state)
 	(void)state;
 	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
 	assert_int_equal(system("ip route add unreachable 10.1.0.11/32"), 0);
-	run_clock(&run, run_now(&run) + 1);
+	run_later(&run, 1);
 	assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_NO_ROUTE);
 	assert_int_equal(system("ip route del unreachable 10.1.0.11/32"), 0);
-	run_clock(&run, run_now(&run) + 1);
+	run_later(&run, 1);
 	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 }
 
@@ -464,11 +451,11 @@ static void test_client_route_changes(void **state)
 		f.cport = next_port++;
 		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
 		assert_int_equal(flow_establish(&other), RUN_FORWARDED);
-		run_clock(&run, run_now(&run) + 1);
+		run_later(&run, 1);
 		assert_int_equal(flow_answer(&f, PKT_ACK), RUN_FORWARDED);
 		assert_int_equal(system("ip route add unreachable 198.51.100.1/32"), 0);
 		do {
-			run_clock(&run, run_now(&run) + 1);
+			run_later(&run, 1);
 			if (!alone) {
 				assert_int_equal(flow_answer(&other, PKT_ACK), RUN_FORWARDED);
 				assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
@@ -490,7 +477,7 @@ static void test_no_xmit(void **state)
 	(void)state;
 	f.alone = true;
 	run_iface_flags(&run, run.net.b0, LB_IFACE_ATTACHED);
-	run_clock(&run, run_now(&run) + 10);
+	run_later(&run, 10);
 	for (int i = 0; i < 3; i++) {
 		f.hook = LB_HOOK_XDP;
 		assert_int_equal(flow_send(&f, PKT_SYN), LB_REASON_TO_TC);
@@ -498,7 +485,7 @@ static void test_no_xmit(void **state)
 		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
 	}
 	run_iface_flags(&run, run.net.b0, LB_IFACE_XMIT | LB_IFACE_TX | LB_IFACE_ATTACHED);
-	run_clock(&run, run_now(&run) + 10);
+	run_later(&run, 10);
 	f.hook = LB_HOOK_XDP;
 	flow_send(&f, PKT_SYN); /* it may be the tick's probe, see below */
 	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
@@ -518,7 +505,7 @@ static void test_neighbour_probes(void **state)
 		int rc;
 
 		if (i % 4 == 0)
-			run_clock(&run, run_now(&run) + 1);
+			run_later(&run, 1);
 		rc = flow_send(&f, PKT_ACK);
 		to_tc += rc == LB_REASON_TO_TC;
 		other += rc != LB_REASON_TO_TC && rc != RUN_FORWARDED;
@@ -608,7 +595,7 @@ static int fresh(void **state)
 	(void)state;
 	run_forget_connections(&run);
 	/* Time never goes back: a backend remembers in which tick it asked for its way. */
-	run_clock(&run, run_now(&run) + 10000);
+	run_later(&run, 10000);
 	return 0;
 }
 

@@ -139,9 +139,9 @@ static void pass_time(uint64_t i)
 	run.skel->data_rates->lb_rates.per_cpu = world == RATED && i & 128;
 	run.skel->data_rates->lb_rates.per_source = world == RATED && !(i & 128);
 	if (mutate_one_in(&mutate, world == BACKENDS_GONE ? 20 : 200)) /* some resets a tick */
-		run_clock(&run, run_now(&run) + 1);
+		run_later(&run, 1);
 	if (mutate_one_in(&mutate, 20000))
-		run_clock(&run, run_now(&run) + mutate_random(&mutate, 20000));
+		run_later(&run, mutate_random(&mutate, 20000));
 	if (mutate_one_in(&mutate, 50000))
 		run_forget_connections(&run);
 }

@@ -58,13 +58,7 @@ static uint16_t next_port;
 
 static struct flow flow_of(int service, uint8_t proto)
 {
-	return (struct flow){.run = &run,
-			     .hook = hook,
-			     .client = family == LB_V4 ? NET_CLIENT : NET_CLIENT6,
-			     .service = family == LB_V4 ? NET_VIP : NET_VIP6,
-			     .cport = next_port++,
-			     .sport = 80 + service,
-			     .proto = proto};
+	return flow_make(&run, hook, family, next_port++, 80 + service, proto);
 }
 
 static uint32_t backend_of(int service, const struct flow *f)
@@ -192,7 +186,7 @@ static void test_random(void **state)
 		else if (f->backend.port)
 			flow_answer(f, rand() % 4 ? ends[rand() % 3] : PKT_SYN | PKT_ACK);
 		if (rand() % 50 == 0)
-			run_clock(&run, run_now(&run) + rand() % 40);
+			run_later(&run, rand() % 40);
 	}
 	assert_true(run.seen.evicted[LB_EVICT_HALF_OPEN] > evicted);
 }
@@ -309,7 +303,7 @@ static void fill_and_expire(void)
 
 		assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
 	}
-	run_clock(&run, run_now(&run) + 31);
+	run_later(&run, 31);
 }
 
 /* Those whose time is over keep nobody out: a refusal looks at the homes, where they nearly all
@@ -319,7 +313,7 @@ static void test_expired_full(void **state)
 	(void)state;
 	fill_and_expire();
 	assert_int_equal(tries_until_let_in(), 2);
-	run_clock(&run, run_now(&run) + 31);
+	run_later(&run, 31);
 }
 
 /* Moves all entries to the table's end. */
@@ -347,7 +341,7 @@ static void test_expired_away(void **state)
 	move_away();
 	tries = tries_until_let_in();
 	assert_in_range(tries, 2, run.cpus * (BUCKETS / 16) + 1); /* each CPU begins by itself */
-	run_clock(&run, run_now(&run) + 31);
+	run_later(&run, 31);
 	run_forget_connections(&run);
 }
 

@@ -48,11 +48,6 @@ static void set_rates(struct lb_rates_conf conf)
 	lb_rates_fill(&run.skel->data_rates->lb_rates, &conf);
 }
 
-static void pass(uint32_t ticks)
-{
-	run_clock(&run, run_now(&run) + ticks);
-}
-
 static const char *client_here(void)
 {
 	return family == LB_V4 ? NET_CLIENT : NET_CLIENT6;
@@ -73,13 +68,11 @@ static const char *client_other(char text[64], uint32_t number)
 
 static struct flow flow_of(const char *client, uint16_t port)
 {
-	return (struct flow){.run = &run,
-			     .hook = hook,
-			     .client = client,
-			     .service = family == LB_V4 ? NET_VIP : NET_VIP6,
-			     .cport = next_port++,
-			     .sport = port,
-			     .proto = port == DNS_PORT ? PKT_UDP : 0};
+	struct flow f =
+		flow_make(&run, hook, family, next_port++, port, port == DNS_PORT ? PKT_UDP : 0);
+
+	f.client = client;
+	return f;
 }
 
 /* How many of that many new flows are let in; the rest must be refused for this reason. */
@@ -126,15 +119,15 @@ static void check_bucket(int reason)
 	for (int i = 0; i < 300; i++) {
 		unsigned int ticks = rand() % (i % 50 ? 4 : 40), tries = rand() % 12, in;
 
-		pass(ticks);
+		run_later(&run, ticks);
 		tokens = tokens + 2 * ticks < 20 ? tokens + 2 * ticks : 20;
 		in = tries < tokens ? tries : tokens;
 		assert_int_equal(let_in(client_here(), tries, reason), in);
 		tokens -= in;
 	}
-	pass(100);
+	run_later(&run, 100);
 	assert_int_equal(let_in(client_here(), 100, reason), 20);
-	pass(1);
+	run_later(&run, 1);
 	assert_int_equal(let_in(client_here(), 100, reason), 2);
 }
 
@@ -167,11 +160,11 @@ static void test_extremes(void **state)
 	rates.per_cpu = rates.per_source = 1;
 	set_rates(rates);
 	assert_int_equal(let_in(client_here(), 10, LB_REASON_RATE_CPU), 1);
-	pass(TICKS - 1);
+	run_later(&run, TICKS - 1);
 	assert_int_equal(let_in(client_here(), 10, LB_REASON_RATE_CPU), 0);
-	pass(1);
+	run_later(&run, 1);
 	assert_int_equal(let_in(client_here(), 10, LB_REASON_RATE_CPU), 1);
-	pass(TICKS);
+	run_later(&run, TICKS);
 	rates.per_cpu = rates.per_source = LB_RATE_MAX;
 	set_rates(rates);
 	assert_int_equal(let_in(client_here(), 3000, RUN_FORWARDED), 3000);
@@ -191,7 +184,7 @@ static void test_refused_pay_nothing(void **state)
 	rates.per_cpu = 0;
 	set_rates(rates);
 	assert_int_equal(let_in(client_here(), 100, LB_REASON_RATE_SOURCE), 5);
-	pass(TICKS);
+	run_later(&run, TICKS);
 	rates.per_cpu = 10;
 	rates.per_source = 6;
 	set_rates(rates);
@@ -211,7 +204,7 @@ static void test_changed(void **state)
 	assert_int_equal(let_in(client_here(), 100, LB_REASON_RATE_SOURCE), 10);
 	rates.per_source = 1000; /* of which a second is owed */
 	set_rates(rates);
-	pass(1);
+	run_later(&run, 1);
 	assert_int_equal(let_in(client_here(), 200, LB_REASON_RATE_SOURCE), 100);
 	rates.per_source = 0;
 	set_rates(rates);
@@ -231,7 +224,7 @@ static void test_cpus(void **state)
 	assert_int_equal(let_in(client_here(), 20, LB_REASON_RATE_CPU), 7);
 	stay_on(1);
 	assert_int_equal(let_in(client_here(), 20, LB_REASON_RATE_CPU), 7);
-	pass(TICKS);
+	run_later(&run, TICKS);
 	rates = ANY_RATE;
 	rates.per_source = 9;
 	set_rates(rates);
@@ -248,7 +241,7 @@ static void check_mask(uint32_t mask)
 	struct pkt_addr a = pkt_addr(client_here());
 	char text[64];
 
-	pass(10 * TICKS);
+	run_later(&run, 10 * TICKS);
 	set_rates(
 		(struct lb_rates_conf){.per_source = 3, .source_mask = mask, .source_mask6 = mask});
 	assert_int_equal(let_in(client_here(), 10, LB_REASON_RATE_SOURCE), 3);
@@ -334,7 +327,7 @@ static void test_kinds(void **state)
 		for (int k = 0; k < 3; k++)
 			assert_int_equal(begin(ports[k]), RUN_FORWARDED);
 		assert_int_equal(begin(ports[i]), LB_REASON_RATE_SOURCE);
-		pass(TICKS);
+		run_later(&run, TICKS);
 	}
 }
 
@@ -366,11 +359,11 @@ static void test_known(void **state)
 	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
 	/* Its port again, a new connection. */
 	assert_int_equal(flow_send(&f, PKT_SYN), LB_REASON_RATE_CPU);
-	pass(TICKS);
+	run_later(&run, TICKS);
 	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
 	assert_int_equal(flow_send(&reset, PKT_RST), RUN_FORWARDED);
 	assert_int_equal(flow_send(&reset, PKT_SYN), LB_REASON_RATE_CPU);
-	pass(TICKS);
+	run_later(&run, TICKS);
 	assert_int_equal(flow_send(&reset, PKT_SYN), RUN_FORWARDED);
 }
 
@@ -484,7 +477,7 @@ static int fresh(void **state)
 {
 	(void)state;
 	run_forget_connections(&run);
-	pass(100000);
+	run_later(&run, 100000);
 	set_rates(ANY_RATE);
 	stay_on(0);
 	next_port = 1024;

@@ -37,35 +37,14 @@ static enum lb_hook hook;
 static enum lb_family family;
 static uint16_t next_port;
 
-static struct flow flow_of(uint16_t port, uint8_t proto)
-{
-	return (struct flow){.run = &run,
-			     .hook = hook,
-			     .client = family == LB_V4 ? NET_CLIENT : NET_CLIENT6,
-			     .service = family == LB_V4 ? NET_VIP : NET_VIP6,
-			     .cport = next_port++,
-			     .sport = port,
-			     .proto = proto};
-}
-
 static struct flow tcp(void)
 {
-	return flow_of(80, 0);
+	return flow_make(&run, hook, family, next_port++, 80, 0);
 }
 
 static struct flow udp(void)
 {
-	return flow_of(53, PKT_UDP);
-}
-
-static uint32_t ticks(int state)
-{
-	return run.skel->data_timeouts->lb_timeouts.ticks[state];
-}
-
-static void later(uint32_t n)
-{
-	run_clock(&run, run_now(&run) + n);
+	return flow_make(&run, hook, family, next_port++, 53, PKT_UDP);
 }
 
 static void sends(struct flow *f, uint8_t flags)
@@ -164,7 +143,7 @@ static void test_blind(void **state)
 		sends(&forged, PKT_ACK | PKT_FIN);
 		assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
 		sends(&f, PKT_ACK); /* the first look */
-		later(ticks(LB_CONN_ESTABLISHED) - 1);
+		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) - 1);
 		forged = f;
 		forged.seq += 2 * UNIT;
 		forged.backend_seq -= 2 * UNIT;
@@ -175,7 +154,7 @@ static void test_blind(void **state)
 		*(i % 2 ? &f.backend_seq : &f.seq) += 2 * UNIT;
 		send(&f, PKT_ACK);
 		answers(&f, PKT_ACK);
-		later(ticks(LB_CONN_ESTABLISHED));
+		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED));
 		if (ends[i / 2] & PKT_ACK) /* either of the two will do */
 			*(i % 2 ? &f.seq : &f.backend_seq) += 77 * UNIT;
 		send(&f, ends[i / 2]);
@@ -218,7 +197,7 @@ static void test_spray(void **state)
 		spray(&f, ends[i / 2], false);
 		spray(&f, ends[i / 2], true);
 		assert_int_equal(flow_state(&f), was);
-		later(ticks(was));
+		run_later(&run, run_ticks(&run, was));
 		sends(&f, PKT_ACK);
 		assert_int_equal(flow_state(&f), was);
 		syn = f;
@@ -311,7 +290,8 @@ static void test_poison(void **state)
 		f.seq = 200 * UNIT;
 		f.backend_seq = 100 * UNIT;
 		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-		later(ticks(LB_CONN_ESTABLISHED) / 2); /* it is looked at again */
+		run_later(&run,
+			  run_ticks(&run, LB_CONN_ESTABLISHED) / 2); /* it is looked at again */
 		forged = f;
 		forged.backend_seq += 50 * UNIT;
 		forged.seq += UNIT / 2; /* that one is near */
@@ -320,7 +300,8 @@ static void test_poison(void **state)
 		sends(&forged, PKT_RST | PKT_ACK);
 		sends(&forged, PKT_RST);
 		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-		later(ticks(LB_CONN_ESTABLISHED) / 2 + 2); /* nor is it kept alive */
+		run_later(&run,
+			  run_ticks(&run, LB_CONN_ESTABLISHED) / 2 + 2); /* nor is it kept alive */
 		assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
 	}
 }
@@ -407,7 +388,7 @@ static void test_syn_on_reset(void **state)
 	sends(&f, PKT_RST);
 	f.seq = 3 * UNIT;
 	f.backend_seq = 5 * UNIT;
-	later(ticks(LB_CONN_RESET));
+	run_later(&run, run_ticks(&run, LB_CONN_RESET));
 	sends(&f, PKT_SYN);
 	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
 	assert_true(pkt_addr_equal(&f.backend.addr, &backend.addr));
@@ -533,13 +514,13 @@ static void test_expiry(void **state)
 {
 	(void)state;
 	for (int s = LB_CONN_SYN_SENT; s < LB_CONN_AFFINITY_NEW; s++) {
-		uint32_t timeout = run.skel->data_timeouts->lb_timeouts.ticks[s];
+		uint32_t timeout = run_ticks(&run, s);
 		struct flow f = reach(s);
 
-		run_clock(&run, run_now(&run) + timeout);
+		run_later(&run, timeout);
 		answers(&f, PKT_ACK);
 		f = reach(s);
-		run_clock(&run, run_now(&run) + timeout + 1);
+		run_later(&run, timeout + 1);
 		assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
 		if (f.proto != PKT_UDP)
 			assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_NO_CONNECTION);
@@ -558,7 +539,7 @@ static void test_one_side_keeps_both(void **state)
 
 		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
 		for (int i = 0; i < 200; i++) {
-			run_clock(&run, run_now(&run) + 1 + i % 7);
+			run_later(&run, 1 + i % 7);
 			assert_int_equal(side ? flow_answer(&f, 0) : flow_send(&f, 0),
 					 RUN_FORWARDED);
 		}
@@ -573,7 +554,7 @@ static int fresh(void **state)
 	next_port = 20000;
 	run_forget_connections(&run);
 	/* Time never goes back: a backend remembers in which tick it asked for its way. */
-	later(10000);
+	run_later(&run, 10000);
 	return 0;
 }
 

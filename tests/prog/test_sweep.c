@@ -67,7 +67,7 @@ static void fill(void)
 	for (uint32_t i = 0; i < SLOTS; i++) {
 		uint32_t state = i % LB_CONN_STATES, id = 1 + i / LB_CONN_STATES % 3;
 		bool over = i / 3 / LB_CONN_STATES % 2;
-		uint32_t timeout = run.skel->data_timeouts->lb_timeouts.ticks[state];
+		uint32_t timeout = run_ticks(&run, state);
 		uint32_t meta = LB_META(VERSION, state, NOW - timeout - over);
 
 		*ref_of(i) = id;

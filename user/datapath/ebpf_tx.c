@@ -14,9 +14,10 @@
 /* Who went first: an id that is given away ends what its backend still has to say to clients. */
 static int gone_cmp(const void *a, const void *b, void *arg)
 {
-	const struct lb_dp *dp = arg;
-	__u32 x = *(const __u32 *)a, y = *(const __u32 *)b, generation = lb_generation(dp);
-	__u32 x_ago = generation - dp->backends[x].gone, y_ago = generation - dp->backends[y].gone;
+	const struct lb_tx *tx = arg;
+	__u32 x = *(const __u32 *)a, y = *(const __u32 *)b;
+	__u32 x_ago = tx->generation - tx->dp->backends[x].gone;
+	__u32 y_ago = tx->generation - tx->dp->backends[y].gone;
 
 	if (x_ago != y_ago)
 		return x_ago > y_ago ? -1 : 1;
@@ -71,7 +72,7 @@ static int ids_make(struct lb_tx *tx)
 	for (__u32 id = 1; id < n; id++)
 		if (dp->backends[id].state == LB_BACKEND_GONE)
 			tx->gone[tx->n_gone++] = id;
-	qsort_r(tx->gone, tx->n_gone, sizeof(*tx->gone), gone_cmp, tx->dp);
+	qsort_r(tx->gone, tx->n_gone, sizeof(*tx->gone), gone_cmp, tx);
 	return 0;
 }
 
