@@ -494,8 +494,7 @@ struct lb_seqs {
 
 /* Buckets for a limit of connections, an even number. For IPv4 0.9 each, of 64 bytes and 16 in
  * lb_seqs4 (72), for IPv6 0.75 of 192 and 16 (156); a third or so of the slots is used at the
- * limit.
- */
+ * limit. */
 #define LB_CONN4_BUCKETS(limit) (((__u64)(limit)*9 + 19) / 20 * 2)
 #define LB_CONN6_BUCKETS(limit) (((__u64)(limit)*3 + 7) / 8 * 2)
 

@@ -21,7 +21,7 @@ lab_nginx r1 r2
 } >"$CONFIG"
 {
 	echo 'datapath: nft'
-	lab_service vote '*:8080' 80 | HOOK=tc lab_config
+	lab_service vote '*:8080' 80 | HOOK=tc lab_config | sed 's/connections: 65536/connections: 70000/'
 } >"$LAB_DIR/nft.yaml"
 datapath() { lab_meshlb -j status | jq -r .datapath; }
 is_on() { [[ $(datapath) == "$1" ]]; }
@@ -35,6 +35,8 @@ lab_meshlb backend weight other 10.0.1.2:80 5 >/dev/null
 step "from $home to nft, not confirmed"
 expect 0 lab_meshlb apply -f "$LAB_DIR/nft.yaml" --confirm-timeout $((MOMENT - 1))s
 expect_text "$OUT" "~ datapath $home -> nft"
+expect_text "$OUT" '~ defaults: .*limits'
+expect_text "$OUT" '- service other'
 is_on nft || fail "it is on $(datapath)"
 equal overrides "$(overrides)" '[["vote","10.0.2.2:80",0]]'
 [[ $(ask 4) && $(ask 6) ]] || fail 'on nft nobody answers'

@@ -105,16 +105,15 @@ static int compare(struct apply *a, struct lb_err *err)
 
 	if (!a->cli->reset_overrides)
 		lb_overrides_carry(&a->desired, &lb_instance_served(&a->on)->model);
-	if (a->on.n_others)
+	if (a->on.n_others) {
+		/* Limits are what maps were made for: on another datapath they may be others. */
+		a->on.others->model.limits_free = true;
 		ret = lb_diff_make(&a->moved, &a->on.others->model, &a->desired, LB_SOURCE_FILE,
 				   err);
-	/* Limits are what maps were made for: on another datapath they may be others. */
-	if (ret && ret != -EPERM)
-		return ret;
-	ret = lb_diff_make(&a->diff, &a->on.s.model, &a->desired, LB_SOURCE_FILE, err);
-	if (ret)
-		return ret;
-	if (a->cli->dry_run && a->on.s.dp) /* else apply() looks */
+	}
+	if (!ret)
+		ret = lb_diff_make(&a->diff, &a->on.s.model, &a->desired, LB_SOURCE_FILE, err);
+	if (!ret && a->cli->dry_run && a->on.s.dp) /* else apply() looks */
 		ret = a->on.s.ops->audit(a->on.s.dp, &a->on.s.model, add_finding, &a->findings,
 					 err);
 	return ret < 0 ? ret : 0;
