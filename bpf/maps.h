@@ -130,7 +130,7 @@ struct {
 
 /* What this CPU has sent by itself in a tick. */
 struct lb_sent {
-	__u32 tick, resets;
+	__u32 tick, resets[2]; /* see reset.h */
 	__u32 swept_tick, sweeps; /* see sweep.h */
 	__u32 swept;              /* how often so far */
 };
@@ -180,11 +180,11 @@ const volatile __u32 lb_tick_ms = 1024;     /* the same in milliseconds, to be s
 const volatile __u32 lb_jiffy_ns = 4000000; /* with LB_TEST_CLOCK: a tick's length */
 __u32 lb_clock = 0;
 
-/* Resets of a CPU in a tick. */
+/* Resets of a CPU in a tick, of either kind. */
 const volatile __u32 lb_resets_max = 1000;
 
 /* Ticks for which an entry counts as just touched, by state: not each of its packets shall write to
- * it. At most LB_NEXTHOP_GRACE, and about a hundredth of its timeout. */
+ * it. At most LB_NEXTHOP_GRACE, and less than any timeout of that state, or of an affinity. */
 const volatile __u32 lb_fresh[16] = {[LB_CONN_ESTABLISHED] = 8, [LB_CONN_UDP] = 2};
 
 #endif

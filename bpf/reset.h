@@ -22,8 +22,9 @@ struct lb_reset {
 	__u16 word[LB_RESET_LEN(LB_V6) / 2];
 } __attribute__((aligned(8)));
 
-/* May one more be sent in this tick, by this CPU? Who floods us gets no flood back. */
-static __always_inline bool lb_reset_allowed(__u32 now)
+/* May one more be sent in this tick, by this CPU? Who floods us gets no flood back. Those that end
+ * a connection of ours have a number of their own: anybody can bring the others about. */
+static __always_inline bool lb_reset_allowed(bool ours, __u32 now)
 {
 	__u32 zero = 0;
 	struct lb_sent *s = bpf_map_lookup_elem(&lb_sent, &zero);
@@ -32,9 +33,9 @@ static __always_inline bool lb_reset_allowed(__u32 now)
 		return false;
 	if (s->tick != now) {
 		s->tick = now;
-		s->resets = 0;
+		s->resets[0] = s->resets[1] = 0;
 	}
-	return s->resets++ < lb_resets_max;
+	return s->resets[ours]++ < lb_resets_max;
 }
 
 static __always_inline __u32 lb_sum_words(const __u16 *word, const int n)
@@ -205,7 +206,7 @@ static __always_inline int lb_reset(const int hook, const int family, void *ctx,
 
 	if (hook == LB_HOOK_XDP && !way)
 		return lb_stop(hook, LB_REASON_TO_TC);
-	if (!lb_reset_allowed(now))
+	if (!lb_reset_allowed(reason == LB_REASON_BACKEND_GONE_RESET, now))
 		return lb_stop(hook, LB_REASON_RESET_LIMITED);
 	if (hook == LB_HOOK_XDP)
 		made = family == LB_V4 ? lb_reset_xdp4(ctx, p) : lb_reset_xdp6(ctx, p);

@@ -129,6 +129,15 @@ static __always_inline void lb_conn_counted(__u32 id)
 		counters->connections++;
 }
 
+static __always_inline void lb_conn_taken_up(void)
+{
+	__u32 zero = 0;
+	struct lb_reasons *r = bpf_map_lookup_elem(&lb_reasons, &zero);
+
+	if (r)
+		r->taken_up++;
+}
+
 /* Enters the connection of forward packet p to backend `id`. Returns the backend that it has: `id`,
  * or another CPU's choice where that one was first; or LB_STOP(). */
 static __always_inline int lb_conn_put_family(const int family, const struct lb_packet *p, __u32 id,
@@ -177,7 +186,7 @@ __noinline int lb_conn_put6(const struct lb_packet *p, __u32 id, __u32 life, __u
 }
 
 /* Of a mid-connection packet of no connection, what the service says: 0, it is taken up, or
- * LB_STOP(). */
+ * LB_STOP(). A reset is left to the host: it ends what nobody here knows. */
 static __always_inline int lb_open_unknown(const struct lb_packet *p,
 					   const struct lb_service_version *v)
 {
@@ -268,6 +277,8 @@ static __always_inline int lb_conn_open(const int family, void *ctx, const struc
 		if (id >= 0)
 			id = family == LB_V4 ? lb_conn_put4(p, id, life, now, generation)
 					     : lb_conn_put6(p, id, life, now, generation);
+		if (id >= 0 && !rehash && !lb_opens(p))
+			lb_conn_taken_up();
 		if (id != LB_STOP(LB_REASON_COLLISION) && id != LB_STOP(LB_REASON_BACKENDS_FULL))
 			return id;
 	}
@@ -293,11 +304,31 @@ static __always_inline __u32 lb_conn_life(const struct lb_conn_found *e, __u32 l
 	return v ? lb_service_life(v, state) : life;
 }
 
-/* Are the numbers of a packet with ACK to be noted that left its entry in this state? */
-static __always_inline bool lb_conn_notes_seq(__u32 state, bool reverse)
+/* Are the numbers of a packet with ACK to be noted that found its entry with this meta, and left it
+ * in this state? In a handshake the backend's once a tick: what it goes on to send must not run
+ * ahead of its client's acknowledgements. */
+static __always_inline bool lb_conn_notes_seq(const struct lb_packet *p, __u32 meta, __u32 state,
+					      bool reverse, __u32 now)
 {
-	return state >= (reverse ? LB_CONN_SYN_RECV : LB_CONN_ESTABLISHED) &&
-	       state <= LB_CONN_FIN_BACKEND;
+	if (state == LB_CONN_SYN_RECV)
+		return reverse && (LB_META_STATE(meta) != LB_CONN_SYN_RECV ||
+				   LB_META_TICK(meta) != now || (p->tcp_flags & LB_TCP_SYN));
+	return state >= LB_CONN_ESTABLISHED && state <= LB_CONN_FIN_BACKEND;
+}
+
+/* What of packet p's flags is believed where its entry has this state; 0: it changes nothing, and
+ * is forwarded: its receiver knows better. */
+static __always_inline __u32 lb_conn_believed(const struct lb_packet *p, __u32 pos, __u32 state,
+					      bool reverse)
+{
+	__u32 flags = p->tcp_flags;
+
+	if (lb_conn_is_guarded(state) || (state == LB_CONN_SYN_RECV && (flags & LB_TCP_RST)))
+		return lb_seq_believed(p, pos, reverse);
+	if (state == LB_CONN_SYN_RECV && !reverse && !(flags & LB_TCP_SYN) &&
+	    !lb_seq_answers(p, pos))
+		return 0;
+	return flags;
 }
 
 /* Gives entry `e`, if it still has this meta, a life and a tick, and counts it by its state.
@@ -318,29 +349,23 @@ static __always_inline __u32 lb_conn_become(__u32 family, struct lb_conn_found *
 __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, __u32 reverse,
 			    __u32 now)
 {
-	__u32 meta, flags, was;
+	__u32 meta, was;
 	int try;
 
 	if (!p || !e)
 		return 0;
 	meta = e->meta;
-	flags = p->tcp_flags;
-	/* What is not believed is forwarded: its receiver knows better. */
-	if (lb_conn_is_guarded(LB_META_STATE(meta)) ||
-	    (LB_META_STATE(meta) == LB_CONN_SYN_RECV && (flags & LB_TCP_RST))) {
-		flags = lb_seq_believed(p, e->pos, reverse);
-		if (!flags)
-			return 0;
-	}
-	if (!reverse && LB_META_STATE(meta) == LB_CONN_SYN_RECV &&
-	    !(flags & (LB_TCP_SYN | LB_TCP_RST)) && !lb_seq_answers(p, e->pos))
-		return 0;
 	for (try = 0; try < 4; try++) {
-		__u32 state = lb_conn_next_state(LB_META_STATE(meta), reverse, p->udp, flags),
-		      life = lb_conn_life(e, LB_META_LIFE(meta), state);
+		__u32 is = LB_META_STATE(meta), flags = lb_conn_believed(p, e->pos, is, reverse),
+		      state, life;
 
+		if (!flags && !p->udp)
+			return 0;
+		state = lb_conn_next_state(is, reverse, p->udp, flags);
+		life = lb_conn_life(e, LB_META_LIFE(meta), state);
 		was = lb_conn_become(p->family, e, meta, life, now);
-		if (was == meta && (flags & LB_TCP_ACK) && lb_conn_notes_seq(state, reverse))
+		if (was == meta && (flags & LB_TCP_ACK) &&
+		    lb_conn_notes_seq(p, meta, state, reverse, now))
 			lb_seq_note(p, e->pos, reverse);
 		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(meta) ||
 		    LB_META_STATE(was) <= LB_CONN_BUSY)
@@ -380,34 +405,37 @@ static __always_inline int lb_track_gone(const struct lb_packet *p, const struct
 }
 
 /* Does a SYN of its client leave this connection behind? Anybody can forge one, so that the backend
- * is asked which may still have it. After a reset only if that takes new ones. */
+ * is asked which may still have it. One that was reset, or is as yet unanswered, only if that takes
+ * new ones. */
 static __always_inline bool lb_conn_is_left(const struct lb_backend *b,
 					    const struct lb_conn_found *e)
 {
-	__u32 state = LB_META_STATE(e->meta), generation = lb_generation();
-	struct lb_load *l;
+	__u32 state = LB_META_STATE(e->meta);
 
-	if (state != LB_CONN_RESET)
-		return lb_conn_is_over(state);
-	l = lb_load_get(LB_REF_BACKEND(e->ref));
-	return !lb_backend_opens(b, e->ref, generation) || !l ||
-	       lb_load_is_full(l, READ_ONCE(l->connections), generation);
+	if (state == LB_CONN_RESET || state == LB_CONN_SYN_SENT)
+		return !lb_backend_opens(b, e->ref, lb_generation());
+	return lb_conn_is_over(state);
 }
 
 /* SYN packet p on the entry of a connection that was reset: a new one, but to the same backend, so
- * that the old one goes on if the reset was forged and the SYN is. Returns the backend's id or
- * LB_STOP(). */
+ * that the old one goes on if the reset was forged and the SYN is. Returns the backend's id, 0
+ * where that is full, or LB_STOP(). */
 static __always_inline int lb_track_again(const struct lb_packet *p, struct lb_conn_found *e,
 					  __u32 now)
 {
-	int rc = lb_rate_limit(p, false);
-	__u32 meta = e->meta, life = LB_LIFE_IN(LB_META_LIFE(meta), LB_CONN_SYN_SENT);
+	__u32 id = LB_REF_BACKEND(e->ref),
+	      life = LB_LIFE_IN(LB_META_LIFE(e->meta), LB_CONN_SYN_SENT);
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	if (lb_conn_become(p->family, e, meta, life, now) == meta)
-		lb_conn_counted(LB_REF_BACKEND(e->ref));
-	return LB_REF_BACKEND(e->ref);
+	if (!lb_load_take(id, true, lb_generation()))
+		return 0;
+	rc = lb_rate_limit(p, false);
+	if (!rc && lb_conn_set(p->family, e->pos, e->meta, life, now) == e->meta) {
+		lb_conn_counted(id);
+		return id;
+	}
+	lb_load_add(e->ref, -1); /* refused, or another CPU has done it */
+	return rc ? rc : id;
 }
 
 /* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet
@@ -416,8 +444,8 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 				       __u32 now)
 {
 	struct lb_backend *b;
-	bool opens, gone;
-	__u32 id;
+	bool opens, gone, left;
+	int id;
 
 	if (!p || !e)
 		return LB_STOP(LB_REASON_BAD_STATE);
@@ -427,18 +455,21 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 	opens = lb_opens(p);
 	if (gone && !opens)
 		return lb_track_gone(p, e);
-	if (gone || (opens && lb_conn_is_left(b, e))) {
-		/* The backend left, or the client uses its port again: start anew. */
-		lb_conn_remove(p->family, e->pos, e->meta);
-		return 0;
-	}
 	/* The client's next hop is not confirmed now: forget it before the tick moves. */
-	if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
+	if (!gone && LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
 		lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, 0);
-	if (opens && LB_META_STATE(e->meta) == LB_CONN_RESET)
-		return lb_track_again(p, e, now);
-	lb_conn_note(p, e, false, now);
-	return id;
+	left = gone || (opens && lb_conn_is_left(b, e));
+	if (!left && opens && LB_META_STATE(e->meta) == LB_CONN_RESET) {
+		id = lb_track_again(p, e, now);
+		left = !id;
+	} else if (!left) {
+		lb_conn_note(p, e, false, now);
+	}
+	if (!left)
+		return id;
+	/* The backend left, or the client uses its port again: start anew. */
+	lb_conn_remove(p->family, e->pos, e->meta);
+	return 0;
 }
 
 /* The client seems to be this host itself, or to have no route. As the first answer that is forged:

@@ -11,7 +11,7 @@
 #ifndef LB_ABI_H
 #define LB_ABI_H
 
-#define LB_ABI_VERSION 8
+#define LB_ABI_VERSION 9
 #define LB_ABI_OLDEST  7
 
 /* ---------------------------------------------------------------- numbers that never change */
@@ -267,6 +267,7 @@ struct lb_load {
 struct lb_reasons {
 	__u64 count[LB_HOOKS][LB_REASONS];
 	__u64 evicted[4]; /* live connections pushed out, by enum lb_evicted */
+	__u64 taken_up;   /* TCP connections in their middle, by `unknown: hash` */
 };
 enum lb_evicted {
 	LB_EVICT_HALF_OPEN,

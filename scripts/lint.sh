@@ -68,5 +68,6 @@ fi
 if [[ ${#bpf_files[@]} -gt 0 ]]; then
 	check 'clang-tidy bpf' tidy "${bpf_files[@]}" -- "${bpf_flags[@]}"
 fi
+check mutants tests/mutants/run --check
 check shellcheck shellcheck -x "${shell_files[@]}"
 exit "$failed"

@@ -19,7 +19,7 @@
 	}
 
 /* Ids are given in this order, from 1. */
-enum { WEB = 1, DNS, OTHER };
+enum { WEB = 1, DNS, OTHER, HASHED };
 static const struct run_service services[] = {
 	{"web", LB_SCHED_RR, .listens = {{NET_VIP, 80, LB_TCP}, {NET_VIP6, 80, LB_TCP}},
 	 .backends = TWO(8080, 1)},
@@ -28,6 +28,8 @@ static const struct run_service services[] = {
 	/* Shares its backends with web. */
 	{"other", LB_SCHED_RR, .listens = {{NET_VIP, 81, LB_TCP}, {NET_VIP6, 81, LB_TCP}},
 	 .backends = TWO(8080, 1)},
+	{"hashed", LB_SCHED_SH, .listens = {{NET_VIP, 82, LB_TCP}, {NET_VIP6, 82, LB_TCP}},
+	 .backends = TWO(8082, 1)},
 };
 /* Its first backend is. */
 static const struct run_service web_drained = {"web", LB_SCHED_RR, .backends = TWO(8080, 0)};
@@ -432,15 +434,23 @@ static void test_syn_on_forged_reset(void **state)
 /* Which takes no new ones any more: then to another one, unless the old one may be alive. */
 static void test_syn_on_drained(void **state)
 {
-	struct flow reset = established_at_first(), half = established_at_first(), g = reset;
+	struct flow reset = established_at_first(), half = established_at_first(), g = reset,
+		    unanswered;
 
 	(void)state;
 	sends(&reset, PKT_RST);
 	sends(&half, PKT_FIN | PKT_ACK);
+	do { /* nor has it answered this one yet */
+		unanswered = tcp();
+		sends(&unanswered, PKT_SYN);
+	} while (!pkt_addr_equal(&unanswered.backend.addr, &reset.backend.addr));
 	run_next_version(&run, WEB, &web_drained, ++run.config->generation);
 	sends(&g, PKT_SYN);
 	assert_false(pkt_addr_equal(&g.backend.addr, &reset.backend.addr));
 	assert_int_equal(flow_state(&g), LB_CONN_SYN_SENT);
+	sends(&unanswered, PKT_SYN);
+	assert_false(pkt_addr_equal(&unanswered.backend.addr, &reset.backend.addr));
+	assert_int_equal(flow_state(&unanswered), LB_CONN_SYN_SENT);
 	g = half;
 	sends(&g, PKT_SYN);
 	assert_true(pkt_addr_equal(&g.backend.addr, &half.backend.addr));
@@ -472,6 +482,41 @@ static void test_syn_elsewhere(void **state)
 		assert_int_equal(flow_send(&straight, PKT_SYN), LB_REASON_NO_SERVICE);
 		assert_int_equal(flow_state(&f), was);
 	}
+}
+
+/* Taken up while it downloads: what the client acknowledges is always behind what comes to it. */
+static void test_taken_up_behind(void **state)
+{
+	const uint32_t behind = 1 << 20, more = 30000;
+	uint64_t taken_up = run.seen.taken_up;
+	struct flow f = flow_make(&run, hook, family, next_port++, 82, 0);
+
+	(void)state;
+	f.seq = 200 * UNIT;
+	f.backend_seq = 100 * UNIT;
+	sends(&f, PKT_ACK);
+	assert_int_equal(run.seen.taken_up, taken_up + 1);
+	for (uint32_t sent = 0; sent < 2 * behind; sent += more) {
+		f.backend_seq += behind;
+		answers(&f, PKT_ACK);
+		f.backend_seq -= behind;
+		sends(&f, PKT_ACK);
+		f.backend_seq += more;
+	}
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	assert_int_equal(run.seen.taken_up, taken_up + 1);
+	/* One that pauses between ticks is asked about anew. */
+	run_forget_connections(&run);
+	sends(&f, PKT_ACK);
+	answers(&f, PKT_ACK);
+	f.backend_seq += 40 * UNIT;
+	answers(&f, PKT_ACK);
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	run_later(&run, 1);
+	answers(&f, PKT_ACK);
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 }
 
 static void test_udp_states(void **state)
@@ -584,6 +629,7 @@ int main(void)
 		STATE_TEST(test_syn_on_forged_reset),
 		STATE_TEST(test_syn_on_drained),
 		STATE_TEST(test_syn_elsewhere),
+		STATE_TEST(test_taken_up_behind),
 		STATE_TEST(test_udp_states),
 		STATE_TEST(test_expiry),
 		STATE_TEST(test_one_side_keeps_both),

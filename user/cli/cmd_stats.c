@@ -125,12 +125,27 @@ static void print_evicted(const struct view *v)
 	lb_table_free(&t);
 }
 
+/* Many mean that the table was lost, or that another node had them before. */
+static void print_taken_up(const struct view *v)
+{
+	struct lb_table t = LB_TABLE("TAKEN UP IN THEIR MIDDLE", ">CONNECTIONS");
+
+	if (!v->stats->taken_up && !lb_log_verbose)
+		return;
+	lb_table_add(&t, "unknown: hash");
+	add_number(&t, v, v->stats->taken_up);
+	putchar('\n');
+	lb_table_print(&t, stdout);
+	lb_table_free(&t);
+}
+
 static void print_text(const struct view *v)
 {
 	print_services(v);
 	print_backends(v);
 	print_reasons(v);
 	print_evicted(v);
+	print_taken_up(v);
 }
 
 static json_t *number_json(const struct view *v, uint64_t n)
@@ -198,6 +213,7 @@ static void print_json(const struct view *v, const struct lb_cli *cli)
 	json_object_set_new(o, "services", services_json(v));
 	json_object_set_new(o, "reasons", reasons_json(v));
 	json_object_set_new(o, "evicted", evicted);
+	json_object_set_new(o, "taken_up", number_json(v, v->stats->taken_up));
 	lb_json_print(o);
 }
 

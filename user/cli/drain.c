@@ -11,12 +11,13 @@
 
 #define LOOK_EVERY 500 /* milliseconds */
 
-/* What has been closed from both sides, or reset, is kept for late packets alone. */
+/* What has been closed from both sides, or reset, is kept for late packets alone. The same number as
+ * `active` of `service show`. */
 static void count_open(void *arg, const struct lb_conn *c)
 {
 	uint64_t *n = arg;
 
-	*n += c->state != LB_CONN_CLOSING && c->state != LB_CONN_CLOSED;
+	*n += lb_conn_counts(c->state);
 }
 
 /* The instance may be another one each time: applied, upgraded, moved to another datapath. */

@@ -105,6 +105,7 @@ int lb_delta_make(struct lb_dp_stats *delta, const struct lb_sample *now,
 				since(now->stats.reasons[h][r], before->stats.reasons[h][r]);
 	for (int i = 0; i < LB_EVICT_KINDS; i++)
 		delta->evicted[i] = since(now->stats.evicted[i], before->stats.evicted[i]);
+	delta->taken_up = since(now->stats.taken_up, before->stats.taken_up);
 	return 0;
 }
 

@@ -56,6 +56,7 @@ struct lb_dp_status {
 struct lb_dp_stats {
 	uint64_t reasons[LB_HOOKS][LB_REASONS];
 	uint64_t evicted[LB_EVICT_KINDS];
+	uint64_t taken_up; /* by `unknown: hash` */
 	/* Counters by service and by backend, in the order of the model that was read. */
 	struct lb_counters *services; /* n_services, retired ones included */
 	struct lb_counters *backends; /* of all services, one after another */

@@ -43,8 +43,15 @@ static int table_open(struct table *t, struct lb_dp *dp, enum lb_family family, 
 	return 0;
 }
 
-static bool is_live(const struct table *t, __u32 meta)
+/* Of what seems to have expired the clock is asked again, after the meta: by one of before a long
+ * halt (who reads our output may take his time), all that was used since would look old. */
+static bool is_live(struct table *t, __u32 meta)
 {
+	if (lb_meta_is_live(t->dp, meta, t->now))
+		return true;
+	if (LB_META_STATE(meta) <= LB_CONN_BUSY)
+		return false;
+	t->now = lb_clock_now();
 	return lb_meta_is_live(t->dp, meta, t->now);
 }
 
@@ -84,7 +91,7 @@ static void addresses_copy(const struct table *t, __u32 bucket, int slot, struct
 }
 
 /* The version in meta is the same before and after: then all between is of one entry. */
-static bool entry_read(const struct table *t, __u32 bucket, int slot, struct entry *e)
+static bool entry_read(struct table *t, __u32 bucket, int slot, struct entry *e)
 {
 	__u32 *at = meta_at(t, bucket, slot);
 	__u32 meta = __atomic_load_n(at, __ATOMIC_ACQUIRE);
@@ -270,23 +277,13 @@ int lb_ebpf_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_
 	return ret;
 }
 
-/* Is its time over? The clock is read after the meta: seen by a clock of before a long halt, all
- * that was touched since would look old. */
-static bool is_over(struct table *t, __u32 meta)
-{
-	if (LB_META_STATE(meta) <= LB_CONN_BUSY || is_live(t, meta))
-		return false;
-	t->now = lb_clock_now();
-	return !is_live(t, meta);
-}
-
 static bool collect(struct table *t, __u32 bucket, int slot)
 {
 	__u32 *at = meta_at(t, bucket, slot), meta = __atomic_load_n(at, __ATOMIC_ACQUIRE);
 	__u32 ref = key_read(t, bucket, slot).ref; /* the meta's, if it has not changed */
 	struct entry e;
 
-	if (is_over(t, meta))
+	if (LB_META_STATE(meta) > LB_CONN_BUSY && !is_live(t, meta))
 		return meta_collect(t, at, &meta, ref);
 	return entry_read(t, bucket, slot, &e) && entry_is_stale(t, &e) &&
 	       meta_collect(t, at, &e.meta, e.ref);

@@ -167,12 +167,17 @@ static void rodata_fill(struct lb_bpf *skel, const __u64 *secret, __u32 buckets4
 {
 	_Static_assert(sizeof(skel->rodata->lb_secret) == sizeof(((struct lb_config *)0)->secret),
 		       "one secret");
+	__u32 shortest = lb_clock_ticks(lb_timeout_min(LB_TIMEOUT_AFFINITY));
+
 	for (size_t i = 0; i < sizeof(skel->rodata->lb_secret) / sizeof(*secret); i++)
 		skel->rodata->lb_secret[i] = secret[i];
 	skel->rodata->lb_conn4_buckets = buckets4;
 	skel->rodata->lb_conn6_buckets = buckets6;
 	skel->rodata->lb_conn4_homes = LB_CONN_HOMES(buckets4);
 	skel->rodata->lb_conn6_homes = LB_CONN_HOMES(buckets6);
+	/* Or an affinity could lapse beside a connection that is in use: ticks may be 1.28 s. */
+	if (skel->rodata->lb_fresh[LB_CONN_ESTABLISHED] >= shortest)
+		skel->rodata->lb_fresh[LB_CONN_ESTABLISHED] = shortest - 1;
 	skel->rodata->lb_tick_shift = lb_clock_shift();
 	skel->rodata->lb_tick_ms = lb_clock_tick_ms();
 	skel->rodata->lb_jiffy_ns = lb_clock_jiffy_ns();

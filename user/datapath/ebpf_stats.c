@@ -96,6 +96,7 @@ static int reasons_read(struct lb_dp *dp, struct lb_dp_stats *s)
 				s->reasons[hook][i] += percpu[cpu].count[hook][i];
 		for (int i = 0; i < LB_EVICT_KINDS; i++)
 			s->evicted[i] += percpu[cpu].evicted[i];
+		s->taken_up += percpu[cpu].taken_up;
 	}
 	free(percpu);
 	return ret;
