@@ -151,7 +151,7 @@ test: ## the tests (as root)
 	$(Q)$(submake) test-build
 	$(Q)BUILD=$(BUILD) tests/run
 
-test-full: ## the tests at length, and the mutants
+test-full: ## the tests at length, and a fourth of the mutants
 	$(Q)scripts/setup.sh test
 	$(Q)$(submake) test-build
 	$(Q)BUILD=$(BUILD) tests/run --full

@@ -27,7 +27,7 @@ GUEST = os.environ.get("TEST_GUEST") == "1"  # an emulated processor
 # Scenarios on one instance: making it anew takes ebpf's programs half a second, in the guest 20.
 DOWN_EVERY = 40 if GUEST else 10
 SHRINK_SECONDS = 300 if GUEST else 60
-COUNTS = ((100, 1000), (4, 60))  # usually and TEST_FULL=1; and so in the guest
+COUNTS = ((100, 400), (4, 20))  # usually and TEST_FULL=1; and so in the guest
 BRIEF = bool(os.environ.get("BRIEF"))
 FAILURES = int(os.environ.get("FAILURES") or (1 if BRIEF else 3))  # as many are shown
 

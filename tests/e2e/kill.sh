@@ -5,7 +5,7 @@
 # and for `down`. Without --full the longer series are sampled, from a random start.
 # hooks: tc
 # full: xdp
-# limit: 900
+# limit: 2400
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

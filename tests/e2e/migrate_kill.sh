@@ -6,7 +6,7 @@
 # hooks: tc xdp
 # only: full
 # guest: full
-# limit: 900
+# limit: 2400
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=tests/e2e/lib_kill.sh
