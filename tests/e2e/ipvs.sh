@@ -63,7 +63,7 @@ step 'a scheduler without its module: the same'
 mkdir -p /etc/modprobe.d # the guest's own
 echo 'install ip_vs_mh /bin/false' >/etc/modprobe.d/meshlb-test.conf
 expect 1 apply
-expect_text "$ERR" 'service "flow": making its virtual service \(IPVS, firewall mark [0-9]+, IPv4, scheduler mh\): No such file'
+expect_text "$ERR" 'yaml:[0-9]+: service: "flow": datapath ipvs has no scheduler mh here: module ip_vs_mh cannot be loaded'
 equal tables "$(nft_in list tables)" ''
 equal "virtual services" "$(ipvs_in -Sn | sort)" "$theirs"
 restored

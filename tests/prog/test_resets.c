@@ -61,7 +61,7 @@ static void test_unknown(void **state)
 {
 	(void)state;
 	for (int tick = 0; tick < 3; tick++) {
-		for (int cpu = 0; cpu < 2; cpu++) {
+		for (int cpu = 0; cpu < 2 && cpu < run.cpus; cpu++) {
 			stay_on(cpu);
 			use_up_unknown();
 		}

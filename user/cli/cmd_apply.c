@@ -21,6 +21,7 @@ struct apply {
 	struct lb_texts findings; /* below the model: what is, or in a dry run would be, repaired */
 	struct lb_texts skipped;  /* what the datapath cannot do, with --best-effort */
 	bool armed;               /* a process will go back */
+	bool passed_over;         /* `auto` has told what it would rather have had */
 	bool partly;              /* the change is made, but another could not be removed */
 };
 
@@ -68,7 +69,7 @@ static int refuse_while_pending(const char *instance, struct lb_err *err)
 
 /* Whose a program is that holds a hook fit() tells, with the instance open: it may be a half-made
  * one's. */
-static int choose(const struct apply *a, const struct lb_dp_ops **ops, struct lb_err *err)
+static int choose(struct apply *a, const struct lb_dp_ops **ops, struct lb_err *err)
 {
 	const struct lb_cli *cli = a->cli;
 	const struct lb_fit f = {.file = lb_file_name(cli), .force = true};
@@ -77,6 +78,7 @@ static int choose(const struct apply *a, const struct lb_dp_ops **ops, struct lb
 	int ret = lb_fit_choose(&f, &a->desired, &c, err);
 
 	*ops = c.ops;
+	a->passed_over = *c.why;
 	if (!ret && *c.why)
 		lb_info("datapath %s: %s", c.ops->name, c.why);
 	return ret;
@@ -256,11 +258,14 @@ static int run(struct apply *a, struct lb_err *err)
 	};
 	const struct lb_dp_ops *ops;
 	int ret = load(a, err);
+	char choice[96];
 
 	if (!ret)
 		ret = choose(a, &ops, err);
 	if (!ret)
 		ret = lb_instance_open(&a->on, ops, &opt, err);
+	if (!ret && a->on.fresh && !a->passed_over)
+		lb_info("%s", lb_choice_str(choice, &a->desired, ops));
 	if (!ret && !cli->dry_run)
 		ret = refuse_while_pending(cli->instance, err);
 	if (!ret)

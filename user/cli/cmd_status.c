@@ -117,12 +117,14 @@ static int print_json(const struct status *st)
 static void print_head(const struct status *st)
 {
 	const struct lb_dp_status *s = &st->dp;
-	char applied[LB_TEXT_MAX], created[LB_TEXT_MAX];
+	char applied[LB_TEXT_MAX], created[LB_TEXT_MAX], choice[96];
 
 	printf("instance %s: datapath %s, services %zu, generation %u\n", s->instance, s->datapath,
 	       st->s.model.n_services, s->generation);
 	if (*st->why)
 		printf("datapath auto: %s\n", st->why);
+	else
+		printf("%s\n", lb_choice_str(choice, &st->s.model, st->s.ops));
 	if (!s->created) /* of a datapath that keeps no record of it */
 		return;
 	printf("created %s ago, applied %s ago, build %016" PRIx64 "%s\n",

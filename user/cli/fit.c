@@ -430,3 +430,18 @@ int lb_fit_choose(const struct lb_fit *f, const struct lb_model *m, struct lb_ch
 	lb_session_close(&running);
 	return ret;
 }
+
+const char *lb_choice_str(char buf[96], const struct lb_model *m, const struct lb_dp_ops *ops)
+{
+	const char *first = lb_datapaths[0]->name;
+
+	if (m->datapath != LB_DATAPATH_AUTO)
+		snprintf(buf, 96, "datapath %s: the config names it",
+			 lb_datapath_kind_name(m->datapath));
+	else if (ops == lb_datapaths[0])
+		snprintf(buf, 96, "datapath auto: its first choice, %s", first);
+	else
+		snprintf(buf, 96, "datapath auto: nothing speaks against %s now, apply takes it",
+			 first);
+	return buf;
+}

@@ -30,18 +30,6 @@ static void ipvs_close(struct lb_dp *dp)
 	dp_free(dp, dp->fresh);
 }
 
-static int ipvs_open(struct lb_ipvs *v, struct lb_err *err)
-{
-	int ret = lb_ipvs_open(v);
-
-	if (ret == -ENOENT)
-		return lb_err_set(
-			err, ENODEV,
-			"datapath \"ipvs\": this kernel has no IPVS, nor is there a module "
-			"ip_vs that can be loaded");
-	return ret ? lb_err_sys(err, -ret, "datapath \"ipvs\": opening IPVS") : 0;
-}
-
 static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
 {
 	*dp = NULL;
@@ -70,7 +58,7 @@ static int look_in(struct lb_dp *dp, struct lb_err *err)
 	if (!ret) {
 		dp->has_table = true;
 		dp->number = lb_ipvs_number_read(&dp->table.state->elements, dp->table.instance);
-		ret = ipvs_open(&dp->ipvs, err);
+		ret = lb_ipvs_connect(&dp->ipvs, err);
 		dp->ipvs_is_open = !ret;
 	}
 	return ret;
@@ -87,7 +75,7 @@ static int open_rest(struct lb_dp *dp, struct lb_err *err)
 {
 	if (!lb_ipvs_is_registered(dp))
 		return -ENOENT;
-	dp->ipvs_is_open = !ipvs_open(&dp->ipvs, err);
+	dp->ipvs_is_open = !lb_ipvs_connect(&dp->ipvs, err);
 	return dp->ipvs_is_open ? 0 : -ENOENT;
 }
 
@@ -134,7 +122,7 @@ static int ipvs_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 		ret = look_in(*dp, err);
 	if (ret == -ENOENT) {
 		(*dp)->fresh = true;
-		ret = ipvs_open(&(*dp)->ipvs, err);
+		ret = lb_ipvs_connect(&(*dp)->ipvs, err);
 		(*dp)->ipvs_is_open = !ret;
 	} else if (!ret) {
 		(*dp)->fresh = is_half_made(*dp);
@@ -172,92 +160,6 @@ static int ipvs_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 static int ipvs_instances(lb_finding_fn fn, void *arg, struct lb_err *err)
 {
 	return lb_nft_tables(&lb_ipvs_kind, fn, arg, err);
-}
-
-/* ---------------------------------------------------------------- probe */
-
-/* The rules that give the marks. */
-static void probe_text(struct lb_text *t, const char *table)
-{
-	struct lb_dp dp = {};
-
-	snprintf(dp.table.name, sizeof(dp.table.name), "%s", table);
-	lb_ipvs_text_table(t, &dp);
-	lb_ipvs_text_masq(t, table);
-}
-
-/* Of no instance's number. */
-#define PROBE_MARK (LB_IPVS_MARK | LB_IPVS_NUMBERS << LB_IPVS_NUMBER_BIT)
-
-/* The only way to know whether a scheduler's module is there is to use it. Alone: one that is there
- * already a probe has left that was killed. */
-static int probe_scheduler(struct lb_ipvs *v, const char *name)
-{
-	struct lb_ipvs_service s = {.mark = PROBE_MARK, .family = LB_V4};
-	int ret;
-
-	snprintf(s.scheduler, sizeof(s.scheduler), "%s", name);
-	lb_ipvs_service_remove(v, s.mark, s.family);
-	ret = lb_ipvs_service_add(v, &s);
-	return ret ? ret : lb_ipvs_service_remove(v, s.mark, s.family);
-}
-
-static int probe_rr(void *v, struct lb_err *err)
-{
-	int ret = probe_scheduler(v, "rr");
-
-	return ret ? lb_err_sys(err, -ret, "datapath \"ipvs\": making a virtual service") : 0;
-}
-
-static int ipvs_probe(struct lb_err *err)
-{
-	struct lb_ipvs v;
-	int ret = ipvs_open(&v, err);
-
-	if (ret)
-		return ret;
-	ret = lb_ipvs_alone(probe_rr, &v, err);
-	lb_ipvs_close(&v);
-	return ret ? ret : lb_nft_probe(lb_dp_ipvs.name, probe_text, err);
-}
-
-static const char *const probed[] = {"rr", "wrr", "sh", "mh", "lc", "wlc"};
-#define PROBED (sizeof(probed) / sizeof(probed[0]))
-
-struct schedulers {
-	struct lb_ipvs ipvs;
-	int errnum[PROBED];
-};
-
-static int probe_schedulers(void *arg, struct lb_err *err)
-{
-	struct schedulers *s = arg;
-
-	(void)err;
-	for (size_t i = 0; i < PROBED; i++)
-		s->errnum[i] = -probe_scheduler(&s->ipvs, probed[i]);
-	return 0;
-}
-
-static void ipvs_capabilities(lb_capability_fn fn, void *arg)
-{
-	struct schedulers s = {};
-	struct lb_err err;
-	int open = ipvs_open(&s.ipvs, &err), ret;
-	char text[64];
-
-	fn(arg, "IPVS (module ip_vs)", -open, open ? err.text : "");
-	ret = open ? open : lb_ipvs_alone(probe_schedulers, &s, &err);
-	for (size_t i = 0; !open && i < PROBED; i++) {
-		snprintf(text, sizeof(text), "IPVS scheduler %s (module ip_vs_%s)", probed[i],
-			 probed[i]);
-		fn(arg, text, ret ? -ret : s.errnum[i],
-		   ret ? err.text : "services with it are refused");
-	}
-	if (!open)
-		lb_ipvs_close(&s.ipvs);
-	ret = lb_nft_probe(lb_dp_ipvs.name, probe_text, &err);
-	fn(arg, "nftables with marks by maps, fib", -ret, ret ? err.text : "");
 }
 
 /* ---------------------------------------------------------------- status and counters */
@@ -349,8 +251,8 @@ const struct lb_dp_ops lb_dp_ipvs = {
 	.schedulers = (1 << LB_SCHEDULERS) - 1,
 	.interface_why_not = lb_nft_interface_why_not,
 	.service_why_not = lb_ipvs_service_why_not,
-	.probe = ipvs_probe,
-	.capabilities = ipvs_capabilities,
+	.probe = lb_ipvs_probe,
+	.capabilities = lb_ipvs_capabilities,
 	.open = ipvs_dp_open,
 	.create = ipvs_dp_create,
 	.close = ipvs_close,

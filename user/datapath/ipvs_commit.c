@@ -79,7 +79,7 @@ struct apply {
 	uint32_t *ids;                   /* of diff->desired's services */
 	struct lb_nft_elements from, to; /* the table's elements that differ, or all */
 	struct lb_firewall firewall;
-	char rules[3][LB_IPVS_RULE_LEN];
+	char rule[LB_IPVS_RULE_LEN];
 	bool new_table, new_rules;
 	bool repair; /* something is not as the model says: all is made anew */
 };
@@ -353,7 +353,7 @@ static int change(struct apply *a, struct lb_err *err)
 		return ret;
 	a->repair |= a->dp->fresh && a->dp->was_registered; /* somebody took its table away */
 	a->new_table = a->dp->fresh || a->repair;
-	a->firewall = lb_ipvs_firewall(a->dp, a->rules); /* of its number */
+	a->firewall = lb_ipvs_firewall(a->dp, a->rule); /* of its number */
 	ret = begin(a, err);
 	if (ret && !a->dp->fresh)
 		lb_ipvs_register_undo(a->dp);
@@ -423,8 +423,8 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 		  struct lb_err *err)
 {
 	struct lb_findings f = {.fn = fn, .arg = arg};
-	char rules[3][LB_IPVS_RULE_LEN];
-	const struct lb_firewall w = lb_ipvs_firewall(dp, rules);
+	char rule[LB_IPVS_RULE_LEN];
+	const struct lb_firewall w = lb_ipvs_firewall(dp, rule);
 	int ret = wait_for_apply(dp, err);
 
 	if (!ret)
@@ -439,7 +439,7 @@ static int firewall_repair(struct apply *a, struct lb_findings *f, struct lb_err
 {
 	size_t before = f->n;
 
-	a->firewall = lb_ipvs_firewall(a->dp, a->rules);
+	a->firewall = lb_ipvs_firewall(a->dp, a->rule);
 	lb_firewall_audit(f, &a->firewall);
 	return f->n > before ? lb_firewall_put(&a->firewall, err) : 0;
 }
@@ -481,8 +481,8 @@ int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 
 int lb_ipvs_unmake(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
-	char command[128], rules[3][LB_IPVS_RULE_LEN];
-	const struct lb_firewall w = lb_ipvs_firewall(dp, rules);
+	char command[128], rule[LB_IPVS_RULE_LEN];
+	const struct lb_firewall w = lb_ipvs_firewall(dp, rule);
 	int ret = 0;
 
 	/* First what leads there, and last the note: who is killed in between is seen to be here.

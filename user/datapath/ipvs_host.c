@@ -8,11 +8,15 @@
  *
  *     instance NAME NUMBER
  *     sysctl PATH VALUE-BEFORE
+ *
+ * Of IP_FORWARD it is only noted what it was.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <inttypes.h>
+#include <linux/ipv6_route.h>
+#include <linux/route.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +27,8 @@
 #include "ipvs_internal.h"
 #include "net/sysctl.h"
 
-#define PATH_LEN 96
+#define PATH_LEN   96
+#define IP_FORWARD "net/ipv4/ip_forward"
 
 struct host_instance {
 	char name[LB_INSTANCE_MAX + 1];
@@ -158,33 +163,61 @@ static struct host_instance *instance_find(const struct host *h, const char *nam
 
 /* ---------------------------------------------------------------- sysctls */
 
+const char *const lb_ipvs_sysctls[LB_IPVS_SYSCTLS] = {
+	/* Conntrack knows of its connections, or rules as "ct state invalid drop" (Docker's,
+	 * firewalld's) take the answers for nobody's. */
+	"net/ipv4/vs/conntrack",
+	/* A client that uses its port anew is balanced anew. */
+	"net/ipv4/vs/conn_reuse_mode",
+	/* A connection to a backend that is gone is forgotten, instead of swallowed. */
+	"net/ipv4/vs/expire_nodest_conn",
+	/* The same for affinity to a drained one. */
+	"net/ipv4/vs/expire_quiescent_template",
+};
+
+/* Switching forwarding on deletes default routes that routers have announced, and no others are
+ * accepted any more, but where accept_ra is 2 (kernel: addrconf_fixup_forwarding()). So it is to be
+ * 2 where there is such a route. A line of the file, in hexadecimal but for the name: destination,
+ * prefix length, source, its length, next hop, metric, two counters, flags, name. */
+static int accept_ra_each(int (*fn)(void *arg, const char *path, int value), void *arg)
+{
+	const unsigned int announced = RTF_ADDRCONF | RTF_DEFAULT;
+	FILE *f = fopen("/proc/net/ipv6_route", "re");
+	char line[256], name[LB_IFNAME_MAX], path[PATH_LEN];
+	unsigned int flags;
+	int ret = 0;
+
+	while (f && !ret && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %*s %*s %x %15s", &flags, name) != 2 ||
+		    (flags & announced) != announced)
+			continue;
+		snprintf(path, sizeof(path), "net/ipv6/conf/%s/accept_ra", name);
+		if (lb_sysctl_get(path) == 1)
+			ret = fn(arg, path, 2);
+	}
+	if (f)
+		fclose(f);
+	return ret;
+}
+
 /* Calls fn for each that a model needs, and the value. */
 static int sysctls_each(const struct lb_model *m, int (*fn)(void *arg, const char *path, int value),
 			void *arg)
 {
-	static const char *const always[] = {
-		/* Conntrack knows of its connections, or rules as "ct state invalid drop"
-		 * (Docker's, firewalld's) take the answers for nobody's. */
-		"net/ipv4/vs/conntrack",
-		/* A client that uses its port anew is balanced anew. */
-		"net/ipv4/vs/conn_reuse_mode",
-		/* A connection to a backend that is gone is forgotten, instead of swallowed. */
-		"net/ipv4/vs/expire_nodest_conn",
-		/* The same for affinity to a drained one. */
-		"net/ipv4/vs/expire_quiescent_template",
-	};
 	bool v4 = lb_model_has_family(m, LB_V4);
 	char path[PATH_LEN];
 	int ret = 0;
 
-	for (size_t i = 0; i < sizeof(always) / sizeof(always[0]) && !ret; i++)
-		ret = fn(arg, always[i], 1);
+	for (size_t i = 0; i < LB_IPVS_SYSCTLS && !ret; i++)
+		ret = fn(arg, lb_ipvs_sysctls[i], 1);
 	/* IPv4 looks at the interface by which an answer comes in; ip_forward would change others,
 	 * and more than forwarding. IPv6 looks at the switch for all (until Linux 6.17). */
 	for (size_t i = 0; v4 && i < m->n_interfaces && !ret; i++) {
 		snprintf(path, sizeof(path), "net/ipv4/conf/%s/forwarding", m->interfaces[i].name);
 		ret = fn(arg, path, 1);
 	}
+	if (!ret && lb_model_has_family(m, LB_V6))
+		ret = accept_ra_each(fn, arg);
 	if (!ret && lb_model_has_family(m, LB_V6))
 		ret = fn(arg, "net/ipv6/conf/all/forwarding", 1);
 	return ret;
@@ -223,6 +256,11 @@ static int record_interfaces(struct host *h)
 	return ret;
 }
 
+static bool is_ipv4_forwarding(const char *path)
+{
+	return !strncmp(path, "net/ipv4/conf/", strlen("net/ipv4/conf/"));
+}
+
 static int record_one(void *host, const char *path, int value)
 {
 	int is = lb_sysctl_get(path), ret;
@@ -230,6 +268,8 @@ static int record_one(void *host, const char *path, int value)
 	if (is == value || is < 0)
 		return 0;
 	ret = record(host, path, is);
+	if (!ret && is_ipv4_forwarding(path))
+		ret = record(host, IP_FORWARD, lb_sysctl_get(IP_FORWARD));
 	if (!ret && !strcmp(path, "net/ipv6/conf/all/forwarding"))
 		ret = record_interfaces(host);
 	return ret;
@@ -249,14 +289,26 @@ static int set_one(void *err, const char *path, int value)
 	return 0;
 }
 
+/* Has somebody else (dockerd does) switched all interfaces on meanwhile? */
+static bool forwards_by_others(const struct host *h)
+{
+	for (size_t i = 0; i < h->n_sysctls; i++)
+		if (!strcmp(h->sysctls[i].path, IP_FORWARD))
+			return !h->sysctls[i].before && lb_sysctl_get(IP_FORWARD) > 0;
+	return false;
+}
+
 /* From the `first` on. An interface that is gone took its sysctls along. */
 static void restore(const struct host *h, size_t first)
 {
+	bool others = forwards_by_others(h);
+
 	for (size_t i = first; i < h->n_sysctls; i++) {
 		const struct host_sysctl *s = &h->sysctls[i];
 		int is = lb_sysctl_get(s->path), ret;
 
-		if (is < 0 || is == s->before)
+		if (is < 0 || is == s->before || !strcmp(s->path, IP_FORWARD) ||
+		    (others && is_ipv4_forwarding(s->path)))
 			continue;
 		ret = lb_sysctl_set(s->path, s->before);
 		if (ret)

@@ -41,10 +41,10 @@ struct lb_dp {
 #define LB_IPVS_NUMBERS     255 /* and one more, for probes */
 #define LB_IPVS_NUMBER_BIT  22
 #define LB_IPVS_IDS         (1u << LB_IPVS_NUMBER_BIT)
-#define LB_IPVS_ANSWER      1 /* no id: of answers */
 #define LB_IPVS_FIRST_ID    2
 #define LB_IPVS_OTHER(id)   ((id) ^ 1u)
 #define LB_IPVS_SERVICE(id) ((id) & ~1u)
+#define LB_IPVS_ANSWER_MARK "0x80000000" /* a bit of answers' marks, in nobody's of the above */
 static inline uint32_t lb_ipvs_mark(const struct lb_dp *dp, uint32_t id)
 {
 	return LB_IPVS_MARK | dp->number << LB_IPVS_NUMBER_BIT | id;
@@ -53,6 +53,15 @@ static inline bool lb_ipvs_mark_is_of(uint32_t number, uint32_t mark)
 {
 	return mark >> LB_IPVS_NUMBER_BIT == (LB_IPVS_MARK >> LB_IPVS_NUMBER_BIT | number);
 }
+
+/* ---------------------------------------------------------------- ipvs_probe.c */
+
+int lb_ipvs_probe(struct lb_err *err);
+void lb_ipvs_capabilities(lb_capability_fn fn, void *arg);
+/* In words that follow a service's name; NULL: the scheduler's module is there, or it cannot be
+ * told. */
+const char *lb_ipvs_lacks_scheduler(const char *name);
+int lb_ipvs_connect(struct lb_ipvs *v, struct lb_err *err);
 
 /* ---------------------------------------------------------------- ipvs_table.c */
 
@@ -76,14 +85,16 @@ void lb_ipvs_service_elements(const struct lb_dp *dp, struct lb_nft_elements *al
 			      const struct lb_service_conf *s, uint32_t id);
 void lb_ipvs_backends_elements(struct lb_nft_elements *all, const struct lb_model *m);
 #define LB_IPVS_RULE_LEN 96
-/* How its packets get through iptables; its rules lie in `rules`. */
-struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rules[3][LB_IPVS_RULE_LEN]);
+/* How its packets get through iptables; its own rule lies in `rule`. */
+struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rule[LB_IPVS_RULE_LEN]);
 /* What of the table's sets, chains and rules is not as it should be. */
 void lb_ipvs_frame_audit(struct lb_findings *f, const struct lb_nft_table *t,
 			 const struct lb_model *m);
 
 /* ---------------------------------------------------------------- ipvs_host.c */
 
+#define LB_IPVS_SYSCTLS 4
+extern const char *const lb_ipvs_sysctls[LB_IPVS_SYSCTLS]; /* below /proc/sys: they are to be 1 */
 /* Notes the instance, its number (which a new one gets here), and what sysctls were before; then
  * sets those that the model needs. undo: those that are new to it. */
 int lb_ipvs_register(struct lb_dp *dp, const struct lb_model *m, struct lb_err *err);

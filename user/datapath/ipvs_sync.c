@@ -99,7 +99,9 @@ const char *lb_ipvs_service_why_not(const struct lb_service_conf *s)
 		ret = weights_of(s, family, &weights);
 		free(weights);
 	}
-	return ret == -E2BIG ? "has room for 256 backends of scheduler sh: use maglev" : NULL;
+	if (ret == -E2BIG)
+		return "has room for 256 backends of scheduler sh: use maglev";
+	return lb_ipvs_lacks_scheduler(schedulers[s->scheduler].name);
 }
 
 static bool same_service(const struct lb_ipvs_service *a, const struct lb_ipvs_service *b)

@@ -56,10 +56,11 @@ const struct lb_nft_kind lb_ipvs_kind = {
 
 /* ---------------------------------------------------------------- rules */
 
-/* As others mark (mangle), and before Docker's and others' DNAT. IPVS stands in the way of packets
- * to this host itself. */
+/* Behind where others mark (mangle, -150, where some put back the mark of each connection), and
+ * before Docker's and others' DNAT at -100. IPVS stands in the way of packets to this host itself.
+ */
 static const struct lb_nft_chain chains[] = {
-	{"prerouting", "filter", NF_INET_PRE_ROUTING, -150, NF_ACCEPT},
+	{"prerouting", "filter", NF_INET_PRE_ROUTING, -110, NF_ACCEPT},
 	{"forward", "filter", NF_INET_FORWARD, -5, NF_ACCEPT}, /* before iptables' */
 	{"postrouting", "nat", NF_INET_POST_ROUTING, 95, NF_ACCEPT},
 };
@@ -83,14 +84,14 @@ static void mark_rule(struct lb_text *t, const char *table, enum lb_family famil
 		    maps[any][family]);
 }
 
-/* The answers, by which iptables lets them through if they belong to a connection, too. */
-static void answer_rule(struct lb_text *t, const char *table, enum lb_family family, uint32_t mark)
+/* The answers, by which iptables lets them through if they belong to a connection, too. A bit
+ * alone: what a backend sends otherwise has marks of others. */
+static void answer_rule(struct lb_text *t, const char *table, enum lb_family family)
 {
 	lb_text_add(t,
 		    "add rule inet %s forward %s saddr . meta l4proto . th sport @%s "
-		    "meta mark set %#x return comment \"%s\"\n",
-		    table, family == LB_V4 ? "ip" : "ip6", backends[family], mark,
-		    backends[family]);
+		    "meta mark set mark or " LB_IPVS_ANSWER_MARK " return comment \"%s\"\n",
+		    table, family == LB_V4 ? "ip" : "ip6", backends[family], backends[family]);
 }
 
 void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp)
@@ -124,8 +125,8 @@ void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp)
 		    table);
 	mark_rule(t, table, LB_V4, true);
 	mark_rule(t, table, LB_V6, true);
-	answer_rule(t, table, LB_V4, lb_ipvs_mark(dp, LB_IPVS_ANSWER));
-	answer_rule(t, table, LB_V6, lb_ipvs_mark(dp, LB_IPVS_ANSWER));
+	answer_rule(t, table, LB_V4);
+	answer_rule(t, table, LB_V6);
 }
 
 bool lb_ipvs_has_masq(const struct lb_model *m)
@@ -148,23 +149,21 @@ void lb_ipvs_text_masq(struct lb_text *t, const char *table)
 		    table, name);
 }
 
-struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rules[3][LB_IPVS_RULE_LEN])
+struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rule[LB_IPVS_RULE_LEN])
 {
-	uint32_t answer = lb_ipvs_mark(dp, LB_IPVS_ANSWER);
 	struct lb_firewall w = {
 		.prefix = LB_FIREWALL_PREFIX "IPVS:",
 		.instance = dp->table.instance,
 		.host = true,
-		.rules = {rules[0], rules[1], rules[2]},
+		.rules = {"-m mark --mark " LB_IPVS_ANSWER_MARK "/" LB_IPVS_ANSWER_MARK
+			  " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+			  rule},
 	};
 
 	/* The kernel's spelling: what is there is compared with it. Clients' packets come to IPVS
 	 * by INPUT, and leave by OUTPUT. */
-	snprintf(rules[0], LB_IPVS_RULE_LEN,
-		 "-m mark --mark %#x -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", answer);
-	snprintf(rules[1], LB_IPVS_RULE_LEN, "-m mark --mark %#x -j RETURN", answer);
 	snprintf(w.mark, sizeof(w.mark), "%#x/%#x", lb_ipvs_mark(dp, 0), ~(LB_IPVS_IDS - 1));
-	snprintf(rules[2], LB_IPVS_RULE_LEN, "-m mark --mark %s -j ACCEPT", w.mark);
+	snprintf(rule, LB_IPVS_RULE_LEN, "-m mark --mark %s -j ACCEPT", w.mark);
 	return w;
 }
 

@@ -86,17 +86,28 @@ static const struct lb_nft_chain chains[] = {
 static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class *c,
 			  const char *name)
 {
+	static const struct {
+		const char *name, *looks_at;
+	} others[] = {
+		{LB_NFT_RULE_LOCAL, "fib"},
+		{LB_NFT_RULE_LOOPBACK, "payload"},
+		{LB_NFT_RULE_RELATED, "ct"},
+		{LB_NFT_RULE_KEPT, "payload"},
+	};
 	static const char verdict[] = "immediate %d; ";
 	char set[LB_NFT_CLASS_LEN + 16], does[LB_NFT_CLASS_LEN + 64];
 
 	snprintf(set, sizeof(set), "lookup %s; ", name);
-	if (!strcmp(name, "local"))
-		snprintf(set, sizeof(set), "fib; ");
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (!strcmp(name, others[i].name))
+			snprintf(set, sizeof(set), "%s; ", others[i].looks_at);
 	if (c && c->index != LB_NFT_NONE)
 		snprintf(does, sizeof(does), "%s %u; lookup %s" LB_NFT_RING "; nat; ",
 			 c->index < LB_NFT_SH ? "numgen" : "hash", c->size, name);
 	else if (!strncmp(name, "masq", 4))
 		snprintf(does, sizeof(does), "masq; ");
+	else if (!strcmp(name, LB_NFT_RULE_KEPT))
+		snprintf(does, sizeof(does), "nat; ");
 	else if (!strncmp(name, "conn", 4))
 		snprintf(does, sizeof(does), verdict, NFT_GOTO);
 	else

@@ -345,11 +345,19 @@ struct drops_search {
 	size_t n;
 };
 
-/* Not iptables-nft's, whose commands tell more. */
-static bool is_iptables(const struct nftnl_chain *c)
+/* Does it see packets that are forwarded here? Not iptables-nft's, whose commands tell more. */
+static bool is_others(const struct nftnl_chain *c)
 {
-	return nftnl_chain_get_u32(c, NFTNL_CHAIN_FAMILY) != NFPROTO_INET &&
-	       !strcmp(nftnl_chain_get_str(c, NFTNL_CHAIN_TABLE), "filter");
+	const char *name = nftnl_chain_get_str(c, NFTNL_CHAIN_NAME);
+	uint32_t family = nftnl_chain_get_u32(c, NFTNL_CHAIN_FAMILY);
+
+	if (family == NFPROTO_INET)
+		return true;
+	if (family != NFPROTO_IPV4 && family != NFPROTO_IPV6)
+		return false;
+	return strcmp(nftnl_chain_get_str(c, NFTNL_CHAIN_TABLE), "filter") != 0 ||
+	       (strcmp(name, "FORWARD") != 0 && strcmp(name, "INPUT") != 0 &&
+		strcmp(name, "OUTPUT") != 0);
 }
 
 static int drop_chain_read(const struct nlmsghdr *nlh, void *arg)
@@ -360,7 +368,7 @@ static int drop_chain_read(const struct nlmsghdr *nlh, void *arg)
 	struct lb_nft_drop *d;
 
 	if (c && !nftnl_chain_nlmsg_parse(nlh, c) && nftnl_chain_is_set(c, NFTNL_CHAIN_HOOKNUM) &&
-	    nftnl_chain_get_u32(c, NFTNL_CHAIN_HOOKNUM) == s->hook && !is_iptables(c)) {
+	    nftnl_chain_get_u32(c, NFTNL_CHAIN_HOOKNUM) == s->hook && is_others(c)) {
 		d = lb_list_add((void **)&s->list, &s->n, sizeof(*d));
 		if (d) {
 			d->family = nftnl_chain_get_u32(c, NFTNL_CHAIN_FAMILY);

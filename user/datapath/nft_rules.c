@@ -122,7 +122,8 @@ static void count_rule(struct lb_text *t, const char *table, enum lb_nft_count w
 }
 
 /* A chain of its own for each kind of listen, to which the rule leads that counts a connection: so
- * the one that goes first, the exact address, says what becomes of it. */
+ * the one that goes first, the exact address, says what becomes of it. Who is not masqueraded is
+ * bound to its own address, or else somebody's rule behind ours would masquerade it. */
 static void masq_text(struct lb_text *t, const char *table, enum lb_family family, bool any)
 {
 	const char *ip = family == LB_V4 ? "ip" : "ip6";
@@ -141,6 +142,8 @@ static void masq_text(struct lb_text *t, const char *table, enum lb_family famil
 		    "ct original proto-dst @%s masquerade "
 		    "comment \"%s\"\n",
 		    table, name, daddr, name, name);
+	lb_text_add(t, "add rule inet %s %s snat %s to %s saddr comment \"" LB_NFT_RULE_KEPT "\"\n",
+		    table, name, ip, ip);
 }
 
 /* In the order of the rules: who counts by address is not counted by port as well. */
@@ -170,6 +173,12 @@ void lb_nft_text_table(struct lb_text *t, const char *table)
 		masq_text(t, table, k & 1, k >> 1);
 	for (size_t i = 0; i < COUNT_RULES; i++)
 		count_rule(t, table, counts[i].what, counts[i].family, counts[i].any);
+	/* Errors of routers, as of a packet too big, which are of no port. */
+	lb_text_add(t,
+		    "add rule inet %s forward ct status dnat ct state related meta l4proto "
+		    "{ icmp, ipv6-icmp } meta mark set mark or " LB_NFT_PASS_MARK
+		    " return comment \"" LB_NFT_RULE_RELATED "\"\n",
+		    table);
 }
 
 /* ---------------------------------------------------------------- balancing */
@@ -236,7 +245,12 @@ void lb_nft_text_rules(struct lb_text *t, const char *table, const struct lb_nft
 		class_rule(t, table, &c->list[i], c);
 	lb_text_add(t,
 		    "add rule inet %s prerouting fib daddr type != local return "
-		    "comment \"local\"\n",
+		    "comment \"" LB_NFT_RULE_LOCAL "\"\n",
+		    table);
+	/* Which is local, too, but must not come in by an interface. */
+	lb_text_add(t,
+		    "add rule inet %s prerouting ip daddr 127.0.0.0/8 return "
+		    "comment \"" LB_NFT_RULE_LOOPBACK "\"\n",
 		    table);
 	for (; i < c->n; i++)
 		class_rule(t, table, &c->list[i], c);
@@ -250,10 +264,12 @@ const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_cla
 
 	for (int k = 0; k < 4; k++)
 		if (!strcmp(chain, lb_nft_masq_set(buf, k & 1, k >> 1)))
-			return n ? NULL : buf;
+			return n > 1 ? NULL : n ? LB_NFT_RULE_KEPT : buf;
 	if (strcmp(chain, "prerouting") != 0) {
 		const struct count *k = &counts[first + n];
 
+		if (!first && n == FORWARD_RULES)
+			return LB_NFT_RULE_RELATED;
 		return first + n < end ? lb_nft_count_set(buf, k->what, k->family, k->any) : NULL;
 	}
 	while (exact < c->n && !c->list[exact].any)
@@ -261,7 +277,9 @@ const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_cla
 	if (n == 0)
 		return "interfaces";
 	if (n == exact + 1)
-		return "local";
-	n -= n > exact ? 2 : 1;
+		return LB_NFT_RULE_LOCAL;
+	if (n == exact + 2)
+		return LB_NFT_RULE_LOOPBACK;
+	n -= n > exact ? 3 : 1;
 	return n < c->n ? lb_nft_class_name(buf, &c->list[n]) : NULL;
 }

@@ -4,8 +4,10 @@
  * and what was read of it.
  */
 #include <errno.h>
+#include <linux/netlink.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "nft_table.h"
@@ -13,7 +15,14 @@
 int lb_nft_table_init(struct lb_nft_table *t, const struct lb_nft_kind *kind, const char *instance,
 		      struct lb_err *err)
 {
-	*t = (struct lb_nft_table){.kind = kind, .nft = nft_ctx_new(NFT_CTX_DEFAULT)};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+
+	*t = (struct lb_nft_table){.kind = kind};
+	/* libnftables ends the process where it cannot have one. */
+	if (fd < 0)
+		return lb_err_sys(err, errno, "opening nftables (netlink)");
+	close(fd);
+	t->nft = nft_ctx_new(NFT_CTX_DEFAULT);
 	if (!t->nft)
 		return lb_err_sys(err, ENOMEM, "opening nftables");
 	nft_ctx_buffer_output(t->nft);

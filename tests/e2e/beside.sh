@@ -1,0 +1,181 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# beside.sh - the kernel's datapaths on a host with other people's rules and sysctls: who masquerades,
+# who puts marks back, who drops, who forwards, who announces routes.
+# hooks: nft
+# guest: ipvs
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+nft_in() { lab_in node1 nft "$@"; }
+sysctl_of() { lab_in node1 sysctl -n "$1"; }
+
+lab_topology direct 2
+lab_nginx r1 r2
+lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
+
+step 'which datapath, and why'
+expect 0 apply
+expect_text "$ERR" "datapath $HOOK: the config names it"
+expect 0 lab_meshlb status
+expect_text "$OUT" "^datapath $HOOK: the config names it"
+expect_alternation 4 2
+expect_alternation 6 2
+
+unmasked() { # the client's address is seen, though others would masquerade
+	equal 'the client that nginx sees' "$(seen_client 4)" $CLIENT4
+	equal 'the client that nginx sees' "$(seen_client 6)" $CLIENT6
+}
+
+if [[ $HOOK == nft ]]; then
+	step 'others masquerade what leaves by the interfaces of replicas'
+	nft_in 'add table inet theirs; add chain inet theirs out { type nat hook postrouting priority 100; }
+		add rule inet theirs out oifname { "r1", "r2" } masquerade'
+	lab_in node1 iptables-legacy -t nat -A POSTROUTING -o r1 -j MASQUERADE
+	for _ in 1 2; do unmasked; done
+	lab_in node1 iptables-legacy -t nat -F POSTROUTING
+	nft_in delete table inet theirs
+
+	step 'chains of families ip and ip6 that drop are warned of, too'
+	for family in ip ip6; do
+		nft_in "add table $family fw; add chain $family fw filter { type filter hook forward priority 0; policy drop; }"
+		nft_in "add chain $family fw out { type filter hook output priority 0; policy drop; }" # not our way
+	done
+	nft_in 'add table bridge fw; add chain bridge fw filter { type filter hook forward priority 0; policy drop; }'
+	expect 0 lab_meshlb down
+	expect 0 apply
+	equal 'warnings' "$(grep -oE 'table "[a-z0-9]+ fw" of nftables: chain "[a-z]+" drops' <<<"$ERR" | tr '\n' ' ')" \
+		'table "ip fw" of nftables: chain "filter" drops table "ip6 fw" of nftables: chain "filter" drops '
+	for family in ip ip6 bridge; do nft_in delete table $family fw; done
+
+	step 'nobody comes in for 127.0.0.1'
+	lab_in node2 sysctl -qw net.ipv4.conf.all.route_localnet=1
+	lab_in node2 ip route del local 127.0.0.1 dev lo table local
+	lab_in node2 ip route del local 127.0.0.0/8 dev lo table local
+	lab_in node2 ip route add 127.0.0.0/8 via $VIP4
+	# shellcheck disable=SC2016
+	seen() { lab_in node1 awk '/^Ip: [0-9]/ { print $4 }' /proc/net/snmp; } # received in all
+	served=$(lab_meshlb -j service show vote | jq .counters.connections) before=$(seen)
+	! lab_in node2 curl -s -m 1 --interface $CLIENT4 127.0.0.1:8080 || fail 'it was served'
+	(($(seen) > before)) || fail 'the lab: nothing came'
+	equal 'connections of vote' "$(lab_meshlb -j service show vote | jq .counters.connections)" "$served"
+	lab_in node2 ip route del 127.0.0.0/8 via $VIP4
+
+	step 'an error of a router passes to a replica where FORWARD drops'
+	held=$(hold_open h 4)
+	lab_in node1 iptables-nft -P FORWARD DROP
+	expect 0 apply
+	equal 'the connection that stood' "$(ask_held h)" "$held"
+	replica=r1
+	[[ $(lab_id r1) == "$held" ]] || replica=r2
+	cport=$(lab_meshlb -j conn ls | jq -r '.connections[] | select(.state == "established").client' | sed 's/.*://')
+	# shellcheck disable=SC2016,SC2317
+	errors() { lab_in $replica awk '/^Icmp: [0-9]/ { print $5 }' /proc/net/snmp; }
+	before=$(errors)
+	lab_in node2 "$E2E/icmp.py" error $CLIENT4 $VIP4 8080 $CLIENT4 "$cport"
+	# shellcheck disable=SC2317
+	came() { (($(errors) > before)); }
+	lab_until $MOMENT came || fail 'it has not come'
+	lab_in node1 iptables-nft -P FORWARD ACCEPT
+
+	step 'what iptables drops is not known: that is said'
+	nft_in flush table ip filter # of what we know
+	nft_in add rule ip filter FORWARD ip saddr . ip daddr '{ 203.0.113.1 . 203.0.113.2 }' drop
+	if ! lab_in node1 iptables-nft-save -t filter | grep -q '^:FORWARD'; then
+		expect 3 verify
+		expect_text "$OUT" 'iptables-nft-save shows no chain FORWARD .*: what it drops is not known'
+		expect 0 apply
+	fi
+	nft_in delete table ip filter
+	expect 0 apply
+	expect 0 verify
+	mkdir "$LAB_DIR/bin"
+	printf '#!/bin/sh\necho no >&2\nexit 1\n' >"$LAB_DIR/bin/iptables-legacy-save"
+	chmod +x "$LAB_DIR/bin/iptables-legacy-save"
+	lab_in node1 iptables-legacy -P FORWARD DROP
+	expect 3 env PATH="$LAB_DIR/bin:$PATH" nsenter --net="/run/netns/$LAB-node1" "$MESHLB" --instance "$LAB" verify
+	expect_text "$OUT" 'iptables-legacy-save.* failed: what it drops is not known'
+	lab_in node1 iptables-legacy -P FORWARD ACCEPT
+	exit 0
+fi
+
+step 'others put back the mark of each connection in mangle, before us and after'
+restoring() { # COMMAND
+	lab_in node1 iptables-legacy -t mangle "$1" PREROUTING -j CONNMARK --restore-mark
+	lab_in node1 ip6tables-legacy -t mangle "$1" PREROUTING -j CONNMARK --restore-mark
+}
+restoring -A
+unmasked
+expect 0 lab_meshlb down
+expect 0 apply
+unmasked
+restoring -D
+unmasked
+
+step 'a mark of somebody else on what a replica sends by itself stays'
+nft_in 'add table inet theirs; add chain inet theirs marks { type filter hook forward priority -150; }
+	add chain inet theirs look { type filter hook forward priority 10; }
+	add rule inet theirs marks iifname "r1" meta mark set 0x77
+	add rule inet theirs look iifname "r1" meta mark and 0xff == 0x77 counter'
+lab_in node2 curl -sS -m $MOMENT -o /dev/null "${LAB_V4[0]}"
+packets=$(nft_in -j list chain inet theirs look | jq '[.nftables[].rule.expr? // [] | .[].counter.packets? // empty] | add')
+((packets > 0)) || fail 'the mark is gone'
+nft_in delete table inet theirs
+
+step 'the table of a meshlb before this one, which marked earlier, is made anew'
+nft_in "delete chain inet meshlb-ipvs_$LAB prerouting; add chain inet meshlb-ipvs_$LAB prerouting { type filter hook prerouting priority -150; }"
+expect 3 verify
+expect_text "$OUT" 'chain "prerouting" has another hook, priority or policy'
+expect 0 apply
+expect 0 verify
+unmasked
+
+step 'who switches forwarding on meanwhile keeps it; who did not gets back what was'
+expect 0 lab_meshlb down
+lab_sysctl node1 net.ipv4.ip_forward=0 net.ipv4.conf.r1.forwarding=0
+expect 0 apply
+equal "r1's forwarding" "$(sysctl_of net.ipv4.conf.r1.forwarding)" 1
+expect 0 lab_meshlb down
+equal "r1's forwarding" "$(sysctl_of net.ipv4.conf.r1.forwarding)" 0
+expect 0 apply
+lab_sysctl node1 net.ipv4.ip_forward=1
+expect 0 lab_meshlb down
+equal "r1's forwarding" "$(sysctl_of net.ipv4.conf.r1.forwarding)" 1
+equal forwarding "$(sysctl_of net.ipv4.ip_forward)" 1
+lab_sysctl node1 net.ipv4.conf.r1.forwarding=0 # one alone that is off
+expect 0 apply
+expect 0 lab_meshlb down
+equal "r1's forwarding" "$(sysctl_of net.ipv4.conf.r1.forwarding)" 0
+
+step 'a default route that a router has announced stays'
+lab_sysctl node1 net.ipv6.conf.all.forwarding=0 net.ipv6.conf.eth0.accept_ra=1
+announced() { lab_in node1 ip -6 route show default | grep -q 'proto ra'; }
+lab_in node2 "$E2E/icmp.py" router eth0
+lab_until $MOMENT announced || fail 'the lab: the kernel takes no route of a router'
+expect 0 apply
+expect_text "$ERR" 'sysctl net/ipv6/conf/eth0/accept_ra: 2, was 1'
+announced || fail 'the route is gone'
+expect 0 verify
+unmasked
+expect 0 lab_meshlb down
+announced || fail 'the route is gone'
+equal accept_ra "$(sysctl_of net.ipv6.conf.eth0.accept_ra)" 1
+equal forwarding "$(sysctl_of net.ipv6.conf.all.forwarding)" 0
+
+step 'auto passes over ipvs where a module of a scheduler is missing'
+mkdir -p /etc/modprobe.d # the guest's own
+echo 'install ip_vs_mh /bin/false' >/etc/modprobe.d/meshlb-test.conf
+lab_forward node1
+lab_sysctl node1 net.ipv4.conf.r1.forwarding=1
+{
+	lab_service vote '*:8080' 80
+	lab_service flow '*:8084' 80 maglev
+} | lab_config | sed 's/^datapath: .*/datapath: auto/' >"$LAB_DIR/auto.yaml"
+expect 0 lab_in node1 setpriv --bounding-set -bpf,-sys_admin --inh-caps -bpf,-sys_admin \
+	"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/auto.yaml"
+expect_text "$ERR" 'datapath nft: .*service: "flow": datapath ipvs has no scheduler mh here: module ip_vs_mh'
+expect_alternation 4 2
+expect 0 lab_meshlb status
+expect_text "$OUT" '^datapath auto: nothing speaks against ebpf now'
+expect 0 lab_meshlb down
+rm /etc/modprobe.d/meshlb-test.conf
