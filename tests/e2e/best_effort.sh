@@ -3,6 +3,7 @@
 # best_effort.sh - what a datapath cannot do is refused by name, or left out with --best-effort;
 # `auto` takes one that can do it. (What ipvs cannot do: ipvs.sh.)
 # hooks: tc
+# guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # errors.sh - exit codes, and what is refused: each by a message that names it, with nothing
 # changed in the kernel.
+# guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

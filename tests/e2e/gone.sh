@@ -4,6 +4,7 @@
 # of backends that went before it come first.
 # hooks: tc
 # full: xdp
+# guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

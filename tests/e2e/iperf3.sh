@@ -4,6 +4,7 @@
 # since the scheduler is the client's hash.
 # hooks: xdp tc nft
 # full: xdp-generic
+# guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

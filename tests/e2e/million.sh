@@ -4,6 +4,7 @@
 # than of 10,000; `conn count` counts them.
 # hooks: tc
 # limit: 300
+# full: xdp
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -3,6 +3,7 @@
 # overrides.sh - what is set by hand: drain, undrain and weight; it survives apply, shows in status
 # and verify, and ends with undrain or --reset-overrides.
 # hooks: tc
+# guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

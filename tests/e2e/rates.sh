@@ -4,6 +4,7 @@
 # what is open notice nothing; changed under way; counted; shown, exported, refused elsewhere.
 # hooks: xdp
 # full: tc
+# guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

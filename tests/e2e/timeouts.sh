@@ -4,6 +4,7 @@
 # hooks: tc
 # limit: 180
 # guest: full
+# full: xdp
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
