@@ -21,8 +21,15 @@
 
 enum { FIRST, CHANGED, SAME, APPLIES };
 
+/* Datapaths that any kernel has, and what is to be reached, in ms. */
+static const struct {
+	const char *name;
+	double all, one;
+} datapaths[] = {{"ebpf", 1000, 50}, {"nft", 2000, 100}};
+#define DATAPATHS (sizeof(datapaths) / sizeof(datapaths[0]))
+
 /* The configuration as text; `port`: of one backend of one service. */
-static char *config_make(unsigned int port)
+static char *config_make(const char *datapath, unsigned int port)
 {
 	char *text = NULL;
 	size_t size;
@@ -30,7 +37,7 @@ static char *config_make(unsigned int port)
 
 	if (!f)
 		bench_die("out of memory");
-	fputs("interfaces: [{ name: c0 }]\nservices:\n", f);
+	fprintf(f, "datapath: %s\ninterfaces: [{ name: c0 }]\nservices:\n", datapath);
 	for (unsigned int s = 0; s < SERVICES; s++) {
 		fprintf(f, "  - name: s%u\n    listen: [\"198.18.%u.%u:80\"]\n    backends:\n", s,
 			s >> 8, s & 255);
@@ -59,11 +66,36 @@ static double meshlb(const char *program, const char *arguments, const char *tex
 	return (to.tv_sec - from.tv_sec) * 1e3 + (to.tv_nsec - from.tv_nsec) / 1e6;
 }
 
+static void report(const char *datapath, const char *what, double ms[ROUNDS], double target)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s: %s", datapath, what);
+	bench_report_value("apply", name, bench_median(ms, ROUNDS), "ms", target, false);
+}
+
+static void apply_on(const char *program, size_t datapath)
+{
+	const char *name = datapaths[datapath].name;
+	char *text[2] = {config_make(name, 1), config_make(name, 2)};
+	double ms[APPLIES][ROUNDS];
+
+	for (int i = 0; i < ROUNDS; i++) {
+		ms[FIRST][i] = meshlb(program, "-q apply -f -", text[0]);
+		ms[CHANGED][i] = meshlb(program, "-q apply -f -", text[1]);
+		ms[SAME][i] = meshlb(program, "-q apply -f -", text[1]);
+		meshlb(program, "-q down", "");
+	}
+	report(name, "all of them new", ms[FIRST], datapaths[datapath].all);
+	report(name, "one changed backend", ms[CHANGED], datapaths[datapath].one);
+	report(name, "no difference", ms[SAME], 0);
+	free(text[0]);
+	free(text[1]);
+}
+
 /* `program`: the path of meshlb. */
 void bench_apply(const char *program)
 {
-	char *text[2] = {config_make(1), config_make(2)};
-	double ms[APPLIES][ROUNDS];
 	struct bench_net net;
 
 	/* Pins of our own, in a bpffs that goes with the mount namespace. */
@@ -71,21 +103,9 @@ void bench_apply(const char *program)
 		bench_die("mounting a bpffs: %s", strerror(errno));
 	if (bench_net_open(&net))
 		bench_die("making the network namespace");
-	for (int i = 0; i < ROUNDS; i++) {
-		ms[FIRST][i] = meshlb(program, "apply -f -", text[0]);
-		ms[CHANGED][i] = meshlb(program, "apply -f -", text[1]);
-		ms[SAME][i] = meshlb(program, "apply -f -", text[1]);
-		meshlb(program, "down 2>&1", "");
-	}
+	bench_report_part("meshlb apply, 1,000 services x 10 backends", "");
+	for (size_t i = 0; i < DATAPATHS; i++)
+		apply_on(program, i);
 	if (umount2("/sys/fs/bpf", MNT_DETACH))
 		bench_die("unmounting the bpffs: %s", strerror(errno));
-	bench_report_part("meshlb apply, 1,000 services x 10 backends", "");
-	bench_report_value("apply", "all of them new", bench_median(ms[FIRST], ROUNDS), "ms", 1000,
-			   false);
-	bench_report_value("apply", "one changed backend", bench_median(ms[CHANGED], ROUNDS), "ms",
-			   50, false);
-	bench_report_value("apply", "no difference", bench_median(ms[SAME], ROUNDS), "ms", 0,
-			   false);
-	free(text[0]);
-	free(text[1]);
 }
