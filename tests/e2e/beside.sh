@@ -72,7 +72,7 @@ if [[ $HOOK == nft ]]; then
 	# shellcheck disable=SC2016,SC2317
 	errors() { lab_in $replica awk '/^Icmp: [0-9]/ { print $5 }' /proc/net/snmp; }
 	before=$(errors)
-	lab_in node2 "$E2E/icmp.py" error $CLIENT4 $VIP4 8080 $CLIENT4 "$cport"
+	lab_in node2 "$E2E/forge.py" error $CLIENT4 $VIP4 8080 $CLIENT4 "$cport"
 	# shellcheck disable=SC2317
 	came() { (($(errors) > before)); }
 	lab_until $MOMENT came || fail 'it has not come'
@@ -150,7 +150,7 @@ equal "r1's forwarding" "$(sysctl_of net.ipv4.conf.r1.forwarding)" 0
 step 'a default route that a router has announced stays'
 lab_sysctl node1 net.ipv6.conf.all.forwarding=0 net.ipv6.conf.eth0.accept_ra=1
 announced() { lab_in node1 ip -6 route show default | grep -q 'proto ra'; }
-lab_in node2 "$E2E/icmp.py" router eth0
+lab_in node2 "$E2E/forge.py" router eth0
 lab_until $MOMENT announced || fail 'the lab: the kernel takes no route of a router'
 expect 0 apply
 expect_text "$ERR" 'sysctl net/ipv6/conf/eth0/accept_ra: 2, was 1'

@@ -102,3 +102,19 @@ expect 0 lab_meshlb service show vote
 expect_text "$OUT" 'unknown hash, on-remove reset'
 equal 'export | apply' "$(lab_meshlb export | lab_meshlb apply -f -)" 'no difference'
 expect 0 verify
+
+step 'who only guesses numbers ends nothing'
+change '"*:8080"' '1 2'
+lab_meshlb conn flush
+held=$(hold_open guessed 4)
+cport=$(lab_meshlb -j conn ls | jq -r '.connections[0].client' | sed 's/.*://')
+for _ in 1 2 3; do
+	lab_in node2 "$E2E/forge.py" guess $CLIENT4 "$cport" $VIP4 8080
+	equal 'who answers' "$(ask_held guessed)" "$held"
+	equal 'connections' "$(lab_meshlb conn count)" 1
+done
+replica=r1
+[[ $(lab_id r1) == "$held" ]] || replica=r2
+# shellcheck disable=SC2016
+asked=$(lab_in $replica nstat -asz TcpExtTCPSYNChallenge | awk '/SYNChallenge/ { print $2 }')
+((asked > 0)) || fail "the lab: no forged SYN came to the replica"

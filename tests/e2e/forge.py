@@ -1,14 +1,20 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""icmp.py router INTERFACE | error FROM SERVICE PORT CLIENT CPORT
+"""forge.py router INTERFACE | error FROM SERVICE PORT CLIENT CPORT
+            | guess CLIENT CPORT SERVICE PORT
 
 router: announces a default route to all on the link (RFC 4861, 4.2).
 error: tells SERVICE (IPv4), as a router that has FROM on this host, that what it has sent to
-CLIENT:CPORT from PORT was too big: "fragmentation needed", 1400 (RFC 1191)."""
+CLIENT:CPORT from PORT was too big: "fragmentation needed", 1400 (RFC 1191).
+guess: as somebody who knows a connection's addresses and ports, but no numbers: 32 each of RST, RST
+with ACK, FIN with ACK and SYN (IPv4)."""
 import ipaddress
+import random
 import socket
 import struct
 import sys
+
+FIN, SYN, RST, ACK = 1, 2, 4, 16
 
 
 def router(interface):
@@ -37,4 +43,16 @@ def error(source, service, port, client, cport):
     sock.sendto(icmp, (service, 0))
 
 
-{"router": router, "error": error}[sys.argv[1]](*sys.argv[2:])
+def guess(client, cport, service, port):
+    address = [ipaddress.ip_address(a).packed for a in (client, service)]
+    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, socket.IPPROTO_TCP, 0, *address)
+    pseudo = struct.pack("!4s4sHH", *address, socket.IPPROTO_TCP, 20)
+    for flags in (RST, RST | ACK, FIN | ACK, SYN) * 32:
+        numbers = random.getrandbits(32), random.getrandbits(32) if flags & ACK else 0
+        tcp = struct.pack("!HHIIBBHHH", int(cport), int(port), *numbers, 5 << 4, flags, 512, 0, 0)
+        tcp = tcp[:16] + struct.pack("!H", checksum(pseudo + tcp)) + tcp[18:]
+        sock.sendto(ip + tcp, (service, 0))
+
+
+{"router": router, "error": error, "guess": guess}[sys.argv[1]](*sys.argv[2:])
