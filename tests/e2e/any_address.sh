@@ -3,6 +3,7 @@
 # any_address.sh - `*:port` serves addresses that the node gets later, and no other host's.
 # hooks: xdp xdp-generic tc nft
 # guest: full
+# guest-full: ipvs
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -3,6 +3,7 @@
 # bridge.sh - replicas behind a bridge of the node, as containers are.
 # hooks: auto xdp xdp-generic tc nft
 # guest: full
+# guest-full: ipvs
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

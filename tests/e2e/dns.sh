@@ -3,6 +3,7 @@
 # dns.sh - dig asks two unbound by UDP and TCP: each answers with its own address, in turns.
 # hooks: xdp xdp-generic tc nft
 # guest: full
+# guest-full: ipvs
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

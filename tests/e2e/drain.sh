@@ -3,6 +3,7 @@
 # drain.sh - `backend drain --wait` returns when the last connection has ended, and not before.
 # hooks: tc nft
 # guest: full
+# guest-full: ipvs
 # full: xdp xdp-generic
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # export.sh - `export | apply -f -` is empty, and makes the same instance from nothing.
 # guest: full
+# guest-full: ipvs
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -3,6 +3,7 @@
 # router.sh - replicas in other networks behind a router, found by the node's routing table.
 # hooks: xdp xdp-generic tc nft
 # guest: full
+# guest-full: ipvs
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
