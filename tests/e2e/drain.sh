@@ -54,6 +54,24 @@ lab_in node2 ss -K dst $VIP4 sport "= :${port##*:}" | grep -q "$VIP4" || fail "s
 wait $waiter || fail "exit code $?: $(<"$LAB_DIR/err")"
 expect_text "$(<"$LAB_DIR/err")" "backend $R1: 0 connections left"
 
+step 'no connection begins after the command'"'"'s end, however many come'
+lab_meshlb backend undrain vote "$R1" >/dev/null
+[[ $HOOK != ipvs ]] || LATE=2.2 # the kernel sums up every two seconds
+opened() { lab_meshlb -j service show vote | jq --arg at "$R1" '.backends[] | select(.address == $at).counters.connections'; }
+begin_traffic 8080
+for _ in 1 2 3; do
+	expect 0 lab_meshlb backend drain vote "$R1"
+	sleep "${LATE:-0}"
+	before=$(opened)
+	sleep 0.5
+	equal 'connections of the drained one' "$(opened)" "$before"
+	expect 0 lab_meshlb backend undrain vote "$R1"
+	sleep "${LATE:-0}"
+	more() { (($(opened) > before)); }
+	lab_until $MOMENT more || fail 'the lab: none came to it while it was not drained'
+done
+end_traffic
+
 step 'undrained meanwhile: it says so; removed meanwhile: there is nothing to wait for'
 lab_meshlb backend undrain vote "$R1" >/dev/null
 hold h3 h4

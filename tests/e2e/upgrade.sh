@@ -40,9 +40,10 @@ equal 'the held IPv4 connection' "$(ask_held h4)" "$held4"
 
 step 'another layout'
 before=$(prog_ids)
+abi=$(lab_meshlb -j version | jq .abi)
 MESHLB=$LAB_DIR/alien/build/meshlb
 expect 1 apply
-expect_text "$ERR" 'layout 8, .* 254, .* takes over from 254 on'
+expect_text "$ERR" "layout $abi, .* 254, .* takes over from 254 on"
 expect_text "$ERR" 'meshlb down'
 MESHLB=$old
 equal programs "$(prog_ids)" "$before"
