@@ -95,8 +95,8 @@ lab_meshlb() { # ARGUMENT...: the lab's instance, on node1
 	lab_in node1 "$MESHLB" --instance "$LAB" "$@"
 }
 
-lab_until() { # SECONDS COMMAND...: tries until it succeeds
-	local deadline=$((SECONDS + $1))
+lab_until() { # SECONDS COMMAND...: tries until it succeeds; in the guest all takes longer
+	local deadline=$((SECONDS + $1 * (${TEST_GUEST:-0} ? 6 : 1)))
 	shift
 	until "$@" >/dev/null 2>&1; do
 		if ((SECONDS >= deadline)); then

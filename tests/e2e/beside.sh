@@ -78,6 +78,77 @@ if [[ $HOOK == nft ]]; then
 	lab_until $MOMENT came || fail 'it has not come'
 	lab_in node1 iptables-nft -P FORWARD ACCEPT
 
+	step 'rules as Docker has them, of the same port, in each flavour; a reload of others'
+	for flavour in iptables-nft iptables-legacy; do
+		docker() { # as dockerd writes them, for its own port 8080
+			lab_in node1 $flavour-restore --noflush <<-'RULES'
+				*nat
+				:DOCKER - [0:0]
+				:DOCKER-INGRESS - [0:0]
+				-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER-INGRESS
+				-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+				-A OUTPUT -m addrtype --dst-type LOCAL -j DOCKER-INGRESS
+				-A DOCKER-INGRESS -p tcp -m tcp --dport 8080 -j DNAT --to-destination 172.18.0.2:8080
+				-A DOCKER-INGRESS -j RETURN
+				-A POSTROUTING -s 172.18.0.0/16 ! -o docker_gwbridge -j MASQUERADE
+				-A POSTROUTING -s 192.0.2.0/24 -j MASQUERADE
+				COMMIT
+				*filter
+				:FORWARD DROP [0:0]
+				:DOCKER-USER - [0:0]
+				:DOCKER-ISOLATION-STAGE-1 - [0:0]
+				-A FORWARD -j DOCKER-USER
+				-A FORWARD -j DOCKER-ISOLATION-STAGE-1
+				-A FORWARD -o docker_gwbridge -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+				-A DOCKER-ISOLATION-STAGE-1 -j RETURN
+				-A DOCKER-USER -j RETURN
+				COMMIT
+			RULES
+		}
+		lab_in node1 $flavour -F FORWARD
+		docker
+		theirs=$(lab_in node1 $flavour-save | grep -v '^#' | grep -v MESHLB | sed 's/ \[.*//')
+		expect 3 verify
+		expect_text "$OUT" "$flavour: FORWARD does not lead to chain MESHLB-$LAB"
+		expect 0 apply
+		expect 0 verify
+		unmasked
+		expect_alternation 4 2
+		equal "Docker's rules" "$(lab_in node1 $flavour-save | grep -v '^#' | grep -v MESHLB | sed 's/ \[.*//')" "$theirs"
+		for table in nat filter; do # `systemctl restart docker`, after a flush
+			lab_in node1 $flavour -t $table -F
+			lab_in node1 $flavour -t $table -X
+		done
+		docker
+		expect 3 verify
+		expect 0 apply
+		unmasked
+		lab_in node1 $flavour -P FORWARD ACCEPT
+		lab_in node1 $flavour -F FORWARD
+		lab_in node1 $flavour -t nat -F
+		expect 0 verify
+	done
+
+	step 'what iptables refuses, and who may not: named, and nothing is changed'
+	mkdir "$LAB_DIR/bin"
+	# shellcheck disable=SC2317
+	broken() { # COMMAND: of iptables, says no; MESHLB...
+		printf '#!/bin/sh\necho no\nexit 1\n' >"$LAB_DIR/bin/$1"
+		chmod +x "$LAB_DIR/bin/$1"
+		env PATH="$LAB_DIR/bin:$PATH" nsenter --net="/run/netns/$LAB-node1" "$MESHLB" --instance "$LAB" "${@:2}"
+	}
+	before=$(lab_meshlb export)
+	sed 's/scheduler: rr/scheduler: sh/' "$CONFIG" >"$LAB_DIR/other.yaml"
+	lab_in node1 iptables-legacy -P FORWARD DROP
+	expect 1 broken iptables-legacy-restore apply -f "$LAB_DIR/other.yaml"
+	expect_text "$ERR" 'iptables-legacy-restore.* failed: no'
+	equal 'what runs' "$(lab_meshlb export)" "$before"
+	lab_in node1 iptables-legacy -P FORWARD ACCEPT
+	expect 1 lab_in node1 setpriv --bounding-set -net_admin --inh-caps -net_admin \
+		"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/other.yaml"
+	expect_text "$ERR" 'Operation not permitted'
+	equal 'what runs' "$(lab_meshlb export)" "$before"
+
 	step 'what iptables drops is not known: that is said'
 	nft_in flush table ip filter # of what we know
 	nft_in add rule ip filter FORWARD ip saddr . ip daddr '{ 203.0.113.1 . 203.0.113.2 }' drop
@@ -89,15 +160,25 @@ if [[ $HOOK == nft ]]; then
 	nft_in delete table ip filter
 	expect 0 apply
 	expect 0 verify
-	mkdir "$LAB_DIR/bin"
-	printf '#!/bin/sh\necho no >&2\nexit 1\n' >"$LAB_DIR/bin/iptables-legacy-save"
-	chmod +x "$LAB_DIR/bin/iptables-legacy-save"
 	lab_in node1 iptables-legacy -P FORWARD DROP
-	expect 3 env PATH="$LAB_DIR/bin:$PATH" nsenter --net="/run/netns/$LAB-node1" "$MESHLB" --instance "$LAB" verify
-	expect_text "$OUT" 'iptables-legacy-save.* failed: what it drops is not known'
+	expect 3 broken iptables-legacy-save verify
+	expect_text "$OUT" 'iptables-legacy-save.* failed: no: what it drops is not known'
 	lab_in node1 iptables-legacy -P FORWARD ACCEPT
 	exit 0
 fi
+
+step "who may not, and a table of somebody else's by our name: named, and nothing is changed"
+expect 0 lab_meshlb down
+expect 1 lab_in node1 setpriv --bounding-set -net_admin --inh-caps -net_admin \
+	"$MESHLB" --instance "$LAB" apply -f "$CONFIG"
+expect_text "$ERR" 'Operation not permitted'
+nft_in "add table inet meshlb-ipvs_$LAB; add chain inet meshlb-ipvs_$LAB theirs"
+expect 1 apply
+expect_text "$ERR" "there is a table \"inet meshlb-ipvs_$LAB\" that meshlb has not made"
+nft_in list chain inet "meshlb-ipvs_$LAB" theirs >/dev/null || fail 'it is gone'
+equal 'virtual services' "$(lab_in node1 ipvsadm -Sn)" ''
+nft_in delete table inet "meshlb-ipvs_$LAB"
+expect 0 apply
 
 step 'others put back the mark of each connection in mangle, before us and after'
 restoring() { # COMMAND
@@ -173,7 +254,7 @@ lab_sysctl node1 net.ipv4.conf.r1.forwarding=1
 } | lab_config | sed 's/^datapath: .*/datapath: auto/' >"$LAB_DIR/auto.yaml"
 expect 0 lab_in node1 setpriv --bounding-set -bpf,-sys_admin --inh-caps -bpf,-sys_admin \
 	"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/auto.yaml"
-expect_text "$ERR" 'datapath nft: .*service: "flow": datapath ipvs has no scheduler mh here: module ip_vs_mh'
+expect_text "$ERR" 'datapath nft: .*scheduler of service: "flow": datapath ipvs has no mh here: module ip_vs_mh'
 expect_alternation 4 2
 expect 0 lab_meshlb status
 expect_text "$OUT" '^datapath auto: nothing speaks against ebpf now'

@@ -60,10 +60,11 @@ equal tables "$(nft_in list tables)" ''
 restored
 
 step 'a scheduler without its module: the same'
+modprobe -r ip_vs_mh # what was refused may have been tried before
 mkdir -p /etc/modprobe.d # the guest's own
 echo 'install ip_vs_mh /bin/false' >/etc/modprobe.d/meshlb-test.conf
 expect 1 apply
-expect_text "$ERR" 'yaml:[0-9]+: service: "flow": datapath ipvs has no scheduler mh here: module ip_vs_mh cannot be loaded'
+expect_text "$ERR" 'yaml:[0-9]+: scheduler of service: "flow": datapath ipvs has no mh here: module ip_vs_mh cannot be loaded'
 equal tables "$(nft_in list tables)" ''
 equal "virtual services" "$(ipvs_in -Sn | sort)" "$theirs"
 restored
@@ -411,3 +412,11 @@ equal datapath "$(lab_meshlb -j status | jq -r .datapath)" ebpf
 expect_alternation 4 2
 expect 0 lab_meshlb probe
 expect_text "$OUT" '^nft +datapath +no '
+
+step 'IPVS, and no nftables to give the marks: refused by name'
+expect 0 lab_meshlb down
+sed -i /ip_vs/d /etc/modprobe.d/meshlb-test.conf
+expect 1 apply
+expect_text "$ERR" 'datapath "ipvs": this kernel has no nftables, nor'
+expect 0 lab_meshlb probe
+expect_text "$OUT" '^ipvs +IPVS \(module ip_vs\) +yes'

@@ -93,8 +93,10 @@ static void skip(void *skipped, const char *text)
 /* What the datapath cannot do is refused, or left out. */
 static int fit(struct apply *a, struct lb_err *err)
 {
-	const struct lb_fit f = {
-		.file = lb_file_name(a->cli), .standing = &a->on.s, .force = a->cli->force};
+	const struct lb_fit f = {.file = lb_file_name(a->cli),
+				 .standing = &a->on.s,
+				 .force = a->cli->force,
+				 .probe = true};
 
 	if (a->cli->best_effort)
 		return lb_fit_cut(&f, &a->desired, a->on.s.ops, skip, &a->skipped, err);

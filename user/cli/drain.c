@@ -11,8 +11,8 @@
 
 #define LOOK_EVERY 500 /* milliseconds */
 
-/* What has been closed from both sides, or reset, is kept for late packets alone. The same number as
- * `active` of `service show`. */
+/* What has been closed from both sides, or reset, is kept for late packets alone. The same number
+ * as `active` of `service show`. */
 static void count_open(void *arg, const struct lb_conn *c)
 {
 	uint64_t *n = arg;

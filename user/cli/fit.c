@@ -61,10 +61,14 @@ static int forwarding_fits(struct fit *f, const struct lb_service_conf *s)
 
 static int scheduler_fits(struct fit *f, const struct lb_service_conf *s)
 {
+	const char *why = NULL;
 	char at[256];
 
-	if (f->ops->schedulers & 1u << s->scheduler)
-		return 0;
+	if (f->ops->schedulers & 1u << s->scheduler) {
+		if (f->with->probe && f->ops->scheduler_why_not)
+			why = f->ops->scheduler_why_not(s->scheduler);
+		return why ? refused(f, "scheduler of service", s->name, s->line, why) : 0;
+	}
 	return lb_err_set(&f->why, EOPNOTSUPP,
 			  "%sscheduler: \"%s\": service \"%s\": datapath %s does not count the "
 			  "connections of a backend: write rr or wrr, or datapath ebpf or ipvs",
@@ -425,8 +429,10 @@ int lb_fit_choose(const struct lb_fit *f, const struct lb_model *m, struct lb_ch
 {
 	struct lb_session running = {};
 	struct lb_fit with = *f;
-	int ret = choose(&with, m, c, &running, err);
+	int ret;
 
+	with.probe = c->probe;
+	ret = choose(&with, m, c, &running, err);
 	lb_session_close(&running);
 	return ret;
 }

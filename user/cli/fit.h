@@ -12,6 +12,7 @@ struct lb_fit {
 	const char *file;                  /* stands in messages, before lines */
 	const struct lb_session *standing; /* what is running; s->dp NULL, or no s: nothing */
 	bool force;
+	bool probe; /* what the kernel has may be tried out */
 };
 
 /* Can it do all of the model? Else -EOPNOTSUPP or another -errno, and err says what not, and where.

@@ -111,6 +111,7 @@ struct lb_dp_ops {
 	 * NULL: any. */
 	const char *(*interface_why_not)(const struct lb_interface_conf *i);
 	const char *(*service_why_not)(const struct lb_service_conf *s);
+	const char *(*scheduler_why_not)(unsigned int scheduler); /* by trying it */
 
 	/* Can this host run it? Fills err with why not. */
 	int (*probe)(struct lb_err *err);

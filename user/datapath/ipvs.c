@@ -250,6 +250,7 @@ const struct lb_dp_ops lb_dp_ipvs = {
 	.forwardings = 1 << LB_FORWARDING_NAT | 1 << LB_FORWARDING_MASQ,
 	.schedulers = (1 << LB_SCHEDULERS) - 1,
 	.interface_why_not = lb_nft_interface_why_not,
+	.scheduler_why_not = lb_ipvs_scheduler_why_not,
 	.service_why_not = lb_ipvs_service_why_not,
 	.probe = lb_ipvs_probe,
 	.capabilities = lb_ipvs_capabilities,

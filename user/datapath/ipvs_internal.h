@@ -117,6 +117,7 @@ const char *lb_ipvs_scheduler(const struct lb_service_conf *s, uint32_t *flags);
  * are more than its scheduler has room for. */
 int lb_ipvs_weights(const struct lb_service_conf *s, enum lb_family family, uint32_t *weights);
 const char *lb_ipvs_service_why_not(const struct lb_service_conf *s); /* NULL: it has room */
+const char *lb_ipvs_scheduler_why_not(unsigned int scheduler);
 /* Makes the virtual service of a service's id and family as the model says. Destinations that are
  * not the model's get no new connection; with `whole` they go. */
 int lb_ipvs_sync(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t id,

@@ -153,8 +153,7 @@ const char *lb_ipvs_lacks_scheduler(const char *name)
 	if (!known[i].name && !lb_ipvs_connect(&w.ipvs, &ignored)) {
 		if (!lb_ipvs_alone(probe_wanted, &w, &ignored) && w.ret == -ENOENT)
 			snprintf(known[i].why, sizeof(known[i].why),
-				 "has no scheduler %s here: module ip_vs_%s cannot be loaded", name,
-				 name);
+				 "has no %s here: module ip_vs_%s cannot be loaded", name, name);
 		lb_ipvs_close(&w.ipvs);
 	}
 	known[i].name = name;

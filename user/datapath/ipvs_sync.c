@@ -99,9 +99,12 @@ const char *lb_ipvs_service_why_not(const struct lb_service_conf *s)
 		ret = weights_of(s, family, &weights);
 		free(weights);
 	}
-	if (ret == -E2BIG)
-		return "has room for 256 backends of scheduler sh: use maglev";
-	return lb_ipvs_lacks_scheduler(schedulers[s->scheduler].name);
+	return ret == -E2BIG ? "has room for 256 backends of scheduler sh: use maglev" : NULL;
+}
+
+const char *lb_ipvs_scheduler_why_not(unsigned int scheduler)
+{
+	return lb_ipvs_lacks_scheduler(schedulers[scheduler].name);
 }
 
 static bool same_service(const struct lb_ipvs_service *a, const struct lb_ipvs_service *b)

@@ -129,12 +129,20 @@ int lb_nft_frame(struct lb_nft_table *t, struct lb_err *err)
 	return ret;
 }
 
+/* nfnetlink's answer about a part of it that it does not have. */
+static bool is_missing(int ret)
+{
+	return ret == -EINVAL;
+}
+
+/* Also where it cannot be told. */
 bool lb_nft_table_is_there(const struct lb_nft_table *t)
 {
 	struct search s = {.instance = t->instance};
 	struct lb_err ignored;
+	int ret = lb_nft_tables(t->kind, search_one, &s, &ignored);
 
-	return lb_nft_tables(t->kind, search_one, &s, &ignored) || s.found;
+	return s.found || (ret && !is_missing(ret));
 }
 
 static int elements_list(struct lb_nft_table *t, enum lb_nft_part part, struct lb_err *err)
@@ -164,13 +172,15 @@ int lb_nft_list(struct lb_nft_table *t, enum lb_nft_part part, struct lb_err *er
 		}
 		if (!ret)
 			ret = elements_list(t, part, err);
-		if (ret && ret != -ENOENT)
+		if (ret && ret != -ENOENT && !is_missing(ret))
 			return ret;
 		if (!ret && t->state && t->state->elements.n)
 			break;
 		if (!lb_nft_table_is_there(t))
 			return lb_err_set(err, ENOENT, "table \"inet %s\": there is none", t->name);
 	}
+	if (is_missing(ret))
+		return ret;
 	lb_nft_elements_sort(&t->state->elements);
 	return is_ours(t, t->state, err); /* without the set `model` it is another's */
 }
@@ -189,8 +199,7 @@ int lb_nft_probe(const char *datapath, void (*fn)(struct lb_text *t, const char 
 
 	snprintf(doing, sizeof(doing), "datapath \"%s\"", datapath);
 	snprintf(instance, sizeof(instance), "probe-%d", getpid());
-	/* nfnetlink's answer about a part of it that it does not have. */
-	if (lb_nft_tables(&probe_kind, NULL, NULL, err) == -EINVAL)
+	if (is_missing(lb_nft_tables(&probe_kind, NULL, NULL, err)))
 		return lb_err_set(
 			err, EOPNOTSUPP,
 			"%s: this kernel has no nftables, nor is there a module nf_tables that "
