@@ -324,6 +324,9 @@ static void test_odd_flags(void **state)
 		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 		sends(&forged, PKT_RST | PKT_ACK);
 		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		sends(&f, PKT_SYN | PKT_FIN | PKT_ACK); /* nor where the numbers are right */
+		answers(&f, PKT_SYN | PKT_FIN | PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 	}
 }
 
