@@ -130,7 +130,7 @@ struct {
 
 /* What this CPU has sent by itself in a tick. */
 struct lb_sent {
-	__u32 tick, resets[2]; /* see reset.h */
+	__u32 tick, resets[2];    /* see reset.h */
 	__u32 swept_tick, sweeps; /* see sweep.h */
 	__u32 swept;              /* how often so far */
 };

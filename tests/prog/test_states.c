@@ -618,24 +618,15 @@ static const struct group group = {.name = "states",
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		STATE_TEST(test_tcp_states),
-		STATE_TEST(test_tcp_other_ends),
-		STATE_TEST(test_blind),
-		STATE_TEST(test_spray),
-		STATE_TEST(test_believed),
-		STATE_TEST(test_forged_handshake),
-		STATE_TEST(test_poison),
-		STATE_TEST(test_odd_flags),
-		STATE_TEST(test_revived),
-		STATE_TEST(test_syn_on_half_closed),
-		STATE_TEST(test_syn_on_reset),
-		STATE_TEST(test_syn_on_forged_reset),
-		STATE_TEST(test_syn_on_drained),
-		STATE_TEST(test_syn_elsewhere),
-		STATE_TEST(test_taken_up_behind),
-		STATE_TEST(test_udp_states),
-		STATE_TEST(test_expiry),
-		STATE_TEST(test_one_side_keeps_both),
+		STATE_TEST(test_tcp_states),      STATE_TEST(test_tcp_other_ends),
+		STATE_TEST(test_blind),           STATE_TEST(test_spray),
+		STATE_TEST(test_believed),        STATE_TEST(test_forged_handshake),
+		STATE_TEST(test_poison),          STATE_TEST(test_odd_flags),
+		STATE_TEST(test_revived),         STATE_TEST(test_syn_on_half_closed),
+		STATE_TEST(test_syn_on_reset),    STATE_TEST(test_syn_on_forged_reset),
+		STATE_TEST(test_syn_on_drained),  STATE_TEST(test_syn_elsewhere),
+		STATE_TEST(test_taken_up_behind), STATE_TEST(test_udp_states),
+		STATE_TEST(test_expiry),          STATE_TEST(test_one_side_keeps_both),
 	};
 
 	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));
