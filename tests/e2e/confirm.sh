@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # confirm.sh - `apply --confirm-timeout` goes back by itself, also when the terminal has died;
 # `confirm` keeps the change.
-# guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -99,12 +99,12 @@ static int command(const struct filter *t, const char *what, const struct lb_tex
 static int save(const struct filter *t, struct lb_text *out, struct lb_err *err)
 {
 	int ret = command(t, "save -t filter", NULL, out, err);
+	const char *text = out->s ? out->s : "";
 
-	if (!ret && (!out->s || !strstr(out->s, "\n:FORWARD ")))
-		ret = lb_err_set(err, EIO, "%s-save shows no chain FORWARD of table filter%s%.*s",
-				 t->name, out->s ? ": " : "",
-				 out->s ? (int)strcspn(out->s, "\n") : 0, out->s ? out->s : "");
-	return ret;
+	if (ret || strstr(text, "\n:FORWARD "))
+		return ret;
+	return lb_err_set(err, EIO, "%s-save shows no chain FORWARD of table filter%s%.*s", t->name,
+			  *text ? ": " : "", (int)strcspn(text, "\n"), text);
 }
 
 static int restore(const struct filter *t, struct lb_text *input, struct lb_err *err)
@@ -234,7 +234,7 @@ void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w)
 		if (save(&filters[i], &text, &err))
 			lb_found(f, "%s: what it drops is not known", err.text);
 		else
-			filter_audit(&filters[i], text.s, w, f);
+			filter_audit(&filters[i], text.s ? text.s : "", w, f);
 		free(text.s);
 	}
 }
@@ -275,8 +275,8 @@ static int filter_put(const struct filter *t, const struct lb_firewall *w, struc
 
 	if (save(t, &text, err)) {
 		lb_warn("%s: what it drops is not known", err->text);
-	} else if (!filter_audit(t, text.s, w, NULL)) {
-		put_text(&input, text.s, w);
+	} else if (!filter_audit(t, text.s ? text.s : "", w, NULL)) {
+		put_text(&input, text.s ? text.s : "", w);
 		ret = restore(t, &input, err);
 	}
 	free(text.s);
@@ -301,7 +301,7 @@ static int filter_remove(const struct filter *t, const struct lb_firewall *w, st
 	int ret = save(t, &text, err);
 
 	chain_name(w, chain);
-	if (!ret && has_chain(text.s, chain)) {
+	if (!ret && text.s && has_chain(text.s, chain)) {
 		lb_text_add(&input, "*filter\n:%s - [0:0]\n", chain);
 		for (int i = 0; i < HOOKS; i++)
 			unhook(&input, text.s, hooks[i], chain);
@@ -323,7 +323,7 @@ bool lb_firewall_is_there(const struct lb_firewall *w)
 		struct lb_text text = {};
 		struct lb_err err;
 
-		if (is_in_use(&filters[i]) && !save(&filters[i], &text, &err))
+		if (is_in_use(&filters[i]) && !save(&filters[i], &text, &err) && text.s)
 			found = has_chain(text.s, chain);
 		free(text.s);
 	}
