@@ -183,13 +183,12 @@ static int accept_ra_each(int (*fn)(void *arg, const char *path, int value), voi
 {
 	const unsigned int announced = RTF_ADDRCONF | RTF_DEFAULT;
 	FILE *f = fopen("/proc/net/ipv6_route", "re");
-	char line[256], name[LB_IFNAME_MAX], path[PATH_LEN];
-	unsigned int flags;
+	char line[256], flags[16], name[LB_IFNAME_MAX], path[PATH_LEN];
 	int ret = 0;
 
 	while (f && !ret && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %*s %*s %x %15s", &flags, name) != 2 ||
-		    (flags & announced) != announced)
+		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %*s %*s %15s %15s", flags, name) != 2 ||
+		    (strtoul(flags, NULL, 16) & announced) != announced)
 			continue;
 		snprintf(path, sizeof(path), "net/ipv6/conf/%s/accept_ra", name);
 		if (lb_sysctl_get(path) == 1)
