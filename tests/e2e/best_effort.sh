@@ -104,7 +104,7 @@ if ! lab_in node1 modprobe ip_vs 2>/dev/null; then
 	equal forwarding "$(lab_meshlb -j service show vote | jq -r .forwarding)" masq
 fi
 
-if lab_meshlb probe | grep -q 'native XDP .* this kernel does not tell'; then
+if ! kernel_tells_xdp; then
 	echo 'left out: this kernel does not tell beforehand which interfaces have native XDP'
 	exit 0
 fi

@@ -73,6 +73,9 @@ prog_ids() {
 	lab_meshlb -j status | jq -c '[.. | .prog_id? // empty]'
 }
 
+# Does this kernel tell which interfaces have native XDP? From Linux 6.3 on.
+kernel_tells_xdp() { ! lab_meshlb probe | grep -q 'native XDP .* this kernel does not tell'; }
+
 # Does this kernel let root load BPF iterators over maps? Under lockdown it may not.
 kernel_has_iterators() {
 	local pin=/sys/fs/bpf/$LAB-iterator
