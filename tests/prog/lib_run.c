@@ -5,6 +5,7 @@
 #include "lib_run.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -163,6 +164,15 @@ void run_later(struct run *r, uint32_t ticks)
 uint32_t run_ticks(const struct run *r, int state)
 {
 	return r->skel->data_timeouts->lb_timeouts.ticks[state];
+}
+
+int run_stay_on(unsigned int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
 }
 
 void run_iface_flags(struct run *r, uint32_t ifindex, uint8_t flags)

@@ -4,7 +4,6 @@
  * has tokens; by both hooks, in both families.
  */
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <bpf/bpf.h>
@@ -90,15 +89,6 @@ static unsigned int let_in(const char *client, unsigned int tries, int reason)
 			assert_int_equal(rc, reason);
 	}
 	return in;
-}
-
-static void stay_on(unsigned int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	assert_int_equal(sched_setaffinity(0, sizeof(set), &set), 0);
 }
 
 /* ---------------------------------------------------------------- what a rate allows */
@@ -222,14 +212,14 @@ static void test_cpus(void **state)
 	rates.per_cpu = 7;
 	set_rates(rates);
 	assert_int_equal(let_in(client_here(), 20, LB_REASON_RATE_CPU), 7);
-	stay_on(1);
+	assert_int_equal(run_stay_on(1), 0);
 	assert_int_equal(let_in(client_here(), 20, LB_REASON_RATE_CPU), 7);
 	run_later(&run, TICKS);
 	rates = ANY_RATE;
 	rates.per_source = 9;
 	set_rates(rates);
 	assert_int_equal(let_in(client_here(), 5, LB_REASON_RATE_SOURCE), 5);
-	stay_on(0);
+	assert_int_equal(run_stay_on(0), 0);
 	assert_int_equal(let_in(client_here(), 20, LB_REASON_RATE_SOURCE), 4);
 }
 
@@ -431,7 +421,7 @@ static void *race(void *arg)
 		opts.ctx_in = &skb;
 		opts.ctx_size_in = sizeof(skb);
 	}
-	stay_on(r->cpu);
+	assert_int_equal(run_stay_on(r->cpu), 0);
 	for (int i = 0; i < RACED && !r->rc; i++, s.sport++) {
 		pkt_build(&p, &s);
 		opts.data_size_in = p.len;
@@ -479,7 +469,7 @@ static int fresh(void **state)
 	run_forget_connections(&run);
 	run_later(&run, 100000);
 	set_rates(ANY_RATE);
-	stay_on(0);
+	assert_int_equal(run_stay_on(0), 0);
 	next_port = 1024;
 	srand(1);
 	return 0;

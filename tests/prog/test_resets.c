@@ -3,7 +3,6 @@
  * test_resets.c - how many resets a CPU makes in a tick: so many that end connections of ours, and
  * as many others; by both hooks and families.
  */
-#include <sched.h>
 
 #include "lib_flow.h"
 #include "lib_group.h"
@@ -37,15 +36,6 @@ static struct flow tcp(void)
 	return f;
 }
 
-static void stay_on(unsigned int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	assert_int_equal(sched_setaffinity(0, sizeof(set), &set), 0);
-}
-
 /* All that one CPU makes in this tick for connections that nobody knows. */
 static void use_up_unknown(void)
 {
@@ -62,7 +52,7 @@ static void test_unknown(void **state)
 	(void)state;
 	for (int tick = 0; tick < 3; tick++) {
 		for (int cpu = 0; cpu < 2 && cpu < run.cpus; cpu++) {
-			stay_on(cpu);
+			assert_int_equal(run_stay_on(cpu), 0);
 			use_up_unknown();
 		}
 		run_later(&run, 1);
@@ -77,7 +67,7 @@ static void test_gone(void **state)
 	uint32_t id;
 
 	(void)state;
-	stay_on(0);
+	assert_int_equal(run_stay_on(0), 0);
 	for (int i = 0; i < 2 * MAX; i++) {
 		flows[i] = tcp();
 		assert_int_equal(flow_establish(&flows[i]), RUN_FORWARDED);
