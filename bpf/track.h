@@ -444,7 +444,7 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 				       __u32 now)
 {
 	struct lb_backend *b;
-	bool opens, gone, left;
+	bool opens, gone;
 	int id;
 
 	if (!p || !e)
@@ -455,18 +455,17 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 	opens = lb_opens(p);
 	if (gone && !opens)
 		return lb_track_gone(p, e);
-	/* The client's next hop is not confirmed now: forget it before the tick moves. */
-	if (!gone && LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
-		lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, 0);
-	left = gone || (opens && lb_conn_is_left(b, e));
-	if (!left && opens && LB_META_STATE(e->meta) == LB_CONN_RESET) {
-		id = lb_track_again(p, e, now);
-		left = !id;
-	} else if (!left) {
-		lb_conn_note(p, e, false, now);
+	if (!gone && !(opens && lb_conn_is_left(b, e))) {
+		/* The client's next hop is not confirmed now: forget it before the tick moves. */
+		if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
+			lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, 0);
+		if (opens && LB_META_STATE(e->meta) == LB_CONN_RESET)
+			id = lb_track_again(p, e, now);
+		else
+			lb_conn_note(p, e, false, now);
+		if (id)
+			return id;
 	}
-	if (!left)
-		return id;
 	/* The backend left, or the client uses its port again: start anew. */
 	lb_conn_remove(p->family, e->pos, e->meta);
 	return 0;
