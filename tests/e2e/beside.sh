@@ -75,7 +75,7 @@ if [[ $HOOK == nft ]]; then
 	lab_in node2 "$E2E/forge.py" error $CLIENT4 $VIP4 8080 $CLIENT4 "$cport"
 	# shellcheck disable=SC2317
 	came() { (($(errors) > before)); }
-	lab_until $MOMENT came || fail 'it has not come'
+	lab_until 5 came || fail 'it has not come'
 	lab_in node1 iptables-nft -P FORWARD ACCEPT
 
 	step 'rules as Docker has them, of the same port, in each flavour; a reload of others'
@@ -232,7 +232,7 @@ step 'a default route that a router has announced stays'
 lab_sysctl node1 net.ipv6.conf.all.forwarding=0 net.ipv6.conf.eth0.accept_ra=1
 announced() { lab_in node1 ip -6 route show default | grep -q 'proto ra'; }
 lab_in node2 "$E2E/forge.py" router eth0
-lab_until $MOMENT announced || fail 'the lab: the kernel takes no route of a router'
+lab_until 5 announced || fail 'the lab: the kernel takes no route of a router'
 expect 0 apply
 expect_text "$ERR" 'sysctl net/ipv6/conf/eth0/accept_ra: 2, was 1'
 announced || fail 'the route is gone'

@@ -24,7 +24,7 @@ drain_in_background() {
 	lab_meshlb backend drain vote "$R1" --wait >"$LAB_DIR/out" 2>"$LAB_DIR/err" &
 	waiter=$!
 	LAB_PIDS+=("$waiter")
-	lab_until $MOMENT grep -q '1 connection left' "$LAB_DIR/err"
+	lab_until 5 grep -q '1 connection left' "$LAB_DIR/err"
 }
 
 step 'nobody is connected: it returns at once'
@@ -68,7 +68,7 @@ for _ in 1 2 3; do
 	expect 0 lab_meshlb backend undrain vote "$R1"
 	sleep "${LATE:-0}"
 	more() { (($(opened) > before)); }
-	lab_until $MOMENT more || fail 'the lab: none came to it while it was not drained'
+	lab_until 5 more || fail 'the lab: none came to it while it was not drained'
 done
 end_traffic
 

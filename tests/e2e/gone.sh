@@ -26,7 +26,7 @@ given() { # how often ids were given away that had been others'
 step 'a client has closed its side; all ids are in use or were'
 become 9000
 lab_spawn node2 "$E2E/half.py" client $VIP4 9000 "$LAB_DIR/go" >"$LAB_DIR/half" 2>&1
-lab_until $MOMENT grep -q half "$LAB_DIR/half"
+lab_until 5 grep -q half "$LAB_DIR/half"
 for from in 10000 10100 10200 10300; do
 	# shellcheck disable=SC2046
 	become 9000 $(seq $from $((from + 29)))
@@ -43,5 +43,5 @@ become $(seq 12000 12029)
 : >"$LAB_DIR/go"
 # What the client acknowledges, which is still connected, is answered by a reset. If nothing of it
 # had come it would wait for ever.
-lab_until $MOMENT grep -q ConnectionReset "$LAB_DIR/half" || fail "$(<"$LAB_DIR/half")"
+lab_until 5 grep -q ConnectionReset "$LAB_DIR/half" || fail "$(<"$LAB_DIR/half")"
 equal 'connections that met a removed backend' "$(reason backend-gone-reset)" 1

@@ -36,7 +36,7 @@ begin() { # NAME client|server 4|6 PORT
 	local to=VIP$3
 	lab_spawn node2 "$E2E/half.py" "$2" "${!to}" "$4" "$LAB_DIR/$1.go" >"$LAB_DIR/$1.half" 2>&1
 	pid[$1]=$LAB_PID
-	lab_until $MOMENT grep -q half "$LAB_DIR/$1.half" || fail "$1: $(<"$LAB_DIR/$1.half")"
+	lab_until 5 grep -q half "$LAB_DIR/$1.half" || fail "$1: $(<"$LAB_DIR/$1.half")"
 }
 go_on() { # NAME
 	: >"$LAB_DIR/$1.go"
@@ -50,7 +50,7 @@ states() { # SERVICE
 }
 are() { [[ $(states "$1") == "$2" ]]; }
 has_states() { # SERVICE STATES
-	lab_until $MOMENT are "$1" "$2" || fail "states of $1: $(states "$1"), not $2"
+	lab_until 5 are "$1" "$2" || fail "states of $1: $(states "$1"), not $2"
 }
 connections() { # SERVICE: that were opened
 	lab_meshlb -j stats | jq --arg name "$1" '.services[] | select(.name == $name) | .connections'
@@ -77,7 +77,7 @@ step 'the other side goes on, and all of it comes'
 for one in "${CASES[@]}"; do go_on "$one"; done
 for one in 4 6; do
 	equal 'what the client got' "$(grep got "$LAB_DIR/client$one.half")" "got $SIZE"
-	lab_until $MOMENT test -e "$LAB_DIR/server$one.go.got"
+	lab_until 5 test -e "$LAB_DIR/server$one.go.got"
 	equal 'what the server got' "$(<"$LAB_DIR/server$one.go.got")" "$SIZE"
 done
 lab_until 30 forgotten half

@@ -12,7 +12,8 @@ lab_begin
 # shellcheck disable=SC2034
 readonly CONFIG=$LAB_DIR/meshlb.yaml PINS=/sys/fs/bpf/meshlb/$LAB E2E=$PWD/tests/e2e
 
-# Seconds for what takes a moment: the guest's emulated processor is some ten times slower.
+# Seconds for what takes a moment: the guest's emulated processor is some ten times slower. For commands:
+# lab_until knows that by itself.
 readonly MOMENT=$((${TEST_GUEST:-0} ? 30 : 5))
 
 step() { printf -- '--- %s\n' "$*"; }
@@ -195,7 +196,7 @@ ask_held() { # NAME: prints the id of the replica that the held connection reach
 	local lines
 	lines=$(wc -l <"$LAB_DIR/$1.out")
 	echo >"$LAB_DIR/$1.in"
-	lab_until $MOMENT eval "(( \$(wc -l <'$LAB_DIR/$1.out') > $lines ))" || fail "$1: no answer"
+	lab_until 5 eval "(( \$(wc -l <'$LAB_DIR/$1.out') > $lines ))" || fail "$1: no answer"
 	tail -n 1 "$LAB_DIR/$1.out"
 }
 

@@ -89,7 +89,7 @@ pulse_end() {
 			"$LAB_DIR/$name.pulse" || fail "$name: $(tail -n 5 "$LAB_DIR/$name.pulse")"
 		echo "$name: $(tail -n 1 "$LAB_DIR/$name.pulse")"
 	done
-	lab_until "$MOMENT" pulse_is_whole ||
+	lab_until 5 pulse_is_whole ||
 		fail "packets that left and packets that came: $(pulse_sent), $(pulse_received)"
 	echo "packets each way, TCP and UDP: $(pulse_sent)"
 	echo "retransmitted since they were open: $(($(retransmitted) - RETRANSMITTED))"

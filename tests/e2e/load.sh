@@ -50,7 +50,7 @@ open = [socket.create_connection((sys.argv[1], 8080), 5) for i in range(int(sys.
 time.sleep(600)' "$VIP4" "$1" &
 	IDLE=$!
 	LAB_PIDS+=("$IDLE")
-	lab_until $MOMENT eval "(( \$(established) == $before + $1 ))" ||
+	lab_until 5 eval "(( \$(established) == $before + $1 ))" ||
 		fail "not all of $1 connections were opened"
 }
 end_idle() {
@@ -71,7 +71,7 @@ equal 'active connections' "$(active)" '14 16'
 equal 'all that the programs count' "$(loads)" "$(($(lab_meshlb conn count --service vote)))"
 end_idle
 is_active() { [[ $(active) == "$1" ]]; }
-lab_until $MOMENT is_active '4 6' || fail "ended connections count: $(active)"
+lab_until 5 is_active '4 6' || fail "ended connections count: $(active)"
 
 step 'requests one after another take turns'
 expect_alternation 6 8
@@ -98,7 +98,7 @@ for scheduler in lc maglev rr; do
 	equal 'IPv6 is not full' "$(ask 6 | wc -l)" 1
 	expect_text "$(lab_meshlb service show vote)" ' 5/5 '
 	end_idle
-	lab_until $MOMENT ask 4 >/dev/null || fail 'it is not let in again'
+	lab_until 5 ask 4 >/dev/null || fail 'it is not let in again'
 done
 
 step 'a max that is raised lets in at once, by an apply under load'

@@ -13,7 +13,7 @@ for ns in r1 r2; do
 	lab_in "$ns" ip -4 route del default
 	lab_in "$ns" ip -6 route del default
 	lab_spawn "$ns" "$E2E/udp_echo.py" serve 5300
-	lab_until $MOMENT lab_listening "$ns" 5300 udp
+	lab_until 5 lab_listening "$ns" 5300 udp
 done
 masq() { sed 's/^    backends:/    forwarding: masq\n&/'; }
 write_config() { # FILTER-OF-EXACT FILTER-OF-ANY

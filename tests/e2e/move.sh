@@ -43,7 +43,7 @@ equal overrides "$(overrides)" '[["vote","10.0.2.2:80",0]]'
 lab_meshlb backend undrain vote 10.0.2.2:80 >/dev/null
 expect 1 lab_meshlb apply -f "$CONFIG"
 expect_text "$ERR" 'waits for .meshlb confirm.'
-lab_until $((4 * MOMENT)) went_back
+lab_until 20 went_back
 is_on "$home" || fail "it is on $(datapath)"
 expect 0 verify
 equal overrides "$(overrides)" '[["other","10.0.1.2:80",5]]'
@@ -65,7 +65,7 @@ expect 0 apply --confirm-timeout $((MOMENT - 1))s
 expect_text "$OUT" "~ datapath nft -> $home"
 [[ $(ask 4) && $(ask 4 "node1:8081") ]] || fail "on $home nobody answers"
 lab_meshlb backend undrain vote 10.0.2.2:80 >/dev/null
-lab_until $((4 * MOMENT)) went_back
+lab_until 20 went_back
 is_on nft || fail "it is on $(datapath)"
 expect 0 lab_meshlb verify -f "$LAB_DIR/nft.yaml"
 expect_alternation 4 4

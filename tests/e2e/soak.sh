@@ -337,7 +337,7 @@ while read -r name n failed; do
 done <"$LAB_DIR/results"
 
 step 'packets, bytes and connections: the same here and there'
-lab_until $MOMENT counters_agree ||
+lab_until 5 counters_agree ||
 	fail "by the client, by meshlb: $(paste "$LAB_DIR/by-client" "$LAB_DIR/by-meshlb")"
 cat "$LAB_DIR/by-meshlb"
 lost=$(jq -c '.reasons[] | select(.xdp + .tc > 0 and (.drop or .name == "no-connection"))' "$LAB_DIR/stats")
