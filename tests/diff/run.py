@@ -5,7 +5,7 @@ servers see: those that are kept (scenarios/*.txt, with TEST_FULL=1 scenarios/fu
 COUNT generated ones from SEED on; or just the FILEs. One that fails is made as small as it goes, and
 written to build/test-logs.
 
-In the environment: COUNT (100; 1000 with TEST_FULL=1; in the guest 4 and 60), SEED (of the clock),
+In the environment: COUNT (100; 400 with TEST_FULL=1; in the guest 4 and 20), SEED (of the clock),
 DATAPATHS (ebpf,nft), HOOK (tc: where ebpf attaches), BUILD, LAB; VERBOSE=1 prints each scenario,
 FAILURES (3) is after how many it ends, BRIEF=1 ends with the first, as it is."""
 import collections
@@ -24,6 +24,8 @@ from differences import DIFFERENCES, can_be_met
 
 AGAIN = 4  # times that it is tried to make a failure come again: some depend on chance
 GUEST = os.environ.get("TEST_GUEST") == "1"  # an emulated processor
+FULL = os.environ.get("TEST_FULL") == "1"
+EBPF_ALONE = FULL or not GUEST  # what is kept for it: on the host, and with --full
 # Scenarios on one instance: making it anew takes ebpf's programs half a second, in the guest 20.
 DOWN_EVERY = 40 if GUEST else 10
 SHRINK_SECONDS = 300 if GUEST else 60
@@ -141,9 +143,15 @@ def show(text, wrong):
 
 
 def kept():
-    """Those that take more than a minute are full's."""
-    more = glob.glob(HERE + "/scenarios/full/*.txt") if os.environ.get("TEST_FULL") == "1" else []
-    return sorted(glob.glob(HERE + "/scenarios/*.txt")) + more
+    """Those that take more than a minute are full's; and those for ebpf alone, in the guest."""
+    more = glob.glob(HERE + "/scenarios/full/*.txt") if FULL else []
+    return [path for path in sorted(glob.glob(HERE + "/scenarios/*.txt")) + more
+            if EBPF_ALONE or scenario.is_for_all(scenario.parse(read(path)))]
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 def unmet(bench, datapaths):
@@ -154,14 +162,13 @@ def unmet(bench, datapaths):
 
 def void(bench, datapaths):
     """Checks for which no kept scenario gave an occasion."""
-    return [check for check in judge.CHECKS if "ebpf" in datapaths
+    return [check for check in judge.CHECKS if EBPF_ALONE and "ebpf" in datapaths
             and not bench.kept_checks[check] and not bench.kept_checks["too slow"]]
 
 
 def undocumented():
     """Names that are on one of the two lists alone."""
-    with open(HERE + "/../../docs/differences.md", encoding="utf-8") as file:
-        told = set(re.findall(r"^\| `([a-z-]+)` \|", file.read(), re.M))
+    told = set(re.findall(r"^\| `([a-z-]+)` \|", read(HERE + "/../../docs/differences.md"), re.M))
     return sorted(told ^ {d.name for d in DIFFERENCES})
 
 
@@ -169,8 +176,7 @@ def play_all(bench, files, seed, count, datapaths):
     for path in files or kept():
         if len(bench.failed) >= FAILURES:
             return
-        with open(path, encoding="utf-8") as file:
-            bench.run(os.path.relpath(path), file.read())
+        bench.run(os.path.relpath(path), read(path))
     if files:
         return
     for number in range(seed, seed + count):
@@ -195,9 +201,8 @@ def main():
     if set(sys.argv) & {"-h", "--help"}:
         print(__doc__)
         return 0
-    full = os.environ.get("TEST_FULL") == "1"
     seed = int(os.environ.get("SEED") or time.time_ns() // 1000 % 10**9)
-    count = int(os.environ.get("COUNT") or COUNTS[GUEST][full])
+    count = int(os.environ.get("COUNT") or COUNTS[GUEST][FULL])
     datapaths = os.environ.get("DATAPATHS", "ebpf,nft").split(",")
     logs = os.environ.get("BUILD", "build") + "/test-logs" + ("/guest" if GUEST else "")
     os.makedirs(logs, exist_ok=True)
