@@ -13,6 +13,7 @@
 #include "common.h"
 #include "emit.h"
 #include "rewrite.h"
+#include "track.h"
 
 #define LB_RESET_TTL         64
 #define LB_RESET_LEN(family) (LB_TCP_AT(family) + sizeof(struct tcphdr))
@@ -192,7 +193,7 @@ __noinline int lb_reset_tc6(struct __sk_buff *skb, const struct lb_packet *p)
 }
 
 /*
- * Answers p by a reset, for `reason`, and forgets its connection `e` (or NULL). Returns the hook's
+ * Answers p by a reset, for `reason`, and closes its connection `e` (or NULL). Returns the hook's
  * verdict. XDP leaves the packet as it is to the tc program behind it where it cannot send.
  */
 static __always_inline int lb_reset(const int hook, const int family, void *ctx,
@@ -216,7 +217,7 @@ static __always_inline int lb_reset(const int hook, const int family, void *ctx,
 		return lb_stop(hook, LB_REASON_REWRITE_FAILED);
 	barrier_var(e); /* or its fields' addresses are made by `or`, which the verifier refuses */
 	if (e)
-		lb_conn_remove(family, e->pos, e->meta);
+		lb_conn_close(family, e->pos, e->meta, e->ref, now);
 	lb_stop(hook, reason);
 	if (way == XDP_TX)
 		return XDP_TX;

@@ -41,9 +41,13 @@ static __always_inline __u32 lb_conn_next_state(__u32 state, bool reverse, bool 
 	/* Of the backend, it knew of an end that we did not. */
 	if ((flags & LB_TCP_SYN) && lb_conn_is_guarded(state) && state != LB_CONN_ESTABLISHED)
 		return reverse ? LB_CONN_SYN_RECV : state;
-	/* It was none of theirs. */
-	if (state == LB_CONN_RESET)
+	/* It was none of theirs: its client goes on. What comes from the backend may have been on
+	 * its way when it was reset. */
+	if (state == LB_CONN_RESET) {
+		if (reverse)
+			return state;
 		state = LB_CONN_ESTABLISHED;
+	}
 	/* Without SYN: the backend knows a connection that we took up in the middle, or asks who
 	 * sent that SYN. */
 	if (state == LB_CONN_SYN_SENT && reverse)
@@ -375,6 +379,16 @@ __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, 
 	return 0;
 }
 
+/* Ends the connection at pos that has this meta and ref: what is on its way is answered alike, until
+ * it expires. */
+__noinline int lb_conn_close(__u32 family, __u32 pos, __u32 meta, __u32 ref, __u32 now)
+{
+	struct lb_conn_found e = {.pos = pos, .ref = ref};
+
+	lb_conn_become(family, &e, meta, LB_LIFE_IN(LB_META_LIFE(meta), LB_CONN_CLOSED), now);
+	return 0;
+}
+
 /* What becomes of connections whose backend was removed, by the service that is there now. */
 static __always_inline __u32 lb_on_remove(const struct lb_packet *p)
 {
@@ -395,7 +409,7 @@ static __always_inline int lb_track_gone(const struct lb_packet *p, const struct
 	/* All of its packets are dropped, until it expires. */
 	if (on_remove == LB_ON_REMOVE_DROP)
 		return LB_STOP(LB_REASON_BACKEND_GONE);
-	/* Forgotten when it is sent. */
+	/* Closed when it is sent. */
 	if (on_remove == LB_ON_REMOVE_RESET && lb_is_resettable(p))
 		return LB_STOP(LB_REASON_BACKEND_GONE_RESET);
 	lb_conn_remove(p->family, e->pos, e->meta);
@@ -488,10 +502,16 @@ static __always_inline int lb_track_own(const struct lb_packet *p, const struct 
 static __noinline int lb_track_reverse(void *ctx, struct lb_packet *p, struct lb_conn_found *e,
 				       __u32 now)
 {
+	struct lb_backend *b;
 	int nexthop;
 
 	if (!p || !e)
 		return LB_STOP(LB_REASON_BAD_STATE);
+	/* Its client was told that it is over: what went on to come would keep that from being at the
+	 * number where it is believed. */
+	b = lb_backend_get(LB_REF_BACKEND(e->ref));
+	if (LB_META_STATE(e->meta) == LB_CONN_CLOSED && b && !lb_backend_holds(b, e->ref))
+		return LB_STOP(LB_REASON_BACKEND_GONE);
 	nexthop = LB_REF_NEXTHOP(e->ref);
 	if (!nexthop || LB_META_TICK(e->meta) != now) {
 		nexthop = lb_nexthop_find(ctx, p, e->service, p->flow.daddr, now);

@@ -86,5 +86,12 @@ grep -v "$R1" "$CONFIG" >"$LAB_DIR/less.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/less.yaml"
 wait $waiter || fail "exit code $?: $(<"$LAB_DIR/err")"
 
+if [[ $HOOK != ipvs ]]; then # there it is the same destination again
+	step 'it comes back: whose connection it was before has none to it'
+	expect 0 apply
+	equal active "$(lab_meshlb -j service show vote | jq --arg at "$R1" '.backends[] | select(.address == $at).active')" 0
+	expect 0 lab_meshlb backend drain vote "$R1" --wait --timeout 2s
+fi
+
 expect 2 lab_meshlb backend drain vote "$R1" --timeout 5s
 expect_text "$ERR" 'it is of --wait, which is missing'

@@ -164,7 +164,11 @@ static void remove_backend(bool reused)
 		assert_int_equal(flow_answer(&data, PKT_ACK), LB_REASON_NO_SERVICE);
 	}
 	assert_int_equal(flow_send(&data, PKT_ACK), LB_REASON_BACKEND_GONE_RESET);
-	assert_int_equal(flow_state(&data), -1);
+	assert_int_equal(flow_state(&data), LB_CONN_CLOSED);
+	/* What was on its way: the client's is answered alike, the backend's must not come between. */
+	assert_int_equal(flow_send(&data, PKT_ACK), LB_REASON_BACKEND_GONE_RESET);
+	assert_int_equal(flow_answer(&data, PKT_ACK),
+			 reused ? LB_REASON_NO_SERVICE : LB_REASON_BACKEND_GONE);
 	assert_int_equal(flow_send(&syn, PKT_SYN), RUN_FORWARDED);
 	assert_int_equal(syn.backend.addr.b[3], 12);
 	assert_int_equal(flow_answer(&syn, PKT_SYN | PKT_ACK), RUN_FORWARDED);

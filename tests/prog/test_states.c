@@ -330,7 +330,8 @@ static void test_odd_flags(void **state)
 	}
 }
 
-/* A reset that was believed, and was none: what follows shows it. */
+/* A reset that was believed, and was none: what its client sends then shows it, but not what the
+ * backend had sent before. */
 static void test_revived(void **state)
 {
 	struct flow f = established(), forged = f;
@@ -338,6 +339,9 @@ static void test_revived(void **state)
 	(void)state;
 	sends(&f, PKT_RST);
 	answers(&f, PKT_ACK);
+	answers(&f, PKT_FIN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&f, PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 	answers(&f, PKT_RST | PKT_ACK);
 	answers(&f, PKT_RST);

@@ -70,6 +70,7 @@ struct lb_conn {
 	uint32_t age; /* seconds since its last packet; some too many while it is in use */
 	uint32_t backend_id, service_id;
 	uint8_t mask; /* bits of an affinity's client that count; 0: it is a connection */
+	bool gone;    /* its backend was removed; one of the same address may be there again */
 };
 
 struct lb_conn_filter { /* zero: all connections */

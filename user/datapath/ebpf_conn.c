@@ -153,7 +153,8 @@ static void conn_make(const struct table *t, const struct entry *e, struct lb_co
 			      .state = LB_META_STATE(e->meta),
 			      .age = lb_clock_seconds(lb_meta_age(e->meta, t->now)),
 			      .backend_id = LB_REF_BACKEND(e->ref),
-			      .service_id = b->service};
+			      .service_id = b->service,
+			      .gone = b->state != LB_BACKEND_LIVE};
 	endpoint_make(t->family, e->client, e->cport, &c->client);
 	endpoint_make(t->family, e->service, e->sport, &c->service);
 	c->backend =
