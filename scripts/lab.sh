@@ -303,7 +303,7 @@ lab_nginx_conf() { # DIR ID
 			server {
 				$(printf 'listen %s backlog=8192; ' {80..83} '[::]:'{80..83})
 				root $1/html;
-				location = /blob { }
+				location ~ ^/(blob|endless)$ { }
 				location / {
 					default_type text/html;
 					add_header X-Client \$remote_addr;

@@ -52,6 +52,19 @@ for family in 4 6; do
 	equal 'a new one' "$(ask $family)" "$(lab_id r2)"
 done
 
+step 'in the middle of a download, and what nobody knows gets no answer: it is reset'
+change '"*:8080"' 1 'unknown: drop'
+truncate -s 1T "$LAB_DIR/nginx-r1/html/endless"
+lab_spawn node2 curl -sS -o /dev/null "$VIP4:8080/endless" 2>"$LAB_DIR/endless4"
+lab_spawn node2 curl -sS -g -o /dev/null "[$VIP6]:8080/endless" 2>"$LAB_DIR/endless6"
+flows() { (($(lab_meshlb -j conn ls --backend "$1:80" | jq '[.connections[] | select(.state == "established")] | length') == 1)); }
+for one in "${LAB_V4[0]}" "[${LAB_V6[0]}]"; do lab_until 5 flows "$one"; done
+sleep 0.5
+change '"*:8080"' 2 'unknown: drop'
+for one in 4 6; do
+	lab_until 5 grep -q 'reset by peer' "$LAB_DIR/endless$one" || fail "IPv$one: it waits: $(<"$LAB_DIR/endless$one")"
+done
+
 step 'on-remove: drop: silence'
 change '"*:8080"' 1 'on-remove: drop'
 HOLD_TIMEOUT=1 hold_open dropped 4 >/dev/null
