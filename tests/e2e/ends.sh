@@ -55,6 +55,8 @@ done
 step 'in the middle of a download, and what nobody knows gets no answer: it is reset'
 change '"*:8080"' 1 'unknown: drop'
 truncate -s 1T "$LAB_DIR/nginx-r1/html/endless"
+# What the client acknowledges is on its way for a while: a reset that answers it comes too late.
+lab_in node2 tc qdisc add dev eth0 root tbf rate 256kbit burst 2kb latency 100ms
 lab_spawn node2 curl -sS -o /dev/null "$VIP4:8080/endless" 2>"$LAB_DIR/endless4"
 lab_spawn node2 curl -sS -g -o /dev/null "[$VIP6]:8080/endless" 2>"$LAB_DIR/endless6"
 flows() { (($(lab_meshlb -j conn ls --backend "$1:80" | jq '[.connections[] | select(.state == "established")] | length') == 1)); }
@@ -64,6 +66,7 @@ change '"*:8080"' 2 'unknown: drop'
 for one in 4 6; do
 	lab_until 5 grep -q 'reset by peer' "$LAB_DIR/endless$one" || fail "IPv$one: it waits: $(<"$LAB_DIR/endless$one")"
 done
+lab_in node2 tc qdisc del dev eth0 root
 
 step 'on-remove: drop: silence'
 change '"*:8080"' 1 'on-remove: drop'
