@@ -118,7 +118,7 @@ struct lb_session {
 	bool part; /* not opened, for only a part of it is there */
 };
 
-enum lb_access { LB_READ, LB_WRITE };
+enum lb_access { LB_READ, LB_READ_PARTS, LB_WRITE }; /* parts: what killed changes leave, too */
 
 /* Opens the instance and reads it. 0; or -errno with err filled, and *s needs no closing. On
  * whichever datapath it is, or on a certain one. */

@@ -30,7 +30,7 @@ static int bring_down(const struct lb_cli *cli, bool *removed, struct lb_err *er
 	for (size_t i = 0; lb_datapaths[i]; i++) {
 		int this = bring_down_on(lb_datapaths[i], cli, &one);
 
-		*removed |= !this;
+		*removed |= this >= 0;
 		if (!this || this == -ENOENT || (ret != -ENOENT && ret != -EEXIST))
 			continue;
 		ret = this;

@@ -40,8 +40,8 @@ static void look_elsewhere(struct verify *v)
 
 		if (lb_datapaths[i] == v->s.ops)
 			continue;
-		ret = lb_session_open_on(&other, lb_datapaths[i], v->cli->instance, LB_READ, false,
-					 &ignored);
+		ret = lb_session_open_on(&other, lb_datapaths[i], v->cli->instance, LB_READ_PARTS,
+					 false, &ignored);
 		if (!ret || (ret == -ENOENT && other.part))
 			lb_texts_add(
 				&v->findings,
@@ -56,7 +56,8 @@ static void look_elsewhere(struct verify *v)
 /* With the config, where there is one. */
 static int compare(struct verify *v, struct lb_err *err)
 {
-	const struct lb_fit f = {.file = lb_file_name(v->cli), .standing = &v->s};
+	const struct lb_fit f = {
+		.file = lb_file_name(v->cli), .standing = &v->s, .probe = true};
 	int ret = 0;
 
 	if (!has_config(v->cli))

@@ -120,11 +120,17 @@ static int service_timeouts_fit(struct fit *f, const struct lb_service_conf *s)
 
 static int unknown_fits(struct fit *f, const struct lb_service_conf *s)
 {
-	return f->ops->keeps_connections || s->unknown == lb_unknown_default(s->scheduler)
+	/* Of a hash that is the default, not what was asked for. */
+	bool does = s->unknown == lb_unknown_default(s->scheduler) ||
+		    (f->ops->resets_unknown && s->unknown == LB_UNKNOWN_RESET);
+
+	return f->ops->keeps_connections || does
 		       ? 0
 		       : refused(f, "unknown of service", s->name, s->line,
-				 "knows hash alone where the scheduler is sh or maglev, else "
-				 "reset");
+				 f->ops->resets_unknown
+					 ? "knows reset alone"
+					 : "knows hash alone where the scheduler is sh or "
+					   "maglev, else reset");
 }
 
 static int on_remove_fits(struct fit *f, const struct lb_service_conf *s)
@@ -313,6 +319,10 @@ static bool service_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn 
 			continue;
 		fn(arg, f->why.text);
 		settings[k].cut(s);
+		if (settings[k].fits(f, s)) { /* nor can it do what would take its place */
+			fn(arg, f->why.text);
+			return true;
+		}
 	}
 	for (size_t k = 0; k < s->n_listens;) {
 		if (!listen_fits(f, s, &s->listens[k])) {

@@ -58,6 +58,13 @@ static int open_on(struct lb_instance *i, const struct lb_dp_ops *ops,
 	return 0;
 }
 
+/* It could not be seen now: what another time would be. */
+static bool is_passing(int ret)
+{
+	return ret == -EINTR || ret == -EAGAIN || ret == -ENOMEM || ret == -ENOBUFS ||
+	       ret == -EMFILE || ret == -ENFILE;
+}
+
 /* Where this kernel has no nftables, or no bpffs is mounted, there is nothing of ours. But an
  * instance that may not be opened would stay in front. */
 static int open_other(struct lb_instance *i, const struct lb_dp_ops *ops,
@@ -80,7 +87,7 @@ static int open_other(struct lb_instance *i, const struct lb_dp_ops *ops,
 	}
 	lb_session_close(&other);
 	if (!ops->has_programs)
-		return ret == -ESTALE ? ret : 0;
+		return ret == -ESTALE || is_passing(ret) ? ret : 0;
 	return ret == -ENOENT || ret == -ENODEV ? 0 : ret;
 }
 
@@ -128,6 +135,10 @@ static int leave(struct lb_session *s, size_t n, struct lb_err *err)
 	for (size_t k = 0; k < n && !ret; k++) {
 		ret = s[k].ops->down(s[k].dp, true, err);
 		s[k].dp = NULL;
+		if (ret <= 0)
+			continue;
+		lb_warn("%s", err->text);
+		ret = 0;
 	}
 	return ret;
 }

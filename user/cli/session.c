@@ -19,6 +19,7 @@ int lb_session_open_on(struct lb_session *s, const struct lb_dp_ops *ops, const 
 	struct lb_dp_options opt = {
 		.instance = instance,
 		.write = access == LB_WRITE,
+		.parts = access == LB_READ_PARTS,
 		.force = force,
 	};
 	int ret;

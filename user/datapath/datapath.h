@@ -17,7 +17,8 @@ struct lb_dp; /* each datapath's own */
 
 struct lb_dp_options {
 	const char *instance; /* name: [A-Za-z0-9_.-]{1,64}, not "." or ".." */
-	bool write;           /* take the instance's lock, wait for it */
+	bool write;           /* take the instance's lock, wait for it; also of a part of one */
+	bool parts;           /* a reader's: look for a part, too, as a killed change leaves it */
 	bool force;           /* take a hook from a foreign program */
 };
 
@@ -105,6 +106,7 @@ struct lb_dp_ops {
 	bool migrates;          /* create() takes over an instance of an older ABI */
 	bool sets_sysctls;      /* those that forwarding needs, by itself */
 	bool own_addresses;     /* serves no others than this host's */
+	bool resets_unknown;    /* also where the scheduler is a hash */
 	uint32_t forwardings;   /* bits, 1 << enum lb_forwarding */
 	uint32_t schedulers;    /* bits, 1 << enum lb_scheduler */
 
@@ -166,7 +168,8 @@ struct lb_dp_ops {
 	int (*list)(lb_finding_fn fn, void *arg, struct lb_err *err);
 
 	/* Detaches and removes everything of the instance; the handle is closed by it. `moves`: to
-	 * another datapath, so that connections may live on where the kernel can do that. */
+	 * another datapath, so that connections may live on where the kernel can do that. 0; 1: it
+	 * is gone, but something that it has made is not, and err says what; or -errno. */
 	int (*down)(struct lb_dp *dp, bool moves, struct lb_err *err);
 };
 

@@ -229,12 +229,20 @@ void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w)
 		struct lb_text text = {};
 		struct lb_err err;
 
-		if (!is_in_use(&filters[i]))
-			continue;
-		if (save(&filters[i], &text, &err))
-			lb_found(f, "%s: what it drops is not known", err.text);
-		else
+		if (is_in_use(&filters[i]) && !save(&filters[i], &text, &err))
 			filter_audit(&filters[i], text.s ? text.s : "", w, f);
+		free(text.s);
+	}
+}
+
+void lb_firewall_unknown(struct lb_findings *f)
+{
+	for (size_t i = 0; i < FILTERS; i++) {
+		struct lb_text text = {};
+		struct lb_err err;
+
+		if (is_in_use(&filters[i]) && save(&filters[i], &text, &err))
+			lb_found(f, "%s: what it drops is not known", err.text);
 		free(text.s);
 	}
 }
@@ -330,14 +338,15 @@ bool lb_firewall_is_there(const struct lb_firewall *w)
 	return found;
 }
 
-void lb_firewall_remove(const struct lb_firewall *w)
+int lb_firewall_remove(const struct lb_firewall *w, struct lb_err *err)
 {
-	for (size_t i = 0; i < FILTERS; i++) {
-		struct lb_err err;
+	int ret = 0, one;
 
-		if (is_in_use(&filters[i]) && filter_remove(&filters[i], w, &err))
-			lb_warn("%s", err.text);
+	for (size_t i = 0; i < FILTERS; i++) {
+		one = is_in_use(&filters[i]) ? filter_remove(&filters[i], w, err) : 0;
+		ret = one ? one : ret;
 	}
+	return ret;
 }
 
 void lb_firewall_flavours(void (*fn)(void *arg, const char *name, bool in_use), void *arg)

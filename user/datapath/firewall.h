@@ -24,12 +24,14 @@ struct lb_firewall {
 
 /* Names where our chain is missing, changed, or behind rules that may drop. */
 void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w);
+/* Names tables that cannot be read: what put() cannot mend. */
+void lb_firewall_unknown(struct lb_findings *f);
 /* Puts it where audit() would miss it. 0 or -errno. */
 int lb_firewall_put(const struct lb_firewall *w, struct lb_err *err);
 /* Is a chain of its there, whatever becomes of it? */
 bool lb_firewall_is_there(const struct lb_firewall *w);
-/* Takes it away everywhere. What fails is warned of. */
-void lb_firewall_remove(const struct lb_firewall *w);
+/* Takes it away everywhere. 0; or -errno of the last that failed, and err says which. */
+int lb_firewall_remove(const struct lb_firewall *w, struct lb_err *err);
 
 /* Warns of chains of nftables that may drop its packets, where a chain of ours would not help:
  * their verdict is final. */

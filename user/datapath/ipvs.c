@@ -79,6 +79,18 @@ static int open_rest(struct lb_dp *dp, struct lb_err *err)
 	return dp->ipvs_is_open ? 0 : -ENOENT;
 }
 
+/* The sysctls' note alone is no part that anybody left: it stays for the last `down`. */
+static bool is_left(struct lb_dp *dp, struct lb_err *err)
+{
+	char rule[LB_IPVS_RULE_LEN];
+
+	if (open_rest(dp, err))
+		return false;
+	const struct lb_firewall w = lb_ipvs_firewall(dp, rule);
+
+	return lb_ipvs_has_services(dp) || lb_firewall_is_there(&w);
+}
+
 static int ipvs_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb_err *err)
 {
 	int ret = dp_make(dp, opt, err);
@@ -94,7 +106,8 @@ static int ipvs_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, stru
 		(*dp)->state_is_new = true;
 		return 0;
 	}
-	if (!ret || (ret == -ENOENT && opt->write && !open_rest(*dp, err)))
+	if (!ret || (ret == -ENOENT && opt->write && !open_rest(*dp, err)) ||
+	    (ret == -ENOENT && opt->parts && is_left(*dp, err)))
 		rest = true;
 	if (rest || ret == -ENOENT)
 		ret = lb_err_set(
@@ -153,7 +166,7 @@ static int ipvs_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
 	int ret = lb_ipvs_unmake(dp, moves, err);
 
-	dp_free(dp, !ret);
+	dp_free(dp, ret >= 0);
 	return ret;
 }
 
@@ -247,6 +260,7 @@ const struct lb_dp_ops lb_dp_ipvs = {
 	.name = "ipvs",
 	.sets_sysctls = true,
 	.own_addresses = true,
+	.resets_unknown = true,
 	.forwardings = 1 << LB_FORWARDING_NAT | 1 << LB_FORWARDING_MASQ,
 	.schedulers = (1 << LB_SCHEDULERS) - 1,
 	.interface_why_not = lb_nft_interface_why_not,

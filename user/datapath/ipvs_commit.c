@@ -91,11 +91,15 @@ static uint32_t id_of(const struct apply *a, const struct lb_service_conf *s)
 
 static bool same_listen(const struct lb_ipvs_service *v, const struct lb_listen *l)
 {
-	if (v->mark || v->proto != l->proto || v->at.port != l->at.port)
+	struct lb_endpoint at = v->at;
+
+	if (!at.port) /* it is of all ports */
+		at.port = l->at.port;
+	if (v->mark || v->proto != l->proto || at.port != l->at.port)
 		return false;
 	if (l->any)
 		return l->any == LB_ANY_BOTH || v->family == l->at.family;
-	return !lb_endpoint_cmp(&v->at, &l->at);
+	return !lb_endpoint_cmp(&at, &l->at);
 }
 
 /* Somebody else's virtual service of an address that a new listen has would get no connection any
@@ -226,11 +230,10 @@ static int build(struct apply *a, struct lb_err *err)
 	for (size_t i = 0; i < 2 * d->n && !ret; i++)
 		if (d->changes[i / 2].kind == LB_CHANGE_SERVICE && d->changes[i / 2].to)
 			ret = lb_ipvs_sync(a->dp, d->changes[i / 2].to,
-					   id_of(a, d->changes[i / 2].to), i % 2, false, err);
+					   id_of(a, d->changes[i / 2].to), i % 2, err);
 	/* In place: what was found there is nothing that anybody wants to keep. */
 	for (size_t i = 0; a->repair && i < 2 * d->desired->n_services && !ret; i++)
-		ret = lb_ipvs_sync(a->dp, &d->desired->services[i / 2], a->ids[i / 2], i % 2, false,
-				   err);
+		ret = lb_ipvs_sync(a->dp, &d->desired->services[i / 2], a->ids[i / 2], i % 2, err);
 	return ret;
 }
 
@@ -407,30 +410,22 @@ static int look(struct lb_dp *dp, const struct lb_model *m, bool all, struct lb_
 	return ret;
 }
 
-/* An apply that is at work is waited for: what it has not finished is no difference. */
-static int wait_for_apply(struct lb_dp *dp, struct lb_err *err)
-{
-	int ret;
-
-	if (dp->lock.fd >= 0 || !lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_UNDONE))
-		return 0;
-	ret = lb_lock_take(&dp->lock, dp->table.instance, lb_dp_ipvs.name, err);
-	lb_lock_release(&dp->lock, false);
-	return ret;
-}
-
 int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, void *arg,
 		  struct lb_err *err)
 {
 	struct lb_findings f = {.fn = fn, .arg = arg};
 	char rule[LB_IPVS_RULE_LEN];
 	const struct lb_firewall w = lb_ipvs_firewall(dp, rule);
-	int ret = wait_for_apply(dp, err);
+	int ret = 0;
 
+	if (dp->lock.fd < 0 && lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_UNDONE))
+		ret = lb_lock_await(dp->table.instance, lb_dp_ipvs.name, err);
 	if (!ret)
 		ret = look(dp, m, true, &f, err);
-	if (!ret)
+	if (!ret) {
 		lb_firewall_audit(&f, &w);
+		lb_firewall_unknown(&f);
+	}
 	return ret ? ret : (int)f.n;
 }
 
@@ -483,7 +478,8 @@ int lb_ipvs_unmake(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
 	char command[128], rule[LB_IPVS_RULE_LEN];
 	const struct lb_firewall w = lb_ipvs_firewall(dp, rule);
-	int ret = 0;
+	struct lb_err filter;
+	int ret = 0, left;
 
 	/* First what leads there, and last the note: who is killed in between is seen to be here.
 	 */
@@ -492,6 +488,9 @@ int lb_ipvs_unmake(struct lb_dp *dp, bool moves, struct lb_err *err)
 		ret = lb_nft_run(&dp->table, command, command, err);
 	if (ret)
 		return ret;
-	lb_firewall_remove(&w);
-	return moves ? lb_ipvs_settle(dp, NULL, err) : lb_ipvs_unregister(dp, err);
+	left = lb_firewall_remove(&w, &filter);
+	ret = moves ? lb_ipvs_settle(dp, NULL, err) : lb_ipvs_unregister(dp, err);
+	if (!ret && left)
+		*err = filter;
+	return ret ? ret : left != 0;
 }

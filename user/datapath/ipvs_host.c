@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/list.h"
@@ -49,17 +50,21 @@ struct host {
 
 /* ---------------------------------------------------------------- the file */
 
-/* Of a network namespace, and never another's again (Linux 5.14). */
+/* Of a network namespace, and never another's again (Linux 5.14); before, its inode, which one that
+ * is made when it is gone may have. */
 static uint64_t netns_cookie(void)
 {
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	socklen_t len = sizeof(uint64_t);
 	uint64_t cookie = 0;
+	struct stat st;
 
 	if (fd >= 0) {
 		getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len);
 		close(fd);
 	}
+	if (!cookie && !stat("/proc/self/ns/net", &st))
+		cookie = st.st_ino;
 	return cookie;
 }
 
@@ -406,7 +411,8 @@ void lb_ipvs_register_undo(struct lb_dp *dp)
 	struct host h;
 	int ret = host_open(&h, true, &err);
 
-	if (!ret && dp->sysctls_before < h.n_sysctls) {
+	/* What another one has found set meanwhile it has not noted: the last `down` restores. */
+	if (!ret && h.n_instances == 1 && dp->sysctls_before < h.n_sysctls) {
 		restore(&h, dp->sysctls_before);
 		h.n_sysctls = dp->sysctls_before;
 		ret = host_write(&h, &err);

@@ -119,14 +119,16 @@ int lb_ipvs_weights(const struct lb_service_conf *s, enum lb_family family, uint
 const char *lb_ipvs_service_why_not(const struct lb_service_conf *s); /* NULL: it has room */
 const char *lb_ipvs_scheduler_why_not(unsigned int scheduler);
 /* Makes the virtual service of a service's id and family as the model says. Destinations that are
- * not the model's get no new connection; with `whole` they go. */
+ * not the model's get no new connection. */
 int lb_ipvs_sync(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t id,
-		 enum lb_family family, bool whole, struct lb_err *err);
+		 enum lb_family family, struct lb_err *err);
 /* Takes away what is not the model's at both marks of an id: of `s` NULL all. */
 int lb_ipvs_prune(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t id,
 		  struct lb_err *err);
 /* All that is at the instance's marks and not the model's; m NULL: all. */
 int lb_ipvs_settle(struct lb_dp *dp, const struct lb_model *m, struct lb_err *err);
+/* Is anything at the instance's marks? */
+bool lb_ipvs_has_services(struct lb_dp *dp);
 /* Names what at the instance's marks is not as the model says; with or without a look at each
  * destination. */
 int lb_ipvs_services_audit(struct lb_dp *dp, const struct lb_model *m, bool dests,

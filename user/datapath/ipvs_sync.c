@@ -192,7 +192,7 @@ static int dests_take(struct lb_dp *dp, const struct lb_service_conf *s, uint32_
 }
 
 int lb_ipvs_sync(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t id,
-		 enum lb_family family, bool whole, struct lb_err *err)
+		 enum lb_family family, struct lb_err *err)
 {
 	const struct lb_ipvs_service v = service_of(dp, s, id, family);
 	struct lb_ipvs_dests is = {};
@@ -205,7 +205,7 @@ int lb_ipvs_sync(struct lb_dp *dp, const struct lb_service_conf *s, uint32_t id,
 		return ret;
 	ret = lb_ipvs_dests_read(&dp->ipvs, v.mark, family, &is);
 	if (!ret)
-		ret = dests_take(dp, s, v.mark, &is, whole);
+		ret = dests_take(dp, s, v.mark, &is, false);
 	if (!ret)
 		ret = dests_put(dp, s, v.mark, family, &is);
 	lb_ipvs_dests_free(&is);
@@ -272,6 +272,19 @@ int lb_ipvs_settle(struct lb_dp *dp, const struct lb_model *m, struct lb_err *er
 					all.list[i].family);
 	lb_ipvs_services_free(&all);
 	return ret ? lb_err_sys(err, -ret, "removing what is nobody's from IPVS") : 0;
+}
+
+bool lb_ipvs_has_services(struct lb_dp *dp)
+{
+	struct lb_ipvs_services all = {};
+	bool has = false;
+
+	if (lb_ipvs_services_read(&dp->ipvs, &all))
+		return false;
+	for (size_t i = 0; i < all.n && !has; i++)
+		has = lb_ipvs_mark_is_of(dp->number, all.list[i].mark);
+	lb_ipvs_services_free(&all);
+	return has;
 }
 
 /* ---------------------------------------------------------------- compared */

@@ -63,3 +63,12 @@ int lb_lock_take(struct lb_lock *l, const char *instance, const char *what, stru
 	} while (fstat(l->fd, &held) || lstat(l->path, &there) || held.st_ino != there.st_ino);
 	return 0;
 }
+
+int lb_lock_await(const char *instance, const char *what, struct lb_err *err)
+{
+	struct lb_lock l = LB_LOCK_NONE;
+	int ret = lb_lock_take(&l, instance, what, err);
+
+	lb_lock_release(&l, false);
+	return ret;
+}

@@ -15,9 +15,10 @@
 static void nft_close(struct lb_dp *dp)
 {
 	const struct lb_firewall w = lb_nft_firewall(dp);
+	struct lb_err err;
 
-	if (dp->fresh) /* what an apply that failed has put there */
-		lb_firewall_remove(&w);
+	if (dp->fresh && lb_firewall_remove(&w, &err)) /* what an apply that failed has put there */
+		lb_warn("%s", err.text);
 	lb_lock_release(&dp->lock, dp->fresh);
 	lb_nft_table_fini(&dp->table);
 	free(dp);
@@ -72,8 +73,8 @@ static int nft_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struc
 	if (ret == -ENOENT)
 		lb_err_set(err, ENOENT, "instance \"%s\": there is none: `meshlb apply` makes it",
 			   opt->instance);
-	if (ret == -ENOENT && *dp && (*dp)->lock.fd >= 0 && firewall_is_left(*dp)) {
-		(*dp)->fresh = true; /* a part of one: close() removes it, too */
+	if (ret == -ENOENT && *dp && ((*dp)->lock.fd >= 0 || opt->parts) && firewall_is_left(*dp)) {
+		(*dp)->fresh = opt->write; /* a part of one: a writer's close() removes it, too */
 		return ret;
 	}
 	return ret ? open_failed(dp, ret) : 0;
@@ -115,6 +116,7 @@ static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 	const struct lb_firewall w = lb_nft_firewall(dp);
 	struct lb_model m = {};
 	char command[128];
+	bool left = false;
 	int ret = 0;
 
 	if (!dp->fresh && !moves)
@@ -123,13 +125,14 @@ static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 	if (!ret && !dp->fresh)
 		ret = lb_nft_run(&dp->table, command, command, err);
 	if (!ret && m.n_services)
-		ret = lb_nft_conn_forget(&m, NULL, NULL, err);
+		left = lb_nft_conn_forget(&m, NULL, NULL, err);
 	lb_model_free(&m);
 	if (!ret)
-		lb_firewall_remove(&w);
+		left |= lb_firewall_remove(&w, err) != 0;
 	lb_lock_release(&dp->lock, !ret);
+	dp->fresh = false;
 	nft_close(dp);
-	return ret;
+	return ret ? ret : left;
 }
 
 /* ---------------------------------------------------------------- probe */

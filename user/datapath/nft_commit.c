@@ -223,7 +223,7 @@ static int change(struct apply *a, struct lb_err *err)
 	return ret;
 }
 
-static bool has_gone(const struct lb_nft_elements *all)
+bool lb_nft_is_undone(const struct lb_nft_elements *all)
 {
 	for (size_t i = 0; i < all->n; i++)
 		if (is_gone_record(&all->list[i]))
@@ -240,7 +240,7 @@ static void follow_up(struct apply *a)
 	lb_diff_each_wanted(d, lb_nft_say_ring);
 	if (a->new_rules && lb_nft_rules_note(&a->dp->table, &err))
 		lb_warn("%s", err.text);
-	if (has_gone(&a->to) && finish(a->dp, &a->to, d->actual, d->desired, &err))
+	if (lb_nft_is_undone(&a->to) && finish(a->dp, &a->to, d->actual, d->desired, &err))
 		lb_warn("%s", err.text);
 	if (lb_conntrack_forget_new(d, a->whole, &err))
 		lb_warn("%s", err.text);
@@ -292,7 +292,7 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 	if (ret)
 		return ret;
 	if (dp->table.state &&
-	    has_gone(&dp->table.state->elements)) /* what a killed apply has left */
+	    lb_nft_is_undone(&dp->table.state->elements)) /* what a killed apply has left */
 		ret = finish(dp, &dp->table.state->elements, NULL, d->actual, err);
 	if (!ret && !dp->fresh) {
 		ret = lb_nft_look(dp, d->actual, all, fn, arg, err);

@@ -94,6 +94,8 @@ const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_cla
 /* All that a model means, sorted. Services that have no id get one. */
 int lb_nft_everything(const struct lb_model *m, struct lb_nft_elements *all, struct lb_err *err);
 struct lb_firewall lb_nft_firewall(const struct lb_dp *dp);
+/* Are there connections of removed backends that an apply has yet to forget? */
+bool lb_nft_is_undone(const struct lb_nft_elements *all);
 int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
 		 struct lb_err *err);
 
