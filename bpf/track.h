@@ -379,8 +379,8 @@ __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, 
 	return 0;
 }
 
-/* Ends the connection at pos that has this meta and ref: what is on its way is answered alike, until
- * it expires. */
+/* Ends the connection at pos that has this meta and ref: what is on its way is answered alike,
+ * until it expires. */
 __noinline int lb_conn_close(__u32 family, __u32 pos, __u32 meta, __u32 ref, __u32 now)
 {
 	struct lb_conn_found e = {.pos = pos, .ref = ref};
@@ -507,8 +507,8 @@ static __noinline int lb_track_reverse(void *ctx, struct lb_packet *p, struct lb
 
 	if (!p || !e)
 		return LB_STOP(LB_REASON_BAD_STATE);
-	/* Its client was told that it is over: what went on to come would keep that from being at the
-	 * number where it is believed. */
+	/* Its client was told that it is over: what went on to come would keep that from being at
+	 * the number where it is believed. */
 	b = lb_backend_get(LB_REF_BACKEND(e->ref));
 	if (LB_META_STATE(e->meta) == LB_CONN_CLOSED && b && !lb_backend_holds(b, e->ref))
 		return LB_STOP(LB_REASON_BACKEND_GONE);

@@ -56,6 +56,10 @@ equal 'services that would be' "$(grep -c '^+ service' <<<"$OUT")" 7
 sed "s/$VIP4:8081/$VIP4:9000/" "$CONFIG" >"$LAB_DIR/taken.yaml"
 expect 1 lab_meshlb apply -f "$LAB_DIR/taken.yaml"
 expect_text "$ERR" "service \"turns\": listen: \"$VIP4:9000/tcp\": a virtual service of IPVS that meshlb has not made"
+ipvs_in -A -t "$VIP4:0" -s rr -p 60 # of all ports
+expect 1 apply
+expect_text "$ERR" "service \"bound\": listen: \"$VIP4:8085/tcp\": a virtual service of IPVS that meshlb has not made is at $VIP4:0"
+ipvs_in -D -t "$VIP4:0"
 equal tables "$(nft_in list tables)" ''
 restored
 
@@ -71,6 +75,13 @@ restored
 expect 0 lab_meshlb probe
 expect_text "$OUT" '^ipvs +IPVS scheduler mh \(module ip_vs_mh\) +no '
 expect_text "$OUT" '^ipvs +IPVS scheduler wrr \(module ip_vs_wrr\) +yes'
+expect 1 lab_meshlb check -f "$CONFIG"
+expect_text "$ERR" 'datapath ipvs has no mh here'
+expect 0 apply --best-effort
+expect_text "$ERR" 'left out: .*datapath ipvs has no mh here'
+expect 0 verify --best-effort
+expect 3 verify
+expect 0 lab_meshlb down
 rm /etc/modprobe.d/meshlb-test.conf
 
 step 'schedulers, and the sysctls'
@@ -283,6 +294,23 @@ expect 0 apply
 equal 'expire_nodest_conn is still wanted' "$(sysctl_of expire_nodest_conn)" 1
 expect 0 verify
 
+step 'unknown: reset is what it does; lc: to the one with fewer connections, of those since its last change'
+{
+	lab_service vote '*:8080' 80 lc
+	lab_service flow "$VIP4:8084" 83 maglev
+	echo '    unknown: reset'
+} | lab_config >"$LAB_DIR/lc.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/lc.yaml"
+expect 0 lab_meshlb backend drain vote 10.0.1.2:80
+for one in 1 2 3; do hold_open "r2-$one" 4 >/dev/null; done
+expect 0 lab_meshlb backend undrain vote 10.0.1.2:80
+for one in 1 2; do hold_open "both-$one" 4 >/dev/null; done
+ids() { for one in "$@"; do ask_held "$one"; done | sort -u | wc -l; }
+equal 'those to r2 alone' "$(ids r2-1 r2-2 r2-3)" 1
+equal 'after the change both have none again' "$(ids both-1 both-2)" 2
+expect 0 apply
+expect 0 verify
+
 step 'down gives back what it took'
 expect 0 lab_meshlb down
 restored
@@ -299,6 +327,13 @@ begin_traffic 8080
 changes_to nft
 changes_to ipvs
 changes_to ebpf
+# What a killed one would have left: it is named, and taken away.
+ipvs_in -A -f $((mark & ~0x3fffff | 0x100)) -s rr
+expect 3 verify
+equal 'what verify says' "$OUT" 'datapath ipvs: an interrupted change of datapath has left a part of the instance there'
+expect 0 apply
+theirs_stay
+expect 0 verify
 changes_to ipvs
 # A request under way may be reset by each change, or miss its answer; none may find nobody.
 for one in "${TRAFFIC[@]}"; do

@@ -60,8 +60,8 @@ apply() { # [OPTION...]
 }
 
 # What is in the kernel against the config that was applied.
-verify() {
-	lab_meshlb verify -f "$CONFIG"
+verify() { # [OPTION...]
+	lab_meshlb verify -f "$CONFIG" "$@"
 }
 
 # How many packets counted a reason, on both hooks.

@@ -165,7 +165,8 @@ static void remove_backend(bool reused)
 	}
 	assert_int_equal(flow_send(&data, PKT_ACK), LB_REASON_BACKEND_GONE_RESET);
 	assert_int_equal(flow_state(&data), LB_CONN_CLOSED);
-	/* What was on its way: the client's is answered alike, the backend's must not come between. */
+	/* What was on its way: the client's is answered alike, the backend's must not come between.
+	 */
 	assert_int_equal(flow_send(&data, PKT_ACK), LB_REASON_BACKEND_GONE_RESET);
 	assert_int_equal(flow_answer(&data, PKT_ACK),
 			 reused ? LB_REASON_NO_SERVICE : LB_REASON_BACKEND_GONE);

@@ -78,7 +78,8 @@ static void test_gone(void **state)
 	for (int i = 0; i < 2 * MAX; i++) {
 		assert_int_equal(flow_send(&flows[i], PKT_ACK),
 				 i < MAX ? LB_REASON_BACKEND_GONE_RESET : LB_REASON_RESET_LIMITED);
-		assert_int_equal(flow_state(&flows[i]), i < MAX ? LB_CONN_CLOSED : LB_CONN_ESTABLISHED);
+		assert_int_equal(flow_state(&flows[i]),
+				 i < MAX ? LB_CONN_CLOSED : LB_CONN_ESTABLISHED);
 	}
 	run_later(&run, 1);
 	for (int i = MAX; i < 2 * MAX; i++)

@@ -29,8 +29,7 @@ static int check_fit(struct check_result *r, const struct lb_cli *cli, const str
 {
 	struct lb_choice c = {.best_effort = cli->best_effort, .probe = !geteuid()};
 	struct lb_session standing = {};
-	struct lb_fit f = {
-		.file = lb_file_name(cli), .standing = &standing, .probe = c.probe};
+	struct lb_fit f = {.file = lb_file_name(cli), .standing = &standing, .probe = c.probe};
 	struct lb_err ignored;
 	int ret = lb_session_open(&standing, cli->instance, LB_READ, false, &ignored);
 

@@ -56,8 +56,7 @@ static void look_elsewhere(struct verify *v)
 /* With the config, where there is one. */
 static int compare(struct verify *v, struct lb_err *err)
 {
-	const struct lb_fit f = {
-		.file = lb_file_name(v->cli), .standing = &v->s, .probe = true};
+	const struct lb_fit f = {.file = lb_file_name(v->cli), .standing = &v->s, .probe = true};
 	int ret = 0;
 
 	if (!has_config(v->cli))
