@@ -44,4 +44,4 @@ become $(seq 12000 12029)
 # What the client acknowledges, which is still connected, is answered by a reset. If nothing of it
 # had come it would wait for ever.
 lab_until 5 grep -q ConnectionReset "$LAB_DIR/half" || fail "$(<"$LAB_DIR/half")"
-equal 'connections that met a removed backend' "$(reason backend-gone-reset)" 1
+(($(reason backend-gone-reset) >= 1)) || fail 'no connection met a removed backend' # what is on its way is reset, too

@@ -78,6 +78,8 @@ prog_ids() {
 kernel_tells_xdp() { ! lab_meshlb probe | grep -q 'native XDP .* this kernel does not tell'; }
 
 # Does this kernel let root load BPF iterators over maps? Under lockdown it may not.
+kernel_has_tcx() { [[ $(printf '%s\n' 6.6 "$(uname -r)" | sort -V | head -n 1) == 6.6 ]]; }
+
 kernel_has_iterators() {
 	local pin=/sys/fs/bpf/$LAB-iterator
 	bpftool prog load "$BUILD/tests/e2e/iterator.bpf.o" "$pin" &>/dev/null && rm "$pin"
