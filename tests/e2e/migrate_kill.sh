@@ -5,7 +5,6 @@
 # ends it. Without --full the longer series are sampled, from a random start.
 # hooks: tc xdp
 # only: full
-# guest: full
 # limit: 2400
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
