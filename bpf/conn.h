@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * conn.h - the connection table: find, insert, set, remove. Nobody else in bpf/ knows its layout.
+ * conn.h - the connection table: find, set, remove. Its layout is known here, and where entries are
+ * made (place.h), collected (sweep.h) and shown (show.h).
  *
  * No locks. An entry's key (addresses, ports, ref's backend) is written only while its state is
  * BUSY and its version new; from then until its slot is claimed again only meta changes, by

@@ -35,16 +35,9 @@ static __always_inline __u64 lb_conn_rank(__u32 meta, __u32 now)
 	return (kind << LB_META_TICK_BITS | (LB_META_TICK_MASK - age)) & -in_use;
 }
 
-/* A new entry takes a slot of a lower rank than this: one that is established gives way only to one
- * that is so, too. Anybody can open connections halfway, from any address. */
-static __always_inline __u64 lb_conn_reach(__u32 life)
-{
-	__u64 kind = lb_conn_kinds[life & 15] == 1 + LB_EVICT_ESTABLISHED
-			     ? LB_CONN_TAKEN_KIND
-			     : 1 + LB_EVICT_ESTABLISHED;
-
-	return kind << LB_META_TICK_BITS;
-}
+/* A new entry takes a slot of a lower rank than this. Whatever is new is half-open, and anybody can
+ * open connections halfway, from any address: nobody who is established gives way. */
+#define LB_CONN_REACH ((1ull + LB_EVICT_ESTABLISHED) << LB_META_TICK_BITS)
 
 static __always_inline void lb_conn_evicted(__u32 rank)
 {
@@ -168,7 +161,6 @@ static __always_inline bool lb_conn_insert(const int family, const struct lb_pac
 					   struct lb_conn_found *out)
 {
 	const __u32 slots = family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS;
-	const __u64 reach = lb_conn_reach(life);
 	int try;
 
 	for (try = 0; try < 3; try++) {
@@ -181,7 +173,7 @@ static __always_inline bool lb_conn_insert(const int family, const struct lb_pac
 		barrier_var(slot);
 		if (!h || slot >= slots)
 			return false;
-		if (place >> 32 >= reach)
+		if (place >> 32 >= LB_CONN_REACH)
 			continue;
 		meta = READ_ONCE(h->meta[slot]);
 		rank = lb_conn_rank(meta, now);
