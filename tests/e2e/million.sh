@@ -53,6 +53,9 @@ expect 0 lab_meshlb conn flush --client 2001:db8:77::/48
 equal 'what was flushed' "$(lab_meshlb conn count)" 2
 fill $MANY
 listed $MANY $((json - FEW))
+begin=${EPOCHREALTIME/./}
+lab_meshlb -q conn ls >/dev/null
+echo "conn ls of $MANY: $(((${EPOCHREALTIME/./} - begin) / 1000)) ms" # told, not asserted: design.md 8
 equal used "$(lab_meshlb -j status | jq -c '.usage | [.connections.used, .connections6.used]')" \
 	"[$((MANY / 2)),$((MANY / 2))]"
 equal 'of one client' "$(lab_meshlb conn count --client $CLIENT4)" 1

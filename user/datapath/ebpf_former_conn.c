@@ -343,29 +343,37 @@ static bool is_there(const struct lb_former_table *t, const struct flow *f, __u6
 	return false;
 }
 
-/* Puts it into the first slot that is not in use. False: there is none. */
+static bool place_take(const struct lb_former_table *t, __u32 bucket, int slot,
+		       const struct flow *f, __u64 hash, struct handed *h)
+{
+	bool away = bucket != choice_of(t, hash, 0);
+
+	/* Whoever looks for it must not miss it: first the count, then the entry. */
+	if (away)
+		away_add(t, hash, 1);
+	h->meta = place_claim(t, bucket, slot, f, hash);
+	h->pos = bucket << 2 | slot;
+	if (!h->meta && away)
+		away_add(t, hash, -1);
+	return h->meta;
+}
+
+/* Puts it where it was before, if that is a place for it here, or into the first slot that is not
+ * in use: so from a table of the same size all find room, however full it is. False: there is none.
+ */
 static bool flow_put(const struct lb_former_table *t, const struct flow *f, __u64 hash,
-		     struct handed *h)
+		     __u32 was_bucket, int was_slot, struct handed *h)
 {
 	int choices = away_of(t, hash) < LB_CONN_AWAY_MAX ? LB_CONN_CHOICES : 1;
-	__u32 home = choice_of(t, hash, 0);
 
-	for (int which = 0; which < choices; which++) {
-		__u32 bucket = choice_of(t, hash, which);
-		bool away = bucket != home;
-
-		/* Whoever looks for it must not miss it: first the count, then the entry. */
-		if (away)
-			away_add(t, hash, 1);
-		for (int slot = 0; slot < slots_of(t); slot++) {
-			h->meta = place_claim(t, bucket, slot, f, hash);
-			h->pos = bucket << 2 | slot;
-			if (h->meta)
+	for (int which = 0; which < choices; which++)
+		if (choice_of(t, hash, which) == was_bucket && was_slot < slots_of(t) &&
+		    place_take(t, was_bucket, was_slot, f, hash, h))
+			return true;
+	for (int which = 0; which < choices; which++)
+		for (int slot = 0; slot < slots_of(t); slot++)
+			if (place_take(t, choice_of(t, hash, which), slot, f, hash, h))
 				return true;
-		}
-		if (away)
-			away_add(t, hash, -1);
-	}
 	return false;
 }
 
@@ -387,14 +395,15 @@ static void flow_follow(const struct lb_former_table *t, const struct flow *f, s
 	h->was = f->was;
 }
 
-static void flow_hand_over(struct lb_former_table *t, const struct flow *f, struct handed *h)
+static void flow_hand_over(struct lb_former_table *t, const struct flow *f, __u32 bucket, int slot,
+			   struct handed *h)
 {
 	__u64 hash = hash_of(t, f->client, f->cport, f->udp);
 
 	*h = (struct handed){.was = f->was};
 	if (is_there(t, f, hash)) /* by a packet, or before a migration was interrupted */
 		return;
-	if (flow_put(t, f, hash, h))
+	if (flow_put(t, f, hash, bucket, slot, h))
 		t->all->taken++;
 	else
 		t->all->no_room++;
@@ -411,7 +420,7 @@ static void slot_copy(struct lb_former_table *t, __u32 bucket, __u32 slot)
 	if (h->was && bits_get(h->was, version) == bits_get(f.was, version))
 		flow_follow(t, &f, h);
 	else
-		flow_hand_over(t, &f, h);
+		flow_hand_over(t, &f, bucket, slot, h);
 }
 
 void lb_former_conns_copy(struct lb_former_conns *c)
