@@ -42,8 +42,9 @@ greedy() { # NAME SOURCE SECONDS: in the background; its pid is in $LAB_PID
 	lab_spawn node2 "$E2E/greedy.py" "$2" "$to" 8080 "$3" >"$LAB_DIR/$1"
 }
 
-opened() { # NAME...: by all of them, and the longest time
-	awk '{ sum += $2; if ($4 > most) most = $4 } END { print sum, most }' "${@/#/$LAB_DIR/}"
+opened() { # NAME...: by all of them, and the time from the first one's begin to the last one's end
+	awk 'NR == 1 || $4 < from { from = $4 } NR == 1 || $6 > to { to = $6 } { sum += $2 }
+		END { printf "%d %.3f\n", sum, to - from }' "${@/#/$LAB_DIR/}"
 }
 
 within() { # WHAT OPENED SECONDS RATE: as many as the rate lets in, no more and not much less
