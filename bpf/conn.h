@@ -338,6 +338,24 @@ static __always_inline __u32 lb_conn_set(__u32 family, __u32 pos, __u32 meta, __
 	return meta == to ? meta : __sync_val_compare_and_swap(&h->meta[pos & 3], meta, to);
 }
 
+/* The same, and counts it by its state; its ref is known. */
+static __always_inline __u32 lb_conn_become(__u32 family, __u32 pos, __u32 meta, __u32 ref,
+					    __u32 life, __u32 now)
+{
+	__u32 was = lb_conn_set(family, pos, meta, life, now);
+
+	if (was == meta)
+		lb_load_change(ref, LB_META_STATE(meta), life & 15);
+	return was;
+}
+
+/* Ends it: what is on its way is answered alike, until it expires. */
+__noinline int lb_conn_close(__u32 family, __u32 pos, __u32 meta, __u32 ref, __u32 now)
+{
+	lb_conn_become(family, pos, meta, ref, LB_LIFE_IN(LB_META_LIFE(meta), LB_CONN_CLOSED), now);
+	return 0;
+}
+
 /* Stores the client's next hop's id. Set it before the tick that vouches for it. */
 __noinline int lb_conn_set_nexthop(__u32 family, __u32 pos, __u32 meta, __u32 ref, __u32 id)
 {

@@ -11,9 +11,9 @@
 #define LB_RESET_H
 
 #include "common.h"
+#include "conn.h"
 #include "emit.h"
 #include "rewrite.h"
-#include "track.h"
 
 #define LB_RESET_TTL         64
 #define LB_RESET_LEN(family) (LB_TCP_AT(family) + sizeof(struct tcphdr))

@@ -335,20 +335,6 @@ static __always_inline __u32 lb_conn_believed(const struct lb_packet *p, __u32 p
 	return flags;
 }
 
-/* Gives entry `e`, if it still has this meta, a life and a tick, and counts it by its state.
- * Returns the meta that it had. */
-static __always_inline __u32 lb_conn_become(__u32 family, struct lb_conn_found *e, __u32 meta,
-					    __u32 life, __u32 now)
-{
-	__u32 was = lb_conn_set(family, e->pos, meta, life, now);
-
-	if (was == meta) {
-		lb_load_change(e->ref, LB_META_STATE(meta), life & 15);
-		e->meta = LB_META(LB_META_VERSION(meta), life, now);
-	}
-	return was;
-}
-
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
 __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, __u32 reverse,
 			    __u32 now)
@@ -367,25 +353,17 @@ __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, 
 			return 0;
 		state = lb_conn_next_state(is, reverse, p->udp, flags);
 		life = lb_conn_life(e, LB_META_LIFE(meta), state);
-		was = lb_conn_become(p->family, e, meta, life, now);
-		if (was == meta && (flags & LB_TCP_ACK) &&
-		    lb_conn_notes_seq(p, meta, state, reverse, now))
-			lb_seq_note(p, e->pos, reverse);
+		was = lb_conn_become(p->family, e->pos, meta, e->ref, life, now);
+		if (was == meta) {
+			e->meta = LB_META(LB_META_VERSION(meta), life, now);
+			if ((flags & LB_TCP_ACK) && lb_conn_notes_seq(p, meta, state, reverse, now))
+				lb_seq_note(p, e->pos, reverse);
+		}
 		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(meta) ||
 		    LB_META_STATE(was) <= LB_CONN_BUSY)
 			return 0;
 		meta = was;
 	}
-	return 0;
-}
-
-/* Ends the connection at pos that has this meta and ref: what is on its way is answered alike,
- * until it expires. */
-__noinline int lb_conn_close(__u32 family, __u32 pos, __u32 meta, __u32 ref, __u32 now)
-{
-	struct lb_conn_found e = {.pos = pos, .ref = ref};
-
-	lb_conn_become(family, &e, meta, LB_LIFE_IN(LB_META_LIFE(meta), LB_CONN_CLOSED), now);
 	return 0;
 }
 
@@ -497,20 +475,28 @@ static __always_inline int lb_track_own(const struct lb_packet *p, const struct 
 	return LB_STOP(LB_REASON_MARTIAN);
 }
 
+/* Was its client told that it is over, for the backend is gone? What that went on to send would
+ * keep the client from being at the number where it believes a reset. */
+static __always_inline bool lb_conn_is_told(const struct lb_conn_found *e)
+{
+	struct lb_backend *b;
+
+	if (LB_META_STATE(e->meta) != LB_CONN_CLOSED)
+		return false;
+	b = lb_backend_get(LB_REF_BACKEND(e->ref));
+	return b && !lb_backend_holds(b, e->ref);
+}
+
 /* The same for a packet from the backend. Returns the client's next hop's id, SPARE or LB_STOP().
  */
 static __noinline int lb_track_reverse(void *ctx, struct lb_packet *p, struct lb_conn_found *e,
 				       __u32 now)
 {
-	struct lb_backend *b;
 	int nexthop;
 
 	if (!p || !e)
 		return LB_STOP(LB_REASON_BAD_STATE);
-	/* Its client was told that it is over: what went on to come would keep that from being at
-	 * the number where it is believed. */
-	b = lb_backend_get(LB_REF_BACKEND(e->ref));
-	if (LB_META_STATE(e->meta) == LB_CONN_CLOSED && b && !lb_backend_holds(b, e->ref))
+	if (lb_conn_is_told(e))
 		return LB_STOP(LB_REASON_BACKEND_GONE);
 	nexthop = LB_REF_NEXTHOP(e->ref);
 	if (!nexthop || LB_META_TICK(e->meta) != now) {

@@ -81,19 +81,27 @@ flooded_enough() {
 	(($(connections flooded) - flooded >= flows && $(connections vote) - vote >= fresh))
 }
 
-under_flood() { # ADDRESS
-	local flooded vote flood traffic
-	flooded=$(connections flooded) vote=$(connections vote)
+begin_flood() { # ADDRESS
 	lab_spawn attacker "$BUILD/tests/e2e/flood" eth0 $MAC "$1" 9 >"$LAB_DIR/sent"
 	flood=$LAB_PID
+}
+
+end_flood() {
+	kill "$flood"
+	wait "$flood"
+}
+
+under_flood() { # ADDRESS
+	local flooded vote traffic
+	flooded=$(connections flooded) vote=$(connections vote)
+	begin_flood "$1"
 	lab_spawn node2 "$E2E/traffic.py" "$1" 8080 4 >"$LAB_DIR/traffic"
 	traffic=$LAB_PID
 	lab_until 100 flooded_enough
 	ask_all 'under the flood'
 	kill "$traffic"
 	wait "$traffic"
-	kill "$flood"
-	wait "$flood"
+	end_flood
 	sent=$(<"$LAB_DIR/sent")
 	ask_all 'after the flood'
 	wait "$clients"
@@ -131,8 +139,7 @@ variant altered include/lb_abi.h "$(<"$E2E/altered.sed")"
 begin_clients $VIP4
 ask_all 'before the flood'
 flooded=$(connections flooded)
-lab_spawn attacker "$BUILD/tests/e2e/flood" eth0 $MAC $VIP4 9 >"$LAB_DIR/sent"
-flood=$LAB_PID
+begin_flood $VIP4
 filled() { (($(connections flooded) - flooded >= 1000000)); }
 lab_until 100 filled
 MESHLB=$LAB_DIR/altered/build/meshlb
@@ -141,7 +148,6 @@ echo "$ERR"
 expect_text "$ERR" 'taken over from layout [0-9]+ to 254, with [0-9]{5,} connections'
 ask_all 'after it was taken over'
 expect 0 verify
-kill "$flood"
-wait "$flood"
+end_flood
 ask_all 'after the flood'
 wait "$clients"

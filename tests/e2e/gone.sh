@@ -45,3 +45,4 @@ become $(seq 12000 12029)
 # had come it would wait for ever.
 lab_until 5 grep -q ConnectionReset "$LAB_DIR/half" || fail "$(<"$LAB_DIR/half")"
 (($(reason backend-gone-reset) >= 1)) || fail 'no connection met a removed backend' # what is on its way is reset, too
+equal 'its state' "$(lab_meshlb -j conn ls | jq -r '.connections[].state')" closed

@@ -129,7 +129,7 @@ static void active_add(void *arg, const struct lb_conn *c)
 	const struct active *a = arg;
 	const struct lb_backend_conf *b = lb_service_find_backend(a->s, &c->backend);
 
-	if (b && !c->gone && lb_conn_counts(c->state))
+	if (b && lb_conn_is_active(c))
 		a->n[b - a->s->backends]++;
 }
 

@@ -17,7 +17,7 @@ static void count_open(void *arg, const struct lb_conn *c)
 {
 	uint64_t *n = arg;
 
-	*n += !c->gone && lb_conn_counts(c->state);
+	*n += lb_conn_is_active(c);
 }
 
 /* The instance may be another one each time: applied, upgraded, moved to another datapath. */

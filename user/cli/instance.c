@@ -135,10 +135,10 @@ static int leave(struct lb_session *s, size_t n, struct lb_err *err)
 	for (size_t k = 0; k < n && !ret; k++) {
 		ret = s[k].ops->down(s[k].dp, true, err);
 		s[k].dp = NULL;
-		if (ret <= 0)
-			continue;
-		lb_warn("%s", err->text);
-		ret = 0;
+		if (ret > 0) {
+			lb_warn("%s", err->text);
+			ret = 0;
+		}
 	}
 	return ret;
 }

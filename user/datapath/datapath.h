@@ -74,6 +74,12 @@ struct lb_conn {
 	bool gone;    /* its backend was removed; one of the same address may be there again */
 };
 
+/* Has its backend to do with it? What `active` counts, and `drain --wait` waits for. */
+static inline bool lb_conn_is_active(const struct lb_conn *c)
+{
+	return !c->gone && lb_conn_counts(c->state);
+}
+
 struct lb_conn_filter { /* zero: all connections */
 	enum { LB_CONN_CONNECTIONS, LB_CONN_AFFINITIES, LB_CONN_BOTH } kinds;
 	const char *service; /* name */

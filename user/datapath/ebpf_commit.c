@@ -136,32 +136,6 @@ static void clean_up(struct apply *a)
 	tidy(a->dp);
 }
 
-static bool drains_one_of(const struct lb_service_conf *from, const struct lb_service_conf *to)
-{
-	for (size_t i = 0; i < to->n_backends; i++) {
-		const struct lb_backend_conf *was;
-
-		if (lb_backend_weight(&to->backends[i]))
-			continue;
-		was = lb_service_find_backend(from, &to->backends[i].at);
-		if (was && lb_backend_weight(was))
-			return true;
-	}
-	return false;
-}
-
-static bool drains(const struct lb_diff *d)
-{
-	for (size_t i = 0; i < d->n; i++) {
-		const struct lb_change *c = &d->changes[i];
-
-		if (c->kind == LB_CHANGE_SERVICE && c->from && c->to &&
-		    drains_one_of(c->from, c->to))
-			return true;
-	}
-	return false;
-}
-
 static int change(struct apply *a, struct lb_err *err)
 {
 	int ret = prepare(a, err);
@@ -172,7 +146,7 @@ static int change(struct apply *a, struct lb_err *err)
 		commit(a);
 		clean_up(a);
 		/* When we return no program is at work that may still choose who was drained. */
-		if (drains(a->diff))
+		if (a->tx.drains)
 			lb_grace_end(&a->dp->grace);
 	}
 	lb_tx_end(&a->tx);

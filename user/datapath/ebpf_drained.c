@@ -5,13 +5,15 @@
  */
 #include "ebpf_internal.h"
 
-/* From the next generation on. */
-void lb_drained_set(const struct lb_tx *tx, __u32 id, bool drained)
+/* From the next generation on. True: until then it is not so. */
+bool lb_drained_set(const struct lb_tx *tx, __u32 id, bool drained)
 {
 	struct lb_backend *b = &tx->dp->backends[id];
 
-	if (lb_slot(b->drained, tx->generation) != drained)
-		lb_select_store(&b->drained, tx->next << 1 | drained);
+	if (lb_slot(b->drained, tx->generation) == drained)
+		return false;
+	lb_select_store(&b->drained, tx->next << 1 | drained);
+	return true;
 }
 
 const char *lb_drained_why_wrong(const struct lb_dp *dp, __u32 id, bool drained)

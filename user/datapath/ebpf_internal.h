@@ -388,6 +388,7 @@ struct lb_tx {
 	__u16 sets;                     /* of timeouts, by bit: in force, or taken for the next */
 	__u32 entries_sets;             /* of others: those that entries name */
 	bool entries_asked;             /* is that known? */
+	bool drains;                    /* a backend that took new connections takes none */
 	__u32 next_service, next_backend;
 	__u32 *gone; /* backend ids to give away when no fresh one is left */
 	size_t n_gone, next_gone;
@@ -426,7 +427,7 @@ void lb_load_leave(struct lb_dp *dp, __u32 ref, __u32 state); /* an entry was ta
 int lb_loads_recount(struct lb_dp *dp, struct lb_err *err);   /* by what is in the table */
 
 /* ebpf_drained.c - lb_backend.drained */
-void lb_drained_set(const struct lb_tx *tx, __u32 id, bool drained);
+bool lb_drained_set(const struct lb_tx *tx, __u32 id, bool drained);
 const char *lb_drained_why_wrong(const struct lb_dp *dp, __u32 id, bool drained); /* NULL: right */
 
 /* ebpf_rates.c - lb_rates: new flows in a second */

@@ -122,6 +122,7 @@ static int member_make(struct lb_tx *tx, const struct lb_service_conf *from,
 		       const struct lb_backend_conf *b, struct lb_member *member,
 		       struct lb_err *err)
 {
+	bool drained = !lb_backend_weight(b);
 	int ret = member_id(tx, from, to, service, b, &member->backend, err);
 
 	if (ret)
@@ -129,7 +130,8 @@ static int member_make(struct lb_tx *tx, const struct lb_service_conf *from,
 	member->weight = b->weight;
 	member->override = b->override;
 	member->override_since = b->override_since;
-	lb_drained_set(tx, member->backend, !lb_backend_weight(b));
+	if (lb_drained_set(tx, member->backend, drained) && drained)
+		tx->drains = true;
 	return 0;
 }
 

@@ -223,25 +223,17 @@ static bool filter_audit(const struct filter *t, const char *text, const struct 
 	return sound;
 }
 
-void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w)
+void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w, bool unreadable)
 {
 	for (size_t i = 0; i < FILTERS; i++) {
 		struct lb_text text = {};
 		struct lb_err err;
 
-		if (is_in_use(&filters[i]) && !save(&filters[i], &text, &err))
+		if (!is_in_use(&filters[i]))
+			continue;
+		if (!save(&filters[i], &text, &err))
 			filter_audit(&filters[i], text.s ? text.s : "", w, f);
-		free(text.s);
-	}
-}
-
-void lb_firewall_unknown(struct lb_findings *f)
-{
-	for (size_t i = 0; i < FILTERS; i++) {
-		struct lb_text text = {};
-		struct lb_err err;
-
-		if (is_in_use(&filters[i]) && save(&filters[i], &text, &err))
+		else if (unreadable)
 			lb_found(f, "%s: what it drops is not known", err.text);
 		free(text.s);
 	}

@@ -22,10 +22,9 @@ struct lb_firewall {
 		*rules[4]; /* as iptables-save writes them, without "-A CHAIN "; NULL ends them */
 };
 
-/* Names where our chain is missing, changed, or behind rules that may drop. */
-void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w);
-/* Names tables that cannot be read: what put() cannot mend. */
-void lb_firewall_unknown(struct lb_findings *f);
+/* Names where our chain is missing, changed, or behind rules that may drop; and tables that are
+ * `unreadable`, which put() cannot mend. */
+void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w, bool unreadable);
 /* Puts it where audit() would miss it. 0 or -errno. */
 int lb_firewall_put(const struct lb_firewall *w, struct lb_err *err);
 /* Is a chain of its there, whatever becomes of it? */

@@ -422,10 +422,8 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 		ret = lb_lock_await(dp->table.instance, lb_dp_ipvs.name, err);
 	if (!ret)
 		ret = look(dp, m, true, &f, err);
-	if (!ret) {
-		lb_firewall_audit(&f, &w);
-		lb_firewall_unknown(&f);
-	}
+	if (!ret)
+		lb_firewall_audit(&f, &w, true);
 	return ret ? ret : (int)f.n;
 }
 
@@ -435,7 +433,7 @@ static int firewall_repair(struct apply *a, struct lb_findings *f, struct lb_err
 	size_t before = f->n;
 
 	a->firewall = lb_ipvs_firewall(a->dp, a->rule);
-	lb_firewall_audit(f, &a->firewall);
+	lb_firewall_audit(f, &a->firewall, false);
 	return f->n > before ? lb_firewall_put(&a->firewall, err) : 0;
 }
 

@@ -197,8 +197,7 @@ int lb_nft_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, v
 		if (lb_nft_is_undone(&dp->table.state->elements))
 			lb_found(&f, "an earlier apply was interrupted: connections to backends "
 				     "that it has removed may live on");
-		lb_firewall_audit(&f, &w);
-		lb_firewall_unknown(&f);
+		lb_firewall_audit(&f, &w, true);
 	}
 	return ret < 0 ? ret : ret + (int)f.n;
 }

@@ -274,7 +274,7 @@ static int firewall(struct lb_dp *dp, lb_finding_fn fn, void *arg, struct lb_err
 
 	if (dp->fresh)
 		lb_firewall_warn(&w);
-	lb_firewall_audit(&f, &w);
+	lb_firewall_audit(&f, &w, false);
 	return f.n ? lb_firewall_put(&w, err) : 0;
 }
 
