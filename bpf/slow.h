@@ -9,6 +9,7 @@
 #include "conn.h"
 #include "emit.h"
 #include "nexthop.h"
+#include "open.h"
 #include "reset.h"
 #include "track.h"
 
