@@ -10,6 +10,7 @@ import os
 import selectors
 import socket
 import struct
+import sys
 import time
 
 from scenario import PORTS, REPLICAS
@@ -17,6 +18,7 @@ from scenario import PORTS, REPLICAS
 CLONE_NEWNET = 0x40000000
 AT_END = 1.0  # seconds that the end of a connection may take
 TCP_CLOSE = 7  # tcpi_state
+TCPI_UNACKED = 24  # its offset in struct tcp_info
 SOL_IPV6, IP_RECVERR, IPV6_RECVERR = 41, 11, 25
 ERRORS = {errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset", errno.EPIPE: "reset",
           errno.ENOTCONN: "reset",  # of a shutdown, where the reset came before
@@ -102,6 +104,10 @@ class Conversation:
     def say(self, text):
         with contextlib.suppress(OSError):  # the next recv() ends it
             self.world.send(self.sock, text)
+
+    def unacknowledged(self):
+        info = self.sock.getsockopt(socket.SOL_TCP, socket.TCP_INFO, TCPI_UNACKED + 4)
+        return int.from_bytes(info[TCPI_UNACKED:], sys.byteorder)
 
     def end(self, last=None, reset=False):
         if last:
@@ -323,6 +329,12 @@ class World:
         deadline = time.monotonic() + 0.5
         while self.turn(0.002) and time.monotonic() < deadline:
             pass
+
+    def acknowledged(self):
+        """Until clients have acknowledged what they were told, which Linux puts off by up to 0.2 s."""
+        deadline = time.monotonic() + AT_END
+        while any(c.unacknowledged() for c in self.conversations) and time.monotonic() < deadline:
+            self.turn(0.005)
 
     def forget_connections(self):
         """Ends what node1's conntrack knows, as `conntrack -F` does."""
