@@ -138,7 +138,25 @@ $(E2E): $(BUILD)/%: $(BUILD)/%.o
 	$(say) LD $@
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
-test-build: build $(UNIT) $(FUZZ) $(PROG) $(E2E) $(TEST_BPF) ## all that the tests need
+# The same program with a BPF object that is another one, as after an upgrade: for tests. (libbpf
+# passes over sections of that name.)
+NEXT := $(BUILD)/next/meshlb
+$(BUILD)/next/lb.bpf.o: $(BUILD)/lb.bpf.o
+	$(say) BPF $@
+	$(Q)mkdir -p $(@D)
+	$(Q)echo next > $(@D)/name
+	$(Q)llvm-objcopy --add-section .debug_next=$(@D)/name $< $@
+
+$(BUILD)/next/ebpf_load.o: user/datapath/ebpf_load.c $(BUILD)/next/lb.skel.h
+	$(say) CC $@
+	$(Q)$(CC) -I$(@D) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+
+# What the first object defines is not taken out of the library.
+$(NEXT): $(BUILD)/next/ebpf_load.o $(BUILD)/$(MAIN:.c=.o) $(BUILD)/libmeshlb.a
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+test-build: build $(UNIT) $(FUZZ) $(PROG) $(E2E) $(TEST_BPF) $(NEXT) ## all that the tests need
 bench-build: build $(BENCH)
 
 demo: ## curl through a balancer, two replicas; HOOK=xdp|xdp-generic|tc, DATAPATH=ipvs|nft, GUEST=1: Linux 6.1

@@ -3,7 +3,7 @@
 import random
 
 import scenario
-from model import Model
+from model import Model, SAYS
 from scenario import ANY, LEAST, OPTIONS, PORTS, REPLICAS, SCHEDULERS, Listen
 
 SERVED = (8080, 8081, 8082)
@@ -31,18 +31,20 @@ class Generator:
         self.addresses = ["0.0.0.0", "[::]", "v4", "v6", "w4", "w6"] + \
             (["x4", "x6"] if not own or self.chance(0.05) else [])
         self.options = self.chance(0.25)  # then ebpf plays alone
+        self.upgrades = not own  # in the guest one takes ebpf 20 seconds
         self.schedulers = SCHEDULERS + (2 * LEAST if self.options else ())
         # Services with short timeouts; to wait for these takes long.
         self.short = WORDS[:2] if self.options and self.chance(0.08) else ()
         self.lines, self.model = [], Model()
         self.open, self.free = {}, []  # names of connections; (target, source) to be used again
+        self.shut = []  # names of connections
         self.number, self.port, self.mark = 0, FIRST_PORT, False
 
     def emit(self, line):
         """Takes the line down, and what is known beforehand of its consequences."""
         self.lines.append(line)
         step = scenario.parse(line)[0]
-        if step.op not in ("open", "udp", "say", "half"):
+        if step.op not in ("open", "udp", *SAYS):
             self.model.learn(step, {"out": 0})
 
     def chance(self, part):
@@ -105,7 +107,8 @@ class Generator:
             else:
                 self.emit(f"remove {name}")
         self.repair()
-        self.emit("apply" + (" reset-overrides" if self.chance(0.1) else ""))
+        self.emit("apply" + (" reset-overrides" if self.chance(0.1) else
+                             " upgrade" if self.upgrades and self.chance(0.15) else ""))
 
     def lose(self):
         """A backend goes, and its connections are asked at once."""
@@ -181,6 +184,12 @@ class Generator:
         op, target, source = self.open.pop(name)
         if op == "open" and self.chance(0.3):
             self.emit(f"half {name}")
+        elif op == "open" and self.chance(0.2):
+            self.emit(f"shut {name}")
+            if self.chance(0.5):
+                self.shut.append(name)
+                return
+            self.emit(f"finish {name}")
         how = self.random.choice(("bye", "reset", "close"))
         self.emit(f"{how} {name}")
         if ":" in source and how != "close":
@@ -200,9 +209,20 @@ class Generator:
         both = sum(b.replica == backend.replica and b.port == backend.port
                    for n, b in pairs if n == name) == 2
         at = f"{backend.replica}{'' if both else '.' + str(backend.family)}:{backend.port}"
-        op = self.random.choice(("drain", "drain", "undrain", "weight"))
+        op = self.random.choice(("drain", "drain", "undrain", "weight", "wait"))
         self.emit(f"{op} {name} {at}" + (f" {self.random.choice((0, 1, 2, 4))}"
                                          if op == "weight" else ""))
+
+    def finish(self):
+        if self.shut:
+            self.emit(f"finish {self.shut.pop(0)}")
+
+    def flood(self):
+        ports = [one.port for s in self.model.force.values() for one in s.listens
+                 if one.proto == "tcp" and one.address in ("*", "0.0.0.0", "v4")]
+        if ports:
+            self.emit(f"flood v4:{self.random.choice(ports)}")
+            self.say_all()
 
     def idle(self):
         """Flows from ports that are named, and not, have expired."""
@@ -211,8 +231,12 @@ class Generator:
             name, target = f"c{self.number}", self.target("udp")
             self.open[name] = ("udp", target, source)
             self.emit(f"udp {name} {target}{source}")
+        self.number += 1
+        self.emit(f"open c{self.number} {self.target('tcp')}")
+        self.emit(f"shut c{self.number}")
         self.emit("idle")
         self.say_all()
+        self.emit(f"finish c{self.number}")
 
     def scenario(self):
         if self.chance(0.05):
@@ -224,7 +248,9 @@ class Generator:
         ways = [(self.connect, 5), (self.talk, 6), (self.end, 2),
                 (self.many, 3 if self.options else 1.5),
                 (self.by_hand, 1.5), (self.edit, 1.5), (lambda: self.emit("stats"), 0.3),
+                (self.finish, 1), (lambda: self.emit("gc"), 0.2),
                 (lambda: self.emit("flush"), 0.5 if self.options else 0),
+                (self.flood, 0.2 if self.options else 0),
                 (self.lose, 1 if self.options else 0)]
         for way in self.random.choices([w for w, _ in ways], [n for _, n in ways],
                                        k=self.random.randint(8, 30)):
@@ -234,6 +260,8 @@ class Generator:
             for way in self.random.choices((self.connect, self.many, self.talk), k=8):
                 way()
         self.say_all()
+        for name in self.shut:
+            self.emit(f"finish {name}")
         self.emit("stats")
         self.emit("verify")
         return "\n".join(self.lines) + "\n"

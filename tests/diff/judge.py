@@ -9,15 +9,16 @@ import math
 
 import scenario
 from differences import DIFFERENCES
-from model import Expect, HASHES, Model, RESET_EXPIRY, address_of, family_of
+from model import Expect, HASHES, Model, RESET_EXPIRY, SAYS, address_of, family_of
 from scenario import ANY, CLIENTS, LEAST
 
 Finding = collections.namedtuple("Finding", "kind datapath number step text facts")
 SEGMENT = 1400  # what surely is one packet
 SIGMAS = 6  # of chance: once in 500 million
 # What a Judge counts: lc and wlc had a choice of unlike ones, another one took what a full one would
-# have had, all were full, a connection was asked that had expired.
-CHECKS = ("least", "overflow", "full", "expired")
+# have had, all were full, a connection was asked that had expired, half-open ones gave way, somebody
+# was waited for in vain, and not.
+CHECKS = ("least", "overflow", "full", "expired", "evicted", "left", "none left")
 ALL = 8  # backends that lc and wlc compare; of more they try two
 
 
@@ -73,19 +74,24 @@ class Judge:
             return self.pass_over(step, seen)
         expected, about = self.model.expect(step), self.about(step)
         anew = self.swept(step)
-        if seen["out"] not in expected.outs:
+        if seen["out"] not in expected.outs and step.op == "wait":
+            service = self.model.force.get(step.name)
+            self.found("left", f"{seen['out']}, where {_or(expected.outs)} was expected: "
+                       + seen["text"], shadowed=bool(service) and service.shadowed,
+                       removed=bool(service) and service.unlistened)
+        elif seen["out"] not in expected.outs:
             self.found("outcome", f"{seen['out']}, where {_or(expected.outs)} was expected"
                        + (f": {seen['text']}" if seen.get("text") else ""),
                        out=seen["out"], due=expected.outs,
                        swept=bool(anew) and seen["out"] in anew.outs, **about)
         if seen.get("seen", "own") != "own":
             self.found("seen", f"the server saw {seen['seen']} as its client")
-        if step.op in ("open", "udp", "say", "half", "many"):
+        if step.op in ("open", "udp", "many", *SAYS):
             self.answers(step, seen, anew or expected)
         if step.op == "stats" and seen["out"] == 0:
             self.counters(seen["services"])
         self.note_lost()
-        self.occasions(step, expected)
+        self.occasions(step, expected, seen)
         self.model.learn(step, seen)
         self.note_lost()
         self.more.clear()
@@ -102,8 +108,12 @@ class Judge:
             self.begin()
         return Expect({seen["out"]}, set())
 
-    def occasions(self, step, expected):
+    def occasions(self, step, expected, seen):
         """Counts what was really put to the test: a run without any has shown nothing."""
+        self.checks["evicted"] += bool(seen.get("evicted"))
+        if step.op == "wait":
+            self.checks["left"] += expected.outs == {5}
+            self.checks["none left"] += expected.outs == {0}
         connection = self.model.concerns(step)
         if connection and connection.member and self.model.expired(connection):
             self.checks["expired"] += 1
@@ -137,7 +147,7 @@ class Judge:
     def answers(self, step, seen, expected):
         connection = self.model.concerns(step)
         lives = connection and self.model.lives(connection)
-        if step.op in ("say", "half") and not connection:
+        if step.op in SAYS and not connection:
             return
         at, proto = (connection.at, connection.proto) if connection else (
             scenario.target(step.at), step.proto)
@@ -153,14 +163,15 @@ class Judge:
             service, listen = self.model.listening(at, proto)
             old = self.model.resumed(step)
             old = old if old and old.who == backend else None
-            member = old.member if old else connection.member if lives else \
+            known = lives or step.op == "finish"
+            member = old.member if old else connection.member if known else \
                 service.members[backend]
-            self.count(self.tallies[member], step, proto, fresh=not lives)
+            self.count(self.tallies[member], step, proto, fresh=not known)
             if step.op == "open":
                 self.begun_twice(self.tallies[member], connection.source, backend)
             if old:
                 self.resumed(old, family_of(at))
-            elif not lives and not (step.op == "say" and proto == "tcp"):
+            elif not lives and not (step.op in SAYS and proto == "tcp"):
                 self.picked(service, listen, backend, at,
                             connection.source if connection else step.source)
                 self.more[member] += step.op == "many" and proto == "udp"
@@ -400,7 +411,7 @@ def judge(steps, played, checks=None):
         expected = {}
         for datapath, seen in played.items():
             expected[datapath] = judges[datapath].feed(number, step, seen[number])
-        wrong = any(f.number == number and f.kind == "outcome"
+        wrong = any(f.number == number and f.kind in ("outcome", "left")
                     for j in judges.values() for f in j.findings)
         # After an accepted difference each has a story of its own.
         if not wrong and all(e.outs == expected[datapath].outs for e in expected.values()):

@@ -23,6 +23,8 @@ lab_in node1 ip -6 route add 2001:db8:100::7 via fd00:3::2
 for ns in node2 r{1..3}; do
 	lab_sysctl "$ns" net.ipv4.tcp_max_tw_buckets=0
 done
+# `flood` begins at addresses that are nobody's.
+lab_in node1 ip -4 route add 198.18.0.0/15 via 192.0.2.2
 # That UDP is refused must be said each time.
 for ns in node1 r3; do
 	lab_sysctl "$ns" net.ipv4.icmp_ratemask=0 net.ipv6.icmp.ratelimit=0
@@ -30,7 +32,8 @@ done
 
 {
 	echo "datapath: $DATAPATH"
-	: | lab_config | sed '/^datapath:/d; /^services:/d'
+	: | lab_config | sed '/^datapath:/d; /^services:/d; s/connections: [0-9]*/connections: 4096/'
 } >"$LAB_DIR/header.yaml"
 LAB_INSTANCES+=("$LAB")
-python3 -B tests/diff/player.py "$LAB" "$LAB_DIR/header.yaml" "$MESHLB" >&3 3>&-
+python3 -B tests/diff/player.py "$LAB" "$LAB_DIR/header.yaml" "$MESHLB" \
+	"$BUILD/next/meshlb" >&3 3>&-

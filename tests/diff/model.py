@@ -11,10 +11,12 @@ from scenario import ADDRESSES, ANY, Backend, CLIENTS, LEAST
 
 Expect = collections.namedtuple("Expect", "outs whos")  # acceptable outcomes, and who may answer
 HASHES = ("sh", "maglev")
+SAYS = ("say", "half", "shut", "finish")  # of a connection that there is
 # Seconds without a packet until when a connection surely lives, and after which it is surely gone:
 # not each packet counts, ticks are about a second, the sweeper comes by within three.
-EXPIRY = {"udp": (6.0, 16.5), "tcp": (45.0, 66.5)}
-SHORT = "{ established: 1m, closing: 1s, udp-new: 1s, udp: 10s }"
+EXPIRY = {"udp": (6.0, 16.5), "shut": (6.0, 16.5), "tcp": (45.0, 66.5)}
+SHORT = "{ established: 1m, half-closed: 10s, closing: 1s, udp-new: 1s, udp: 10s }"
+KERNEL_UDP = 25.0  # seconds that the kernel surely keeps a flow
 RESET_EXPIRY = (8.0, 13.0)  # of an entry that was reset: 10 s
 
 
@@ -90,12 +92,18 @@ class Connection:
         self.proto, self.at, self.source = proto, at, source
         self.who, self.member, self.listen = None, None, None
         self.over = False
+        self.shut = False  # its client has said all
         self.flushed = False  # its entry was, and it has not been heard of since
         self.unlistened = False  # its addresses are no longer those of its service
         self.changes = None  # of its service, when it was opened
         self.swept = False  # by its addresses it was another's, whose backend went
         self.heard = 0.0  # when it was last
         self.short = False  # whether its service's timeouts are
+
+    @property
+    def kind(self):
+        """By which it expires."""
+        return "shut" if self.shut else self.proto
 
 
 class Model:
@@ -105,7 +113,7 @@ class Model:
         self.flows = {}  # UDP: (target, source): Connection, which no closed socket ends
         self.quiet = []  # UDP that nobody will ask again, but whose flow is there
         self.resets = {}  # TCP that its client has reset, so
-        self.uncertain = set()  # services whose connections may have been taken up in the middle
+        self.uncertain = set()  # services with connections, maybe, that nobody here knows
         self.gone = []  # (Backend, member) of all that were removed
         self.changes = 0  # how often what is in force changed
 
@@ -228,23 +236,23 @@ class Model:
             for backend in scenario.backends(step.at):
                 if backend in service.members:
                     service.members[backend].override = {
-                        "drain": 0, "undrain": None, "weight": step.number}[step.op]
+                        "drain": 0, "wait": 0, "undrain": None, "weight": step.number}[step.op]
             service.changes += service.state() != before
 
     # ------------------------------------------------- how many there are
 
     def expired(self, connection):
-        return connection.short and self.now - connection.heard > EXPIRY[connection.proto][1]
+        return connection.short and self.now - connection.heard > EXPIRY[connection.kind][1]
 
     def in_doubt(self):
         """Whether there are connections of which nobody knows if they have expired."""
-        return any(c.short and self.lives(c) and self.now - c.heard > EXPIRY[c.proto][0]
+        return any(c.short and self.lives(c) and self.now - c.heard > EXPIRY[c.kind][0]
                    for c in self.entries())
 
-    def wait(self, protos):
+    def wait(self, kinds):
         """Seconds until all that have short timeouts have expired."""
-        ages = [EXPIRY[c.proto][1] - (self.now - c.heard) for c in self.entries()
-                if c.short and self.lives(c) and c.proto in protos]
+        ages = [EXPIRY[c.kind][1] - (self.now - c.heard) for c in self.entries()
+                if c.short and self.lives(c) and c.kind in kinds]
         return max(ages, default=-1.0) + 0.1
 
     def entries(self):
@@ -326,15 +334,40 @@ class Model:
         new = self.new(at, "tcp")
         return Expect(new.outs | {"answered"}, new.whos | {old.who})
 
-    def known(self, connection):
+    def left(self, step):
+        """What comes of waiting for a backend's last connection: 5 if there are some."""
+        there = self.force[step.name].members if step.name in self.force else {}
+        outs = [self._left(there[b]) if b in there else {1} for b in scenario.backends(step.at)]
+        return Expect({first or second for first in outs[0] for second in outs[-1]}, set())
+
+    def _left(self, member):
+        """Of TCP that is taken up, and of half-open connections of others, nobody knows."""
+        if any(member in s.members.values() for s in self.uncertain):
+            return {0, 5}
+        mine = [c for c in self.entries() if c.member is member and self.lives(c) and not c.over]
+        unsure = [c for c in mine if c.shut and self.datapath == "nft" or
+                  c.proto == "udp" and self.now - c.heard > KERNEL_UDP]
+        return {0, 5} if unsure and len(mine) == len(unsure) else {5} if mine else {0}
+
+    def known(self, connection, op):
         """What comes of a further request."""
-        if connection.over:
+        if connection.over or connection.shut != (op == "finish") or \
+                (op == "shut" and connection.proto == "udp"):
             return Expect({"over"}, set())
+        if op == "finish" and not self.lives(connection):
+            return self._unheard(connection)
         if self.lives(connection):
             return Expect({"answered"}, {connection.who})
         if connection.proto == "udp":
             return self.new(connection.at, "udp")
         return self._unknown(connection) if self.forgotten(connection) else self._lost(connection)
+
+    def _unheard(self, connection):
+        """TCP whose client is silent, so that nobody has told it that the backend is gone. To ebpf it
+        goes on until then."""
+        if self.datapath == "ebpf" and not self.forgotten(connection):
+            return Expect({"answered"}, {connection.who})
+        return Expect({"silent"}, set())
 
     def _lost(self, connection):
         """TCP whose backend is gone. To where the host has no route only ebpf knows that it was
@@ -394,25 +427,27 @@ class Model:
         """The connection that a step is about, if it is about one."""
         if step.op in ("open", "udp"):
             return self.begun(step)
-        return self.connections.get(step.name) if step.op in ("say", "half") else None
+        return self.connections.get(step.name) if step.op in SAYS else None
 
     def expect(self, step):
-        if step.op in ("flush", "idle", "stats", "verify", "clear"):
+        if step.op in ("flush", "gc", "idle", "stats", "verify", "clear"):
             return Expect({0}, set())
+        if step.op == "wait":
+            return self.left(step)
         if step.op in ("drain", "undrain", "weight"):
             there = self.force[step.name].members if step.name in self.force else ()
             return Expect({0 if all(b in there for b in scenario.backends(step.at)) else 1}, set())
         at = scenario.target(step.at) if step.op in ("open", "udp", "many") else None
         if step.op == "udp":
-            return self.known(self.begun(step))
+            return self.known(self.begun(step), "udp")
         if step.op == "open":
             old = self.resumed(step)
             return self.again(old, at) if old else self.new(at, "tcp")
         if step.op == "many":
             return self.many(at, step.proto, step.number)
-        if step.op in ("say", "half") and step.name in self.connections:
-            return self.known(self.connections[step.name])
-        return Expect({"over"} if step.op in ("say", "half") else {0, 1, None}, set())
+        if step.op in SAYS and step.name in self.connections:
+            return self.known(self.connections[step.name], step.op)
+        return Expect({"over"} if step.op in SAYS else {0, 1, None}, set())
 
     # --------------------------------------------------------- what has come
 
@@ -422,22 +457,27 @@ class Model:
             self.edit(step)
         elif step.op == "apply" and seen["out"] == 0:
             self.applied(step.name == "reset-overrides")
-        elif step.op in ("drain", "undrain", "weight") and seen["out"] == 0:
+        elif step.op in ("drain", "undrain", "weight") and seen["out"] == 0 or \
+                step.op == "wait" and seen["out"] in (0, 5):
             self.by_hand(step)
         elif step.op in ("open", "udp"):
             self._open(step, seen)
         elif step.op == "many" and step.proto == "udp":
             self._many(step, seen)
-        elif step.op in ("say", "half") and step.name in self.connections:
+        elif step.op in SAYS and step.name in self.connections and seen["out"] != "over":
             connection = self.connections[step.name]
             self._answered(connection, seen)
-            connection.over |= step.op == "half"
+            connection.over |= step.op in ("half", "finish")
+            connection.shut |= step.op == "shut"
         elif step.op in ("bye", "close", "reset"):
             self._end(step.name, reset=step.op == "reset")
         elif step.op == "flush" and seen["out"] == 0:
             self.resets = {}
             for connection in self.entries():
                 connection.flushed = connection.member is not None
+        elif step.op == "flood":
+            service, _ = self.listening(scenario.target(step.at), "tcp")
+            self.uncertain |= {service} if service else set()
         elif step.op == "clear":
             self.__init__(self.datapath)
 
@@ -464,7 +504,8 @@ class Model:
             return
         if connection.proto == "udp" and not connection.source[1]:
             self.quiet.append(connection)
-        elif connection.proto == "tcp" and reset and not connection.over and connection.source[1]:
+        elif connection.proto == "tcp" and reset and not connection.over and \
+                not connection.shut and connection.source[1]:
             self.resets[connection.at, connection.source] = connection
             connection.heard = self.now
 

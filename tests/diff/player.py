@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""player.py LAB HEADER MESHLB - plays scenarios on one datapath, inside a lab that stands.
+"""player.py LAB HEADER MESHLB OTHER - plays scenarios on one datapath, inside a lab that stands. OTHER
+is another build of MESHLB.
 
 Reads a scenario a line (a JSON string), writes what was seen of each step (a JSON list)."""
 import json
@@ -18,24 +19,28 @@ from world import Client, World
 SLOW = 8 if os.environ.get("TEST_GUEST") == "1" else 1
 PATIENCE, SILENCE = 3.0 * SLOW, 0.12 * SLOW
 COMMAND_LIMIT = 30 * SLOW
+WAIT = f"{SLOW}s"  # until what is left is left
 IPVS_SUMS = 2.5  # seconds: Linux adds up what its processors have counted every two
 INSTANCES = 80  # until a mark is used again
-CLIENTS_DO = ("open", "udp", "say", "half", "bye", "close", "reset", "many")
+CLIENTS_DO = ("open", "udp", "say", "half", "shut", "finish", "bye", "close", "reset", "many", "flood")
+FLOOD = 6000  # SYNs, where there is room for 4096 connections
+FLOODERS = "198.18.0.0"  # RFC 2544's
 PORTS = (10000, 31999)  # of clients; below what scenarios name, and the kernel gives
 
 
 class Player:
-    def __init__(self, lab, header, meshlb):
-        self.lab, self.header, self.program = lab, header, meshlb
+    def __init__(self, lab, header, programs):
+        self.lab, self.header, self.programs = lab, header, programs
+        self.datapath = lab.rsplit("-", 1)[1]
         self.world = World(lab)
         self.file = tempfile.NamedTemporaryFile("w", prefix=lab + ".", suffix=".yaml")
-        self.clients, self.model, self.port = {}, Model(), PORTS[0]
+        self.clients, self.model, self.port = {}, Model(self.datapath), PORTS[0]
         self.traffic = 0.0  # when there was some last
         self.instance, self.instances = lab, 0
 
     def meshlb(self, *arguments):
         with self.world.spaces.inside("node1"):
-            return subprocess.run([self.program, "--instance", self.instance, *arguments],
+            return subprocess.run([self.programs[0], "--instance", self.instance, *arguments],
                                   stdin=subprocess.DEVNULL, capture_output=True, text=True,
                                   timeout=COMMAND_LIMIT, check=False)
 
@@ -63,7 +68,7 @@ class Player:
                 self.model.learn(step, seen[-1])
         finally:
             self.do_clear(None)
-            self.model = Model()
+            self.model = Model(self.datapath)
         return seen
 
     # ------------------------------------------------------------- commands
@@ -74,25 +79,41 @@ class Player:
     do_backend = do_remove = do_service
 
     def do_apply(self, step):
-        return self.apply(self.model.config(), *(["--" + step.name] if step.name else []))
+        if step.name == "upgrade":
+            self.programs.reverse()
+        options = ["--reset-overrides"] if step.name == "reset-overrides" else []
+        return self.apply(self.model.config(), *options)
 
-    def do_drain(self, step):
+    def by_hand(self, step, word, *more):
         """A word for both addresses is two commands; the first that fails is the outcome."""
         done = {"out": 0}
         for backend in scenario.backends(step.at):
-            number = [str(step.number)] if step.number is not None else []
-            one = self._done(self.meshlb("backend", step.op, step.name, address_of(backend), *number))
+            one = self._done(self.meshlb("backend", word, step.name, address_of(backend), *more))
             done = done if done["out"] else one
         return done
 
-    do_undrain = do_weight = do_drain
+    def do_drain(self, step):
+        return self.by_hand(step, step.op)
+
+    do_undrain = do_drain
+
+    def do_weight(self, step):
+        return self.by_hand(step, "weight", str(step.number))
+
+    def do_wait(self, step):
+        self.world.settle()  # what has been closed is not left
+        return self.by_hand(step, "drain", "--wait", "--timeout", WAIT)
+
+    def do_gc(self, _):
+        return self._done(self.meshlb("conn", "gc"))
 
     def do_flush(self, _):
         self.world.acknowledged()  # or the acknowledgement may be taken up as a connection's own
         return self._done(self.meshlb("conn", "flush"))
 
     def do_idle(self, step):
-        time.sleep(max(0.0, self.model.wait(("tcp", "udp") if step.proto == "tcp" else ("udp",))))
+        kinds = ("udp", "shut") + (("tcp",) if step.proto == "tcp" else ())
+        time.sleep(max(0.0, self.model.wait(kinds)))
         return {"out": 0}
 
     def do_stats(self, _):
@@ -105,7 +126,7 @@ class Player:
 
     def sum_up(self):
         """Until all is counted."""
-        if self.lab.endswith("-ipvs"):
+        if self.datapath == "ipvs":
             time.sleep(max(0.0, self.traffic + IPVS_SUMS - time.monotonic()))
 
     def do_verify(self, _):
@@ -125,7 +146,7 @@ class Player:
     def another_instance(self):
         """For two minutes IPVS takes up a destination that was removed, where one comes to the same
         address at the same mark, with what was not summed up of it. Marks are an instance's own."""
-        if self.lab.endswith("-ipvs"):
+        if self.datapath == "ipvs":
             self.down()
             self.instances = (self.instances + 1) % INSTANCES
             self.instance = f"{self.lab}-{self.instances}"
@@ -133,7 +154,7 @@ class Player:
     def begin_anew(self):
         """The next apply makes the instance. Not on ipvs, which may refuse it: each scenario has one
         of its own that stands already."""
-        if not self.lab.endswith("-ipvs"):
+        if not self.datapath == "ipvs":
             self.down()
 
     def down(self):
@@ -166,10 +187,15 @@ class Player:
 
     def do_say(self, step):
         client = self.clients.get(step.name)
-        if not client or client.sock.fileno() < 0:
+        connection = self.model.connections.get(step.name)
+        if not client or client.sock.fileno() < 0 or connection.over or \
+                connection.shut != (step.op == "finish") or \
+                (client.proto == "udp" and step.op == "shut"):
             return {"out": "over"}
         # What a late acknowledgement has brought about already is found here, too.
-        seen = client.ask(step.number, self._patience(step), last=step.op == "half")
+        patience = self._patience(step)
+        seen = client.finish(patience) if step.op == "finish" else \
+            client.ask(step.number, patience, how="" if step.op == "say" else step.op)
         if client.proto == "tcp" and seen["out"] != "answered":
             client.close(reset=True)
         return seen
@@ -180,6 +206,10 @@ class Player:
             self.clients[step.name].ended()
         return seen
 
+    do_finish = do_half
+
+    do_shut = do_say
+
     def _is_awaited(self, name):
         """Whether the next step must find the connection ended: where it is counted, and known."""
         connection = self.model.connections.get(name)
@@ -189,6 +219,8 @@ class Player:
     def do_bye(self, step):
         awaited = self._is_awaited(step.name)
         client = self.clients.pop(step.name, None)
+        if client and client.proto == "tcp" and step.op != "reset":
+            client.answered_never()
         if client and awaited:
             client.end(step.op)
         elif client and step.op == "bye" and client.proto == "tcp" and client.sock.fileno() >= 0:
@@ -212,11 +244,20 @@ class Player:
             whos.append(seen["who"])
         return {"out": "answered", "seen": "own", "whos": whos}
 
+    def do_flood(self, step):
+        """Tells how many half-open ones have given way."""
+        before = self.evicted()
+        self.world.flood(FLOODERS, socket_address(scenario.target(step.at)), FLOOD)
+        return {"out": None, "evicted": self.evicted() - before}
+
+    def evicted(self):
+        return json.loads(self.meshlb("-j", "stats").stdout)["evicted"]["half-open"]
+
 
 def main():
-    lab, header, meshlb = sys.argv[1:]
+    lab, header, *programs = sys.argv[1:]
     with open(header, encoding="utf-8") as file:
-        player = Player(lab, file.read(), meshlb)
+        player = Player(lab, file.read(), programs)
     player.apply("  []\n")
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:

@@ -6,20 +6,27 @@ Of the config, in force from the next `apply`:
     service NAME listen LISTEN,... scheduler NAME [OPTION VALUE]...    a new one, or this one changed
     backend NAME BACKEND [weight N] [max N]          a new one, or this one changed
     remove NAME [BACKEND]                            the service, or one backend of it
-    apply [reset-overrides]
+    apply [reset-overrides|upgrade]                  upgrade: by another build of the program
 By hand, in force at once:
     drain NAME BACKEND, undrain NAME BACKEND, weight NAME BACKEND N
+    wait NAME BACKEND                     drained, and given a second until it has no connection
 Clients:
     open C TARGET [from CLIENT[:PORT]]    a TCP connection and a first request
     udp C TARGET [from CLIENT[:PORT]]     a UDP socket and a first request
     say C [BYTES]                         a request of so many bytes, answered with as many
     half C                                the client has said all; the server answers and closes
+    shut C                                the client has said all, and the server knows
+    finish C                              after that: the server answers and closes
     bye C, close C, reset C               closed by the server; by the client; by an RST
     many N TARGET[/udp] [from CLIENT]     so many clients in turn, one request each
+    flood TARGET                          SYNs from 6,000 clients that do not exist; there is room for
+                                          4,096 connections
 And
     flush                                 every connection is forgotten
+    gc                                    what has expired is taken out: nobody may notice
     idle [tcp]                            until the UDP flows (with `tcp`, all) of services with short
-                                          timeouts have expired: 16 seconds (66), 0 if there are none
+                                          timeouts, and what is shut, have expired: 16 seconds (66),
+                                          0 if there are none
     stats                                 the counters must be right
     verify                                `meshlb verify` must find nothing
     clear                                 everything away: where several scenarios are put together
@@ -32,7 +39,7 @@ CLIENT   a, b or c: the client's addresses of either family
 OPTION   on-remove reset|rehash|drop, unknown hash|reset|drop, affinity port|service (seconds enough),
          timeouts short (the least that there may be; a service has them from its first line on)
 
-With `flush`, `idle`, `max`, an OPTION, or by lc or wlc a scenario is played on ebpf alone: against
+With `flush`, `flood`, `idle`, `max`, an OPTION, or by lc or wlc a scenario is played on ebpf alone: against
 the model."""
 import collections
 import re
@@ -133,6 +140,13 @@ def _idle(w):
     return {"proto": "tcp" if w[1:] else "udp"}
 
 
+def _flood(w):
+    at, port = target(w[1])
+    if at not in NODE or at[1] != "4":
+        raise Wrong("write: flood v4:PORT or w4:PORT")
+    return {"at": w[1], "proto": "tcp"}
+
+
 def _many(w):
     at, _, proto = w[2].partition("/")
     target(at)
@@ -142,13 +156,14 @@ def _many(w):
 _OPS = {
     "service": _service, "backend": _backend, "remove": _remove,
     "apply": lambda w: {"name": " ".join(w[1:])},
-    "drain": _weight, "undrain": _weight, "weight": _weight,
+    "drain": _weight, "undrain": _weight, "weight": _weight, "wait": _weight,
     "open": _open, "udp": _open, "many": _many,
     "say": lambda w: {"name": w[1], "number": int(w[2]) if len(w) > 2 else 0},
     "half": lambda w: {"name": w[1]}, "bye": lambda w: {"name": w[1]},
     "close": lambda w: {"name": w[1]}, "reset": lambda w: {"name": w[1]},
-    "idle": _idle,
-    "flush": lambda w: {}, "stats": lambda w: {}, "verify": lambda w: {}, "clear": lambda w: {},
+    "shut": lambda w: {"name": w[1]}, "finish": lambda w: {"name": w[1]},
+    "flood": _flood, "idle": _idle, "flush": lambda w: {}, "gc": lambda w: {},
+    "stats": lambda w: {}, "verify": lambda w: {}, "clear": lambda w: {},
 }
 
 
@@ -171,7 +186,7 @@ def parse(text, where="scenario"):
 def is_for_all(steps):
     """Whether every datapath can play it."""
     return not any(step.options or step.limit or step.scheduler in LEAST or
-                   step.op in ("flush", "idle") for step in steps)
+                   step.op in ("flush", "flood", "idle") for step in steps)
 
 
 def write(steps):

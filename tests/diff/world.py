@@ -2,7 +2,8 @@
 """The servers and clients of a lab: real sockets in its namespaces, all in this one process.
 
 A request is a line "SEQ BYTES" and so many bytes; the answer a line "REPLICA:PORT CLIENT CLIENTPORT
-SEQ BYTES" and as many. "bye" makes the server close, "half" makes it answer only at the end."""
+SEQ BYTES" and as many. "bye" makes the server close, "half" makes it answer only at the end, "shut"
+later than that: when it is told to."""
 import contextlib
 import ctypes
 import errno
@@ -18,6 +19,7 @@ from scenario import PORTS, REPLICAS
 CLONE_NEWNET = 0x40000000
 AT_END = 1.0  # seconds that the end of a connection may take
 TCP_CLOSE = 7  # tcpi_state
+SYN = 2
 TCPI_UNACKED = 24  # its offset in struct tcp_info
 SOL_IPV6, IP_RECVERR, IPV6_RECVERR = 41, 11, 25
 ERRORS = {errno.ECONNREFUSED: "refused", errno.ECONNRESET: "reset", errno.EPIPE: "reset",
@@ -30,6 +32,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def plain(address):
     """An IPv4 client of a socket of both families."""
     return address[7:] if address.startswith("::ffff:") else address
+
+
+def checksum(data):
+    """RFC 1071's, of an even number of bytes."""
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xffff) + (total >> 16)
+    return (~((total & 0xffff) + (total >> 16)) & 0xffff).to_bytes(2, "big")
 
 
 def end_by_reset(sock):
@@ -71,6 +80,7 @@ class Conversation:
     def __init__(self, world, sock, peer, who):
         self.world, self.sock, self.peer, self.who = world, sock, peer, who
         self.data, self.half = b"", None
+        self.shut = False  # the client has said all, and the answer waits for finish()
         world.conversations.add(self)
         world.watch(sock, self.ready)
 
@@ -80,7 +90,10 @@ class Conversation:
         except BlockingIOError:
             return
         except OSError:
-            part, self.half = b"", None
+            part, self.half, self.shut = b"", None, False
+        if not part and self.shut:
+            self.world.unwatch(self.sock)
+            return
         if not part:
             self.end(self.half)
             return
@@ -96,8 +109,8 @@ class Conversation:
                 return
             self.data = rest[size:]
             text = answer(self.who, self.peer, " ".join(words[-2:]), rest[:size])
-            if words[0] == "half":
-                self.half = text
+            if words[0] in ("half", "shut"):
+                self.half, self.shut = text, words[0] == "shut"
             else:
                 self.say(text)
 
@@ -174,16 +187,22 @@ class Client:
             with contextlib.suppress(OSError):  # what stays in this queue keeps the socket ready
                 self.sock.recvmsg(1, 1024, socket.MSG_ERRQUEUE)
 
-    def ask(self, size=0, patience=5.0, last=False):
-        """What comes of a request: {out: answered, who, seen} or {out: what went wrong}."""
+    def ask(self, size=0, patience=5.0, how=""):
+        """What comes of a request: {out: answered, who, seen} or {out: what went wrong}. HOW: "half",
+        the last one; "shut", too, and it is answered by finish()."""
         deadline = time.monotonic() + patience
         self.seq += 1
         if self.proto == "udp":
             self.error = ""
         self.world.until(deadline, lambda: self.error or not self.connecting)
         if not self.error and not self.connecting:
-            self._request(size, last)
+            self._request(size, how)
+            if how == "shut":
+                return self._told(deadline)
             self.world.until(deadline, lambda: self.error or self._whole())
+        return self._answer(last=how == "half")
+
+    def _answer(self, last):
         whole = self._whole()
         if self.error and not (last and whole):
             return {"out": self.error}
@@ -195,14 +214,43 @@ class Client:
         self.data = b""
         return {"out": "answered", "who": who, "seen": seen}
 
-    def _request(self, size, last):
-        text = f"{'half ' if last else ''}{self.seq} {size}\n".encode() + b"x" * size
+    def _told(self, deadline):
+        """Whether the server knows that all has been said."""
+        self.world.until(deadline, lambda: self.error or self._server())
+        server = self._server()
+        if not server:
+            return {"out": self.error or "silent"}
+        return {"out": "answered", "who": server.who, "seen": "own"}
+
+    def _server(self):
+        """Who is waiting for finish()."""
+        mine = self.sock.getsockname()[:2] if self.sock.fileno() >= 0 else None
+        return next((c for c in self.world.conversations if c.shut and c.half and
+                     (plain(c.peer[0]), c.peer[1]) == mine and
+                     c.half.split()[3] == str(self.seq).encode()), None)
+
+    def answered_never(self):
+        """The server that is waiting for finish() closes."""
+        server = self._server()
+        if server:
+            server.end()
+
+    def finish(self, patience):
+        """The answer to what was asked by `shut`."""
+        deadline, server = time.monotonic() + patience, self._server()
+        if server:
+            server.end(server.half)
+        self.world.until(deadline, lambda: self.error or self._whole())
+        return self._answer(last=True)
+
+    def _request(self, size, how):
+        text = f"{how} {self.seq} {size}\n".encode() + b"x" * size
         try:
             if self.proto == "udp":
                 self.sock.sendto(text, self.target)
                 return
             self.world.send(self.sock, text)
-            if last:
+            if how:
                 self.sock.shutdown(socket.SHUT_WR)
         except OSError as error:
             self.error = ERRORS.get(error.errno) or errno.errorcode[error.errno]
@@ -234,7 +282,8 @@ class Client:
             mine = self.sock.getsockname()[:2]
             self.close(reset=True)
             self.world.until(time.monotonic() + AT_END, lambda: not any(
-                (plain(c.peer[0]), c.peer[1]) == mine for c in self.world.conversations))
+                not c.shut and (plain(c.peer[0]), c.peer[1]) == mine
+                for c in self.world.conversations))
 
     def ended(self):
         """Closes the client's side, and waits until TCP has nothing more to do."""
@@ -335,6 +384,22 @@ class World:
         deadline = time.monotonic() + AT_END
         while any(c.unacknowledged() for c in self.conversations) and time.monotonic() < deadline:
             self.turn(0.005)
+
+    def flood(self, sources, target, number):
+        """NUMBER of SYNs, each from another address and port, beginning at SOURCES."""
+        first = int.from_bytes(socket.inet_aton(sources), "big")
+        address = socket.inet_aton(target[0])
+        with self.spaces.inside("node2"), \
+                socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+            for i in range(number):
+                source = (first + i).to_bytes(4, "big")
+                syn = struct.pack("!HHIIBBHHH", 1024 + i, target[1], i, 0, 5 << 4, SYN, 1024, 0, 0)
+                sums = checksum(source + address + struct.pack("!HH", socket.IPPROTO_TCP, 20) + syn)
+                ip = struct.pack("!BBHHHBBH", 0x45, 0, 40, i, 0, 64, socket.IPPROTO_TCP, 0)
+                raw.sendto(ip + source + address + syn[:16] + sums + syn[18:], target)
+                if not i % 32:
+                    self.turn(0)
+        self.settle()
 
     def forget_connections(self):
         """Ends what node1's conntrack knows, as `conntrack -F` does."""

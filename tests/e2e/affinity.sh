@@ -106,9 +106,7 @@ for i in 1 2; do
 done
 expect 0 apply
 keeps 'more backends' 8080
-# shellcheck disable=SC2016
-variant new bpf/lb.bpf.c '$a const volatile char lb_variant[] SEC(".rodata.variant") = "new";'
-old=$MESHLB MESHLB=$LAB_DIR/new/build/meshlb
+old=$MESHLB MESHLB=$BUILD/next/meshlb
 expect 0 apply
 expect_text "$OUT" '[Bb]uild|program'
 keeps 'another build' 8080

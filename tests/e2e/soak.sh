@@ -276,9 +276,7 @@ counters_agree() {
 
 # ------------------------------------------------------------------------------------- the soak
 
-# shellcheck disable=SC2016
-variant new bpf/lb.bpf.c '$a const volatile char lb_variant[] SEC(".rodata.variant") = "new";'
-readonly BUILDS=("$MESHLB" "$LAB_DIR/new/build/meshlb")
+readonly BUILDS=("$MESHLB" "$BUILD/next/meshlb")
 lab_topology direct 3
 # Few ports, each of which is used again within seconds.
 lab_sysctl node2 net.ipv4.tcp_tw_reuse=1 net.ipv4.ip_local_port_range='40000 43999'

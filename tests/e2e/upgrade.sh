@@ -11,8 +11,6 @@
 . "$(dirname "$0")/lib.sh"
 
 old=$MESHLB
-# shellcheck disable=SC2016
-variant new bpf/lb.bpf.c '$a const volatile char lb_variant[] SEC(".rodata.variant") = "new";'
 variant alien include/lb_abi.h 's/^\(#define LB_ABI_\(VERSION\|OLDEST\)\) .*/\1 254/'
 
 vote_held
@@ -20,7 +18,7 @@ before=$(prog_ids)
 begin_traffic 8080
 
 step 'another build'
-MESHLB=$LAB_DIR/new/build/meshlb
+MESHLB=$BUILD/next/meshlb
 expect 3 verify
 expect_text "$OUT" '[Bb]uild|program'
 expect 0 apply

@@ -13,15 +13,12 @@
 
 readonly TIMES=8
 old=$MESHLB
-# shellcheck disable=SC2016
-variant new bpf/lb.bpf.c '$a const volatile char lb_variant[] SEC(".rodata.variant") = "new";'
-
 
 pulse_begin 5000 5000
 for ((i = 1; i <= TIMES; i++)); do
 	before=$(prog_ids)
 	MESHLB=$old
-	((i % 2 == 0)) || MESHLB=$LAB_DIR/new/build/meshlb
+	((i % 2 == 0)) || MESHLB=$BUILD/next/meshlb
 	expect 0 apply
 	[[ $(prog_ids) != "$before" ]] || fail "build $i: the programs are the same ones"
 	expect 0 verify
