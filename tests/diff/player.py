@@ -23,7 +23,7 @@ WAIT = f"{SLOW}s"  # until what is left is left
 IPVS_SUMS = 2.5  # seconds: Linux adds up what its processors have counted every two
 INSTANCES = 80  # until a mark is used again
 CLIENTS_DO = ("open", "udp", "say", "half", "shut", "finish", "bye", "close", "reset", "many", "flood")
-FLOOD = 6000  # SYNs, where there is room for 4096 connections
+FLOOD = 16000  # SYNs: more than there is room for, with a limit of 4096
 FLOODERS = "198.18.0.0"  # RFC 2544's
 PORTS = (10000, 31999)  # of clients; below what scenarios name, and the kernel gives
 

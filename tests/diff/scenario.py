@@ -19,8 +19,8 @@ Clients:
     finish C                              after that: the server answers and closes
     bye C, close C, reset C               closed by the server; by the client; by an RST
     many N TARGET[/udp] [from CLIENT]     so many clients in turn, one request each
-    flood TARGET                          SYNs from 6,000 clients that do not exist; there is room for
-                                          4,096 connections
+    flood TARGET                          SYNs from 16,000 clients that do not exist: more than there is
+                                          room for
 And
     flush                                 every connection is forgotten
     gc                                    what has expired is taken out: nobody may notice

@@ -293,6 +293,15 @@ bool lb_service_has_listen(const struct lb_service_conf *s, const struct lb_list
 	return false;
 }
 
+size_t lb_model_pairs(const struct lb_model *m)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->n_services; i++)
+		n += m->services[i].n_listens * m->services[i].n_backends;
+	return n;
+}
+
 /* ---------------------------------------------------------------------------- text */
 
 const char *lb_addr_str(char *buf, const struct lb_addr *addr, enum lb_family family)

@@ -177,6 +177,7 @@ static inline bool lb_listen_in(const struct lb_listen *l, enum lb_family family
 bool lb_model_has_family(const struct lb_model *m, enum lb_family family);
 bool lb_service_has_family(const struct lb_service_conf *s, enum lb_family family);
 bool lb_service_has_listen(const struct lb_service_conf *s, const struct lb_listen *l);
+size_t lb_model_pairs(const struct lb_model *m); /* of a listen and a backend */
 /* What a service does with unknown connections that does not say so: those that hash can take them
  * up without changing their backend. */
 static inline uint8_t lb_unknown_default(uint8_t scheduler)

@@ -183,7 +183,7 @@ int lb_instance_lock(struct lb_dp *dp, bool make, struct lb_err *err)
 					  dp->instance);
 		if (ret || !dp->write)
 			return ret;
-		ret = lb_lock_wait(dp->dir_fd, dp->instance);
+		ret = lb_lock_file(dp->dir_fd, dp->instance);
 		if (ret)
 			return lb_err_sys(err, -ret, "locking \"%s\"", dp->dir);
 		if (!fstat(dp->dir_fd, &held) && !lstat(dp->dir, &there) &&

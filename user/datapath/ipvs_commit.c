@@ -13,18 +13,6 @@
 #include "conntrack.h"
 #include "ipvs_internal.h"
 
-/* Of more, an apply that has something else to do does not look at each destination. */
-#define SMALL 1000
-
-static bool model_is_small(const struct lb_model *m)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < m->n_services; i++)
-		n += m->services[i].n_backends;
-	return n <= SMALL;
-}
-
 /* ---------------------------------------------------------------- ids */
 
 static int id_order(const void *a, const void *b)
@@ -419,7 +407,7 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 	int ret = 0;
 
 	if (dp->lock.fd < 0 && lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_UNDONE))
-		ret = lb_lock_await(dp->table.instance, lb_dp_ipvs.name, err);
+		ret = lb_lock_wait(dp->table.instance, lb_dp_ipvs.name, err);
 	if (!ret)
 		ret = look(dp, m, true, &f, err);
 	if (!ret)
@@ -450,7 +438,7 @@ int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 {
 	struct apply a = {.dp = dp, .diff = d};
 	struct lb_findings f = {.fn = fn, .arg = arg};
-	bool all = !d->n || model_is_small(d->actual);
+	bool all = !d->n || lb_model_pairs(d->actual) <= LB_LOOK_AT_ALL;
 	struct lb_err ignored;
 	int ret = 0;
 

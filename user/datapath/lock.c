@@ -13,7 +13,7 @@
 #define TRY_MS   20
 #define QUIET_MS 1000
 
-int lb_lock_wait(int fd, const char *instance)
+int lb_lock_file(int fd, const char *instance)
 {
 	const struct timespec nap = {.tv_nsec = TRY_MS * 1000000};
 
@@ -57,14 +57,14 @@ int lb_lock_take(struct lb_lock *l, const char *instance, const char *what, stru
 		l->fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		if (l->fd < 0)
 			return lb_err_sys(err, errno, "opening \"%s\"", l->path);
-		ret = lb_lock_wait(l->fd, instance);
+		ret = lb_lock_file(l->fd, instance);
 		if (ret)
 			return lb_err_sys(err, -ret, "locking \"%s\"", l->path);
 	} while (fstat(l->fd, &held) || lstat(l->path, &there) || held.st_ino != there.st_ino);
 	return 0;
 }
 
-int lb_lock_await(const char *instance, const char *what, struct lb_err *err)
+int lb_lock_wait(const char *instance, const char *what, struct lb_err *err)
 {
 	struct lb_lock l = LB_LOCK_NONE;
 	int ret = lb_lock_take(&l, instance, what, err);

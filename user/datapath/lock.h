@@ -17,9 +17,9 @@ int lb_lock_take(struct lb_lock *l, const char *instance, const char *what, stru
 /* `remove`: with what it guarded. */
 void lb_lock_release(struct lb_lock *l, bool remove);
 /* Waits until nobody has it: for a reader, to whom what an apply has not finished is no finding. */
-int lb_lock_await(const char *instance, const char *what, struct lb_err *err);
+int lb_lock_wait(const char *instance, const char *what, struct lb_err *err);
 
 /* Locks an open file; who waits longer than a moment is told what for. 0 or -errno. */
-int lb_lock_wait(int fd, const char *instance);
+int lb_lock_file(int fd, const char *instance);
 
 #endif

@@ -190,7 +190,7 @@ int lb_nft_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, v
 	int ret = 0;
 
 	if (dp->lock.fd < 0 && lb_nft_is_undone(&dp->table.state->elements))
-		ret = lb_lock_await(dp->table.instance, lb_dp_nft.name, err);
+		ret = lb_lock_wait(dp->table.instance, lb_dp_nft.name, err);
 	if (!ret)
 		ret = lb_nft_look(dp, m, true, fn, arg, err);
 	if (ret >= 0) {

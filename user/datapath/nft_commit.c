@@ -24,19 +24,6 @@ static bool class_is_in(const struct lb_nft_classes *c, const struct lb_nft_clas
 
 /* ---------------------------------------------------------------- apply */
 
-/* Of more, an apply that has something else to do does not look at each element: 0.3 s for 10,000
- * backends. */
-#define SMALL 1000
-
-static bool model_is_small(const struct lb_model *m)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < m->n_services; i++)
-		n += m->services[i].n_backends * m->services[i].n_listens;
-	return n <= SMALL;
-}
-
 struct apply {
 	struct lb_dp *dp;
 	const struct lb_diff *diff;
@@ -286,7 +273,7 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 			  .next_id = ids_in_use(d->actual),
 			  .next_gone = LB_NFT_GONE_ID,
 			  .whole = dp->fresh};
-	bool all = !d->n || model_is_small(d->actual);
+	bool all = !d->n || lb_model_pairs(d->actual) <= LB_LOOK_AT_ALL;
 	int ret = firewall(dp, fn, arg, err);
 
 	if (ret)
