@@ -62,10 +62,11 @@ const struct lb_nft_kind lb_ipvs_kind = {
 static const struct lb_nft_chain chains[] = {
 	{"prerouting", "filter", NF_INET_PRE_ROUTING, -110, NF_ACCEPT},
 	{"forward", "filter", NF_INET_FORWARD, -5, NF_ACCEPT}, /* before iptables' */
+	{"output", "filter", NF_INET_LOCAL_OUT, -5, NF_ACCEPT},
 	{"postrouting", "nat", NF_INET_POST_ROUTING, 95, NF_ACCEPT},
 };
 #define CHAINS     (sizeof(chains) / sizeof(chains[0]))
-#define MASQ_CHAIN 2
+#define MASQ_CHAIN 3
 
 static void chain_text(struct lb_text *t, const char *table, const struct lb_nft_chain *c)
 {
@@ -111,8 +112,9 @@ void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp)
 		lb_text_add(t, "add set inet %s %s { type %s . inet_proto . inet_service; }\n",
 			    table, backends[family], family == LB_V4 ? "ipv4_addr" : "ipv6_addr");
 	lb_text_add(t, "add set inet %s " MASQ " { type mark; }\n", table);
-	for (size_t k = 0; k < MASQ_CHAIN; k++)
-		chain_text(t, table, &chains[k]);
+	chain_text(t, table, &chains[0]);
+	chain_text(t, table, &chains[1]);
+	lb_nft_text_output(t, table);
 	lb_text_add(t,
 		    "add rule inet %s prerouting iifname != @" LB_NFT_SET_INTERFACES
 		    " return comment \"interfaces\"\n",

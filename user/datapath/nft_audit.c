@@ -75,6 +75,7 @@ static void sets_audit(struct lb_findings *f, const struct lb_nft_state *s,
 static const struct lb_nft_chain chains[] = {
 	{"prerouting", "nat", NF_INET_PRE_ROUTING, -105, NF_ACCEPT},
 	{"forward", "filter", NF_INET_FORWARD, -5, NF_ACCEPT},
+	{"output", "filter", NF_INET_LOCAL_OUT, -5, NF_ACCEPT},
 	{"postrouting", "nat", NF_INET_POST_ROUTING, 95, NF_ACCEPT},
 	{"masq4", "", -1, 0, 0},
 	{"masq6", "", -1, 0, 0},
@@ -93,6 +94,8 @@ static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class
 		{LB_NFT_RULE_LOOPBACK, "payload"},
 		{LB_NFT_RULE_RELATED, "ct"},
 		{LB_NFT_RULE_KEPT, "payload"},
+		{LB_NFT_RULE_REDIRECT "4", "payload"},
+		{LB_NFT_RULE_REDIRECT "6", "payload"},
 	};
 	static const char verdict[] = "immediate %d; ";
 	char set[LB_NFT_CLASS_LEN + 16], does[LB_NFT_CLASS_LEN + 64];
@@ -111,7 +114,10 @@ static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class
 	else if (!strncmp(name, "conn", 4))
 		snprintf(does, sizeof(does), verdict, NFT_GOTO);
 	else
-		snprintf(does, sizeof(does), verdict, c ? NF_DROP : NFT_RETURN);
+		snprintf(does, sizeof(does), verdict,
+			 c || !strncmp(name, LB_NFT_RULE_REDIRECT, strlen(LB_NFT_RULE_REDIRECT))
+				 ? NF_DROP
+				 : NFT_RETURN);
 	return strstr(r->expr, set) && strstr(r->expr, does);
 }
 

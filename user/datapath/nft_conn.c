@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "conntrack.h"
+#include "net/route.h"
 #include "net/sysctl.h"
 #include "nft_internal.h"
 #include "pairs.h"
@@ -109,14 +110,25 @@ struct conn_walk {
 	uint32_t service;
 	struct lb_pairs pairs;
 	struct lb_pairs
-		exact; /* what may as well be a connection of a listen that goes before `*` */
-	bool plain;    /* looks for untranslated UDP, to any listen in `pairs` */
+		exact;       /* what may as well be a connection of a listen that goes before `*` */
+	struct lb_nl *plain; /* looks for untranslated UDP, to any listen in `pairs`; else NULL */
 	lb_conn_fn fn;
 	void *arg;
 	struct nfct_handle *flush; /* NULL: only looked at */
 	uint64_t n[LB_FAMILIES];
 	int failed;
 };
+
+/* Untranslated, to the port of a `*`, but on its way through this host: none of ours. */
+static bool passes_through(const struct conn_walk *w, const struct lb_pair *p,
+			   const struct lb_conn *c)
+{
+	struct lb_route route;
+
+	return w->plain && p->any &&
+	       (lb_route_get(w->plain, &route, &c->service.addr, c->service.family) ||
+		!route.local);
+}
 
 static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, void *data)
 {
@@ -130,7 +142,7 @@ static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, vo
 	if (w->plain)
 		memset(&c.backend, 0, sizeof(c.backend));
 	p = lb_pairs_find(&w->pairs, &c);
-	if (!p || (p->any && lb_pairs_find(&w->exact, &c)))
+	if (!p || (p->any && lb_pairs_find(&w->exact, &c)) || passes_through(w, p, &c))
 		return NFCT_CB_CONTINUE;
 	c.service_id = p->service;
 	if (w->f && !lb_conn_filter_holds(w->f, w->service, &c))
@@ -293,7 +305,8 @@ static int plain_add(struct conn_walk *w, const struct lb_service_conf *s)
 int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *err)
 {
 	const struct lb_model *m = d->desired;
-	struct conn_walk w = {.plain = true};
+	struct lb_nl nl;
+	struct conn_walk w = {.plain = &nl};
 	int ret = 0;
 
 	for (size_t i = 0; i < d->n; i++)
@@ -310,8 +323,15 @@ int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *er
 	}
 	if (!w.pairs.n)
 		return 0;
+	ret = lb_nl_open(&nl, NETLINK_ROUTE);
+	if (ret) {
+		lb_pairs_free(&w.pairs);
+		return lb_err_sys(err, -ret, "opening netlink");
+	}
 	lb_pairs_sort(&w.pairs);
-	return walk(&w, true, err);
+	ret = walk(&w, true, err);
+	lb_nl_close(&nl);
+	return ret;
 }
 
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err)

@@ -167,6 +167,7 @@ void lb_nft_text_table(struct lb_text *t, const char *table)
 	lb_text_add(t, "add chain inet %s forward { " FORWARD "; policy accept; }\n", table);
 	lb_text_add(t, "add chain inet %s postrouting { " POSTROUTING "; policy accept; }\n",
 		    table);
+	lb_nft_text_output(t, table);
 	for (size_t i = 0; i < COUNT_RULES; i++)
 		count_set_text(t, table, counts[i].what, counts[i].family, counts[i].any);
 	for (int k = 0; k < 4; k++)
@@ -265,6 +266,10 @@ const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_cla
 	for (int k = 0; k < 4; k++)
 		if (!strcmp(chain, lb_nft_masq_set(buf, k & 1, k >> 1)))
 			return n > 1 ? NULL : n ? LB_NFT_RULE_KEPT : buf;
+	if (!strcmp(chain, "output")) {
+		snprintf(buf, LB_NFT_CLASS_LEN, LB_NFT_RULE_REDIRECT "%d", n ? 6 : 4);
+		return n < 2 ? buf : NULL;
+	}
 	if (strcmp(chain, "prerouting") != 0) {
 		const struct count *k = &counts[first + n];
 

@@ -38,6 +38,7 @@ void lb_nft_elements_free(struct lb_nft_elements *all);
 #define LB_NFT_KEY_MAGIC      "0 . 0"       /* of records: whose table it is, and its layout */
 #define LB_NFT_KEY_RULES      "0 . 1000000" /* the hash of the rules as apply has made them */
 #define LB_NFT_GONE_ID        1000000000u /* services' ids are below, those of gone backends above */
+#define LB_NFT_RULE_REDIRECT  "redirect"  /* and 4 or 6: those of chain output */
 
 /* lb_model_pairs() of more, and an apply that has something else to do does not look at each: 0.3 s
  * for 10,000. */
@@ -179,6 +180,12 @@ const struct lb_nft_chain *lb_nft_chain_find(const struct lb_nft_state *s, const
 /* Are the chains there, as they should be, no others, and is the table in force? */
 void lb_nft_chains_audit(struct lb_findings *f, const struct lb_nft_state *s,
 			 const struct lb_nft_chain *chains, size_t n);
+/*
+ * Chain `output`: no ICMP redirects (RFC 792, RFC 4861, 8) by the clients' interfaces. A backend in
+ * the client's own network would be told to send to the client directly, where its answers are not
+ * translated; the kernel has no switch for those of IPv6.
+ */
+void lb_nft_text_output(struct lb_text *t, const char *table);
 /* Leaves in the table by what verify tells that a rule is another than apply has made. */
 int lb_nft_rules_note(struct lb_nft_table *t, struct lb_err *err);
 bool lb_nft_rules_are_noted(const struct lb_nft_table *t); /* as they are */
