@@ -151,9 +151,14 @@ lab_spawn r2 "$E2E/udp_echo.py" serve 5300
 lab_spawn node2 timeout 20 "$E2E/udp_echo.py" insist "$VIP4" 5300
 insists=$LAB_PID
 sleep 1
+# What only passes through this host to the same port is somebody else's.
+passing() { grep -c "dst=${LAB_V4[1]} .*dport=5300 " <(lab_in node1 cat /proc/net/nf_conntrack) || true; }
+expect 0 lab_in node2 "$E2E/udp_echo.py" ask "${LAB_V4[1]}" 5300 1 8
+equal 'flows through this host' "$(passing)" 1
 cp "$CONFIG" "$LAB_DIR/udp.yaml"
 lab_service udp '*:5300/udp' 5300 >>"$LAB_DIR/udp.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/udp.yaml"
+equal 'flows through this host after the apply' "$(passing)" 1
 wait "$insists" || fail 'it was never answered'
 sed '/name: eth0/d' "$LAB_DIR/udp.yaml" >"$LAB_DIR/blind.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/blind.yaml"
@@ -206,6 +211,19 @@ expect_dropping() { # COMMAND...: iptables in a flavour
 	mapfile -t passed < <(lab_in node1 "$@" -S FORWARD | sed 's/.* -j //' | head -n 4)
 	equal order "${passed[*]}" "-P FORWARD DROP DOCKER-USER MESHLB-$LAB DROP"
 	[[ $(ask 4) && $(ask 6) ]] || fail "$1: nobody answers"
+	# What others put in front of it does not bring us there: whom it drops is not served.
+	lab_in node1 "$@" -I FORWARD -i wg0 -j ACCEPT
+	expect 0 verify
+	lab_in node1 "$@" -A DOCKER-USER -i eth0 -p tcp --dport 80 -j DROP
+	lab_in node1 "$@" -I FORWARD 2 -j "MESHLB-$LAB"
+	expect 3 verify
+	expect_text "$OUT" "$1: FORWARD leads to chain MESHLB-$LAB before DOCKER-USER"
+	expect 0 apply
+	mapfile -t passed < <(lab_in node1 "$@" -S FORWARD | sed 's/.* -j //' | head -n 5)
+	equal order "${passed[*]}" "-P FORWARD DROP ACCEPT DOCKER-USER MESHLB-$LAB DROP"
+	equal 'blocked' "$(lab_in node2 curl -s -m 1 "-$([[ $1 == ip6* ]] && echo 6 || echo 4)" -o /dev/null \
+		-w '%{http_code}' node1:8080 || true)" 000
+	lab_in node1 "$@" -F DOCKER-USER
 	lab_in node1 "$@" -F "MESHLB-$LAB"
 	expect 3 verify
 	expect_text "$OUT" "$1: chain MESHLB-$LAB is not as it should be"

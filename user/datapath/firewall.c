@@ -135,15 +135,17 @@ static const char *next_line(const char **text, char *buf, size_t size)
 struct hook_look {
 	bool filters; /* drops by its policy, or has rules of others */
 	int ours;     /* jumps to our chain */
-	int before;   /* rules in front of the first, but for DOCKER-USER */
-	int position; /* where ours should be, from 1 */
+	bool early;   /* the first of them stands before the one to DOCKER-USER */
+	int before;   /* rules in front of it; where there is DOCKER-USER, from there on */
+	int position; /* where it should be, from 1: behind DOCKER-USER, which is the
+			 administrator's */
 };
 
 static struct hook_look hook_look(const char *text, const char *hook, const char *chain)
 {
 	char line[1024], policy[32], rule[32], all[64], ours[64], docker[64];
 	struct hook_look h = {.position = 1};
-	int others = 0;
+	int rules = 0; /* but for ours */
 
 	snprintf(policy, sizeof(policy), ":%s ", hook);
 	snprintf(rule, sizeof(rule), "-A %s ", hook);
@@ -155,15 +157,22 @@ static struct hook_look hook_look(const char *text, const char *hook, const char
 			h.filters |= strncmp(line + strlen(policy), "ACCEPT ", 7) != 0;
 		if (strncmp(line, rule, strlen(rule)) != 0)
 			continue;
-		h.ours += !strcmp(line, ours);
+		if (!strcmp(line, ours)) {
+			h.ours++;
+			continue;
+		}
+		rules++;
 		if (!strncmp(line, all, strlen(all))) /* other instances drop nothing */
 			continue;
-		if (!others++ && !strcmp(line, docker))
-			h.position = 2;
-		else if (!h.ours)
+		h.filters = true;
+		if (!strcmp(line, docker)) {
+			h.early = h.ours > 0;
+			h.before = 0;
+			h.position = rules + 1;
+		} else if (!h.ours) {
 			h.before++;
+		}
 	}
-	h.filters |= others > 0;
 	return h;
 }
 
@@ -208,10 +217,13 @@ static bool filter_audit(const struct filter *t, const char *text, const struct 
 		if (!h.filters)
 			continue;
 		needed = true;
-		if (h.ours && !h.before)
+		if (h.ours && !h.before && !h.early)
 			continue;
 		sound = false;
-		if (f)
+		if (f && h.early)
+			lb_found(f, "%s: %s leads to chain %s before DOCKER-USER", t->name,
+				 hooks[i], chain);
+		else if (f)
 			lb_found(f, "%s: %s %s chain %s: our packets may be dropped", t->name,
 				 hooks[i], h.ours ? "has rules before" : "does not lead to", chain);
 	}
