@@ -337,6 +337,22 @@ expect_text "$OUT" '^ebpf +XDP programs +yes'
 equal 'helpers' "$(grep -cE '^ebpf +(XDP|tc): helper bpf_[a-z_0-9]+ +yes' <<<"$OUT")" 9
 expect_text "$OUT" '^interface +eth0: native XDP +[^ ]+ '
 expect_text "$OUT" '^kernel +net/ipv4/ip_forward +yes'
+expect 0 no_bpf down
+
+step 'auto: without a bpffs that can be written to, too; all of it works, down as well'
+read_only() {
+	# shellcheck disable=SC2016
+	lab_in node1 unshare -m sh -c 'mount -t bpf -o ro bpf /sys/fs/bpf && exec "$@"' - \
+		"$MESHLB" --instance "$LAB" "$@"
+}
+expect 0 read_only apply -f "$LAB_DIR/auto.yaml"
+expect_text "$ERR" 'datapath nft: datapath "ebpf": bpffs: Read-only file system'
+expect_alternation 4 2
+expect 0 read_only verify
+expect 0 read_only probe
+expect_text "$OUT" '^ebpf +bpffs +no +Read-only file system'
+expect 0 read_only down
+expect 0 read_only apply -f "$LAB_DIR/auto.yaml"
 kernel_has_iterators && iterators=yes || iterators=no
 equal 'iterators over maps' \
 	"$(lab_meshlb -j probe | jq -r '.capabilities[] | select(.name == "iterators over maps").here')" "$iterators"

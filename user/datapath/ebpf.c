@@ -50,6 +50,7 @@ static const struct capability {
 } capabilities[] = {
 	{"BTF of the kernel", "", probe_btf, true},
 	{"BPF maps in memory", "", probe_map, true},
+	{"bpffs", "", lb_bpffs_probe, true},
 	{"XDP programs", "", probe_xdp, true},
 	{"tc programs", "", probe_tc, true},
 	{"tcx or clsact", "tc programs cannot be attached", probe_attach, true},

@@ -16,7 +16,8 @@
 #include "ebpf_internal.h"
 #include "lock.h"
 
-#define BPFFS "/sys/fs/bpf"
+#define BPFFS      "/sys/fs/bpf"
+#define HOST_BPFFS "/proc/1/root" BPFFS
 
 static bool is_bpffs(const char *path)
 {
@@ -63,6 +64,8 @@ int lb_bpffs_dir(char *buf, size_t size, bool may_mount, struct lb_err *err)
 	const char *root = BPFFS;
 	int private = is_bpffs(root) ? 0 : mounts_are_private();
 
+	if (private && !may_mount && !is_bpffs(HOST_BPFFS))
+		return lb_err_set(err, ENOENT, "no bpffs at \"%s\"", BPFFS);
 	if (private < 0)
 		return lb_err_set(err, ENODEV,
 				  "no bpffs at \"%s\", and whether one mounted here would last "
@@ -70,7 +73,7 @@ int lb_bpffs_dir(char *buf, size_t size, bool may_mount, struct lb_err *err)
 				  "%s` in the host's own mount namespace",
 				  BPFFS, strerror(-private), BPFFS);
 	if (private) {
-		root = "/proc/1/root" BPFFS;
+		root = HOST_BPFFS;
 		if (!is_bpffs(root))
 			return lb_err_set(
 				err, ENODEV,
@@ -86,6 +89,17 @@ int lb_bpffs_dir(char *buf, size_t size, bool may_mount, struct lb_err *err)
 	}
 	snprintf(buf, size, "%s/meshlb", root);
 	return 0;
+}
+
+int lb_bpffs_probe(void)
+{
+	const char *root = is_bpffs(BPFFS) ? BPFFS : HOST_BPFFS;
+
+	if (is_bpffs(root))
+		return access(root, W_OK) ? errno : 0;
+	if (mounts_are_private())
+		return ENODEV;
+	return access(BPFFS, F_OK) ? errno : 0; /* where it can be mounted */
 }
 
 /* bpffs refuses names with a dot; no interface's or instance's name has a colon. */

@@ -173,6 +173,7 @@ void lb_dp_init(struct lb_dp *dp, const char *instance);
 
 /* ebpf_dir.c - where the pins are, and the lock */
 int lb_bpffs_dir(char *buf, size_t size, bool may_mount, struct lb_err *err);
+int lb_bpffs_probe(void); /* errno; 0: it can be written to, or mounted to stay */
 int lb_instance_lock(struct lb_dp *dp, bool make, struct lb_err *err);
 DIR *lb_instance_list(const struct lb_dp *dp, const char *name); /* "." or "links"; NULL */
 int lb_instance_removable(const struct lb_dp *dp, struct lb_err *err);
