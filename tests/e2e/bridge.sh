@@ -20,3 +20,13 @@ if [[ $HOOK == auto ]]; then
 	expect 0 lab_meshlb probe
 	expect_text "$OUT" '^interface +br0: native XDP +(no +its driver has none: hook auto is tc|\? )'
 fi
+
+if [[ $HOOK == nft || $HOOK == ipvs ]]; then
+	step 'a port of the bridge is none of its interfaces'
+	port=$(lab_in node1 ip -o link show master br0 | sed -n '1s/^[0-9]*: \([^@:]*\).*/\1/p')
+	sed "0,/name: br0/s//name: $port/" "$CONFIG" >"$LAB_DIR/port.yaml"
+	expect 1 lab_meshlb apply -f "$LAB_DIR/port.yaml"
+	expect_text "$ERR" "interface: \"$port\": datapath $HOOK sees its packets come in by bridge \"br0\": name that"
+	expect 0 verify
+	expect_alternation 4 2
+fi

@@ -364,6 +364,27 @@ expect_text "$OUT" '^~ datapath nft -> ebpf$'
 expect_alternation 4 4
 lab_meshlb down >/dev/null
 
+step 'verify during a change of datapath waits for its end; an interface that has gone is told'
+lab_in node1 ip link add lost0 type veth peer name lost1
+sed 's/^interfaces:/&\n  - { name: lost0 }/' "$CONFIG" >"$LAB_DIR/lost.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/lost.yaml"
+for i in 1 2; do
+	for config in ebpf lost; do
+		lab_meshlb apply -q -f "$LAB_DIR/$config.yaml" >/dev/null 2>&1 &
+		applies=$!
+		while kill -0 $applies 2>/dev/null; do
+			if lab_meshlb verify -f "$LAB_DIR/$config.yaml" 2>&1 | grep interrupted; then
+				fail 'a change under way was told as an interrupted one'
+			fi
+		done
+		wait $applies || fail "the apply of $config.yaml failed"
+	done
+done
+lab_in node1 ip link delete lost0
+expect 3 lab_meshlb verify -f "$LAB_DIR/lost.yaml"
+expect_text "$OUT" 'interface "lost0": there is no such interface'
+lab_meshlb down >/dev/null
+
 step "a table of somebody else's by our name: refused, and left alone"
 nft_in "add table inet $TABLE; add chain inet $TABLE theirs"
 expect 1 apply

@@ -30,27 +30,50 @@ static bool has_config(const struct lb_cli *cli)
 	return cli->file_given || !access(cli->file, F_OK);
 }
 
-/* An apply that was killed while it changed the datapath. */
-static void look_elsewhere(struct verify *v)
+/* What is there of the instance, as a text. NULL: nothing. */
+static const char *left_on(const struct lb_dp_ops *ops, const char *instance)
 {
-	for (size_t i = 0; lb_datapaths[i]; i++) {
-		struct lb_session other;
-		struct lb_err ignored;
-		int ret;
+	struct lb_session s;
+	struct lb_err ignored;
+	int ret = lb_session_open_on(&s, ops, instance, LB_READ_PARTS, false, &ignored);
 
-		if (lb_datapaths[i] == v->s.ops)
+	if (!ret)
+		lb_session_close(&s);
+	else if (ret != -ENOENT || !s.part)
+		return NULL;
+	return ret ? "a part of the instance" : "the instance";
+}
+
+/* Who changes the datapath has the locks of both; where only a part is the lock is not for readers,
+ * for a writer takes that away. */
+static void await_change(const struct lb_dp_ops *ops, const char *instance)
+{
+	struct lb_session s;
+	struct lb_err ignored;
+
+	if (!lb_session_open_on(&s, ops, instance, LB_WRITE, false, &ignored))
+		lb_session_close(&s);
+}
+
+/* An apply that was killed while it changed the datapath; -EAGAIN where one has just done so. */
+static int look_elsewhere(struct verify *v)
+{
+	const char *instance = v->cli->instance, *left;
+
+	for (size_t i = 0; lb_datapaths[i]; i++) {
+		if (lb_datapaths[i] == v->s.ops || !left_on(lb_datapaths[i], instance))
 			continue;
-		ret = lb_session_open_on(&other, lb_datapaths[i], v->cli->instance, LB_READ_PARTS,
-					 false, &ignored);
-		if (!ret || (ret == -ENOENT && other.part))
+		await_change(v->s.ops, instance);
+		if (!left_on(v->s.ops, instance))
+			return -EAGAIN;
+		left = left_on(lb_datapaths[i], instance);
+		if (left)
 			lb_texts_add(
 				&v->findings,
 				"datapath %s: an interrupted change of datapath has left %s there",
-				lb_datapaths[i]->name,
-				ret ? "a part of the instance" : "the instance");
-		if (!ret)
-			lb_session_close(&other);
+				lb_datapaths[i]->name, left);
 	}
+	return 0;
 }
 
 /* With the config, where there is one. */
@@ -84,7 +107,11 @@ static int examine(struct verify *v, struct lb_err *err)
 		ret = compare(v, err);
 	if (ret)
 		return ret;
-	look_elsewhere(v);
+	ret = look_elsewhere(v);
+	if (ret)
+		return lb_err_set(err, -ret,
+				  "instance \"%s\": its datapath changes: run verify again",
+				  v->cli->instance);
 	ret = v->s.ops->audit(v->s.dp, &v->s.model, add_finding, &v->findings, err);
 	return ret < 0 ? ret : 0;
 }
@@ -101,6 +128,12 @@ static int read_generation(struct verify *v, uint32_t *generation, struct lb_err
 	return 0;
 }
 
+static int open_again(struct verify *v, struct lb_err *err)
+{
+	lb_session_close(&v->s);
+	return lb_session_open(&v->s, v->cli->instance, LB_READ, false, err);
+}
+
 /* Readers take no lock: where an apply came between, what we have seen was half of each. */
 static int examine_at_rest(struct verify *v, struct lb_err *err)
 {
@@ -111,6 +144,8 @@ static int examine_at_rest(struct verify *v, struct lb_err *err)
 		ret = read_generation(v, &before, err);
 		if (!ret)
 			ret = examine(v, err);
+		if (ret == -EAGAIN && !open_again(v, err))
+			continue;
 		if (!ret)
 			ret = read_generation(v, &after, err);
 		if (ret || before == after)

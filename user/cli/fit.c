@@ -7,6 +7,7 @@
 
 #include "core/ring.h"
 #include "fit.h"
+#include "net/link.h"
 #include "net/nl.h"
 #include "net/route.h"
 #include "preflight.h"
@@ -16,6 +17,7 @@ struct fit {
 	const struct lb_dp_ops *ops;
 	const struct lb_model *standing; /* on this datapath; NULL: nothing */
 	struct lb_nl nl;
+	struct lb_links links;
 	struct lb_err why; /* of what does not fit */
 };
 
@@ -38,11 +40,27 @@ static int refused(struct fit *f, const char *what, const char *name, int line, 
 			  what, name, f->ops->name, why);
 }
 
+/* To nftables a packet comes in by the bridge, not by its port. */
+static int master_fits(struct fit *f, const struct lb_interface_conf *i)
+{
+	const struct lb_link *link = lb_links_find(&f->links, i->name);
+	const struct lb_link *master = link ? lb_links_at(&f->links, link->master) : NULL;
+	char why[128];
+
+	if (f->ops->has_programs || !master ||
+	    (strcmp(master->kind, "bridge") != 0 && strcmp(master->kind, "bond") != 0 &&
+	     strcmp(master->kind, "team") != 0))
+		return 0;
+	snprintf(why, sizeof(why), "sees its packets come in by %s \"%s\": name that instead",
+		 master->kind, master->name);
+	return refused(f, "interface", i->name, i->line, why);
+}
+
 static int interface_fits(struct fit *f, const struct lb_interface_conf *i)
 {
 	const char *why = f->ops->interface_why_not ? f->ops->interface_why_not(i) : NULL;
 
-	return why ? refused(f, "interface", i->name, i->line, why) : 0;
+	return why ? refused(f, "interface", i->name, i->line, why) : master_fits(f, i);
 }
 
 static int forwarding_fits(struct fit *f, const struct lb_service_conf *s)
@@ -243,8 +261,19 @@ static int begin(struct fit *f, const struct lb_fit *with, const struct lb_dp_op
 	*f = (struct fit){.with = with,
 			  .ops = ops,
 			  .standing = is_running(with, ops) ? &with->standing->model : NULL};
+	ret = lb_links_read(&f->links);
+	if (ret)
+		return lb_err_sys(err, -ret, "listing the network interfaces");
 	ret = lb_nl_open(&f->nl, NETLINK_ROUTE);
+	if (ret)
+		lb_links_free(&f->links);
 	return ret ? lb_err_sys(err, -ret, "asking for routes (netlink)") : 0;
+}
+
+static void end(struct fit *f)
+{
+	lb_links_free(&f->links);
+	lb_nl_close(&f->nl);
 }
 
 /* One interface, or all of a model: can they have their hooks? */
@@ -289,7 +318,7 @@ int lb_fit_check(const struct lb_fit *with, const struct lb_model *m, const stru
 		if (!ret)
 			ret = service_fits(&f, s);
 	}
-	lb_nl_close(&f.nl);
+	end(&f);
 	if (ret)
 		*err = f.why;
 	if (!ret)
@@ -374,7 +403,7 @@ int lb_fit_cut(const struct lb_fit *with, struct lb_model *m, const struct lb_dp
 			lb_model_remove_service(m, i);
 		else
 			i++;
-	lb_nl_close(&f.nl);
+	end(&f);
 	ret = memory_fits(&f, m, err);
 	return ret ? ret : hooks_fit(with, m, ops, err);
 }

@@ -76,6 +76,19 @@ int lb_status_interfaces(struct lb_dp_status *s, const struct lb_model *m, const
 	return s->hooks ? 0 : lb_err_sys(err, ENOMEM, "listing the network interfaces");
 }
 
+void lb_interfaces_audit(struct lb_findings *f, const struct lb_model *m)
+{
+	struct lb_links links;
+
+	if (lb_links_read(&links))
+		return;
+	for (size_t i = 0; i < m->n_interfaces; i++)
+		if (!lb_links_find(&links, m->interfaces[i].name))
+			lb_found(f, "interface \"%s\": there is no such interface",
+				 m->interfaces[i].name);
+	lb_links_free(&links);
+}
+
 void lb_status_model(struct lb_dp_status *s, const struct lb_model *m)
 {
 	s->services = (struct lb_usage){.used = m->n_services, .limit = m->limits.services};

@@ -196,6 +196,8 @@ const struct lb_dp_ops *lb_datapath_named(unsigned int kind);
 void lb_status_model(struct lb_dp_status *s, const struct lb_model *m);
 int lb_status_interfaces(struct lb_dp_status *s, const struct lb_model *m, const char *mode,
 			 const char *name, struct lb_err *err);
+/* Of nft and ipvs: which interfaces are gone. */
+void lb_interfaces_audit(struct lb_findings *f, const struct lb_model *m);
 
 void lb_status_free(struct lb_dp_status *s);
 /* Counters of all that the model has, 0 each. */

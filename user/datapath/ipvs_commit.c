@@ -410,8 +410,10 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 		ret = lb_lock_wait(dp->table.instance, lb_dp_ipvs.name, err);
 	if (!ret)
 		ret = look(dp, m, true, &f, err);
-	if (!ret)
+	if (!ret) {
 		lb_firewall_audit(&f, &w, true);
+		lb_interfaces_audit(&f, m);
+	}
 	return ret ? ret : (int)f.n;
 }
 
