@@ -345,6 +345,21 @@ for one in "${TRAFFIC[@]}"; do
 	! grep 'failed: to connect:' "$log" || fail 'one found nobody'
 done
 
+step 'what nft has begun, and conntrack goes on with where anybody masquerades, ends with its backend'
+nft_in 'add table ip other; add chain ip other post { type nat hook postrouting priority 100; }; add rule ip other post oifname nobody0 masquerade'
+to_gone() { # what conntrack translates to the backend that one.yaml lacks
+	grep -c "dst=$VIP4 sport=[0-9]* dport=5300 .*src=${v4[1 - keep]} " \
+		<(lab_in node1 cat /proc/net/nf_conntrack) || true
+}
+changes_to nft
+expect 0 lab_in node2 "$E2E/udp_echo.py" ask "$VIP4" 5300 4 8
+changes_to ipvs
+(($(to_gone) > 0)) || fail 'the lab: conntrack has let go of it'
+expect 0 lab_meshlb apply -f "$LAB_DIR/one.yaml"
+equal 'what conntrack sends to the removed backend' "$(to_gone)" 0
+nft_in delete table ip other
+expect 0 apply
+
 step 'killed at calls of a change: before or after, and the next apply repairs'
 LAB_V4=("${v4[1]}") LAB_V6=("${v6[1]}")
 write_config >"$LAB_DIR/after.yaml"

@@ -12,5 +12,10 @@
  * come to the service (nft), or get its answers from another port (ipvs). 0 or -errno.
  */
 int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *err);
+/*
+ * Forgets what conntrack itself translates to backends that are removed by `d`: of ipvs, what an
+ * instance on nft has left, which lives on where anybody masquerades. 0 or -errno.
+ */
+int lb_conntrack_forget_gone(const struct lb_diff *d, struct lb_err *err);
 
 #endif

@@ -365,6 +365,8 @@ static int change(struct apply *a, struct lb_err *err)
 	lb_diff_each_wanted(d, say_scheduler);
 	if (lb_conntrack_forget_new(d, a->new_table, &left))
 		lb_warn("%s", left.text);
+	if (lb_conntrack_forget_gone(d, &left))
+		lb_warn("%s", left.text);
 	if (finish(a, &left)) /* the change is made, and what is left verify names */
 		lb_warn("%s", left.text);
 	return 0;

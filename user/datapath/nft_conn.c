@@ -334,6 +334,37 @@ int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *er
 	return ret;
 }
 
+static int gone_add(struct lb_pairs *pairs, const struct lb_service_conf *from,
+		    const struct lb_service_conf *to)
+{
+	int ret = 0;
+
+	for (size_t b = 0; b < from->n_backends; b++)
+		for (size_t l = 0; l < from->n_listens && !ret; l++)
+			if (!to || !lb_service_find_backend(to, &from->backends[b].at))
+				ret = lb_pairs_add(pairs, from, &from->listens[l],
+						   &from->backends[b]);
+	return ret;
+}
+
+int lb_conntrack_forget_gone(const struct lb_diff *d, struct lb_err *err)
+{
+	struct conn_walk w = {};
+	int ret = 0;
+
+	for (size_t i = 0; i < d->n && !ret; i++)
+		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].from)
+			ret = gone_add(&w.pairs, d->changes[i].from, d->changes[i].to);
+	if (ret) {
+		lb_pairs_free(&w.pairs);
+		return lb_err_sys(err, ENOMEM, "reading conntrack");
+	}
+	if (!w.pairs.n)
+		return 0;
+	lb_pairs_sort(&w.pairs);
+	return walk(&w, true, err);
+}
+
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err)
 {
 	struct conn_walk w = {};
