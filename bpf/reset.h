@@ -24,7 +24,8 @@ struct lb_reset {
 } __attribute__((aligned(8)));
 
 /* May one more be sent in this tick, by this CPU? Who floods us gets no flood back. Those that end
- * a connection of ours have a number of their own: anybody can bring the others about. */
+ * a connection of ours, the first of each, have a number of their own: anybody can bring the others
+ * about, and whoever was told may go on sending. */
 static __always_inline bool lb_reset_allowed(bool ours, __u32 now)
 {
 	__u32 zero = 0;
@@ -204,10 +205,12 @@ static __always_inline int lb_reset(const int hook, const int family, void *ctx,
 	struct lb_iface *iface =
 		hook == LB_HOOK_XDP ? bpf_map_lookup_elem(&lb_ifaces, &ifindex) : NULL;
 	int way = iface ? lb_xdp_way(ctx, ifindex, iface->flags) : 0, made;
+	bool ours = reason == LB_REASON_BACKEND_GONE_RESET && e &&
+		    LB_META_STATE(e->meta) != LB_CONN_CLOSED;
 
 	if (hook == LB_HOOK_XDP && !way)
 		return lb_stop(hook, LB_REASON_TO_TC);
-	if (!lb_reset_allowed(reason == LB_REASON_BACKEND_GONE_RESET, now))
+	if (!lb_reset_allowed(ours, now))
 		return lb_stop(hook, LB_REASON_RESET_LIMITED);
 	if (hook == LB_HOOK_XDP)
 		made = family == LB_V4 ? lb_reset_xdp4(ctx, p) : lb_reset_xdp6(ctx, p);

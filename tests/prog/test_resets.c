@@ -82,6 +82,9 @@ static void test_gone(void **state)
 				 i < MAX ? LB_CONN_CLOSED : LB_CONN_ESTABLISHED);
 	}
 	run_later(&run, 1);
+	for (int i = 0; i < 3 * MAX; i++) /* who was told already keeps nobody from it */
+		assert_int_equal(flow_send(&flows[0], PKT_ACK),
+				 i < MAX ? LB_REASON_BACKEND_GONE_RESET : LB_REASON_RESET_LIMITED);
 	for (int i = MAX; i < 2 * MAX; i++)
 		assert_int_equal(flow_send(&flows[i], PKT_ACK), LB_REASON_BACKEND_GONE_RESET);
 	run.backends[id].state = LB_BACKEND_LIVE;

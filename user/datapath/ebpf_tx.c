@@ -135,7 +135,8 @@ static int backend_recycle(struct lb_tx *tx, __u32 id, struct lb_err *err)
 	/* The bits of `reuse` that an entry holds begin anew: older entries would fit again. */
 	if (!ret && !LB_REF_REUSE(b->reuse + 1))
 		ret = lb_conn_forget_backend(tx->dp, id, err);
-	b->reuse++;
+	if (!ret)
+		b->reuse++;
 	return ret;
 }
 
