@@ -32,6 +32,8 @@ apply >/dev/null
 expect 0 lab_meshlb status
 expect_text "$OUT" 'timeouts: syn 30s, established 2h, half-closed 1h, closing 2m, closed 10s, udp-new 30s, udp 3m'
 equal 'by JSON' "$(lab_meshlb -j status | jq -c '[.timeouts.established, .timeouts.udp]')" '[7200,180]'
+expect_text "$OUT" '^timeouts of brief: udp-new 1s, udp 10s$'
+equal 'of the service, as JSON' "$(lab_meshlb -j status | jq -c .service_timeouts)" '{"brief":{"udp-new":1,"udp":10}}'
 expect 0 lab_meshlb service show brief
 expect_text "$OUT" 'timeouts: udp-new 1s udp 10s'
 expect 0 lab_meshlb export

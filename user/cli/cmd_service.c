@@ -176,7 +176,7 @@ static void show_text(const struct lb_service_conf *s, const struct lb_counters 
 		printf("maglev table: %u slots\n", s->maglev_size);
 	if (lb_service_has_affinity(s))
 		printf("affinity: %s\n", lb_affinity_str(affinity, s));
-	lb_timeouts_print(s->timeouts, "");
+	lb_timeouts_print(NULL, s->timeouts, "");
 	printf("listens: %s\n", listens_text(s, listens, sizeof(listens)));
 	printf("connections %" PRIu64 ", packets in %" PRIu64 " out %" PRIu64 ", bytes in %" PRIu64
 	       " out %" PRIu64 "\n\n",

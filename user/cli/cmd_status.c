@@ -78,6 +78,18 @@ static json_t *hooks_json(const struct lb_dp_status *s)
 	return list;
 }
 
+/* Of services that have some of their own. */
+static json_t *service_timeouts_json(const struct lb_model *m)
+{
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < m->n_services; i++)
+		if (lb_service_has_timeouts(&m->services[i]))
+			json_object_set_new(o, m->services[i].name,
+					    lb_json_timeouts(m->services[i].timeouts));
+	return o;
+}
+
 static json_t *pending_json(const struct lb_pending *p)
 {
 	return json_pack("{s:s, s:I, s:I, s:s, s:s}", "state", lb_pending_state_name(p->state),
@@ -104,6 +116,7 @@ static int print_json(const struct status *st)
 	json_object_set_new(o, "iterator",
 			    s->no_iterator ? json_string(strerror(s->no_iterator)) : json_null());
 	json_object_set_new(o, "timeouts", lb_json_timeouts(s->timeouts));
+	json_object_set_new(o, "service_timeouts", service_timeouts_json(&st->s.model));
 	json_object_set_new(o, "rates", lb_json_rates(&st->s.model.rates));
 	json_object_set_new(o, "usage", usage_json(s));
 	json_object_set_new(o, "hooks", hooks_json(s));
@@ -222,7 +235,10 @@ static int print(const struct lb_cli *cli, const struct status *st)
 	if (cli->json)
 		return print_json(st);
 	print_head(st);
-	lb_timeouts_print(st->dp.timeouts, ",");
+	lb_timeouts_print(NULL, st->dp.timeouts, ",");
+	for (size_t i = 0; i < st->s.model.n_services; i++)
+		lb_timeouts_print(st->s.model.services[i].name, st->s.model.services[i].timeouts,
+				  ",");
 	lb_rates_print(&st->s.model.rates);
 	print_pending(st);
 	print_usage(&st->dp);

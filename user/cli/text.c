@@ -49,15 +49,16 @@ const char *lb_time_str(char *buf, uint64_t at)
 	return buf;
 }
 
-void lb_timeouts_print(const uint32_t timeouts[LB_TIMEOUTS], const char *separator)
+void lb_timeouts_print(const char *of, const uint32_t timeouts[LB_TIMEOUTS], const char *separator)
 {
-	char text[LB_DURATION_MAX];
+	char text[LB_DURATION_MAX], head[LB_NAME_MAX + 16];
 	bool any = false;
 
+	snprintf(head, sizeof(head), "timeouts%s%s:", of ? " of " : "", of ? of : "");
 	for (int i = 0; i < LB_TIMEOUTS_NAMED; i++) {
 		if (!timeouts[i])
 			continue;
-		printf("%s %s %s", any ? separator : "timeouts:", lb_timeout_name(i),
+		printf("%s %s %s", any ? separator : head, lb_timeout_name(i),
 		       lb_duration_exact(text, timeouts[i]));
 		any = true;
 	}

@@ -18,8 +18,9 @@
 int lb_interval_parse(uint32_t *ms, const char *text);
 const char *lb_age_str(char *buf, uint64_t since); /* seconds since the epoch; 0: "-" */
 const char *lb_time_str(char *buf, uint64_t at);   /* 2026-11-23 20:51:05, local time */
-/* "timeouts: syn 30s, ..." on a line, those that are not 0; nothing where none is. */
-void lb_timeouts_print(const uint32_t timeouts[LB_TIMEOUTS], const char *separator);
+/* "timeouts: syn 30s, ..." on a line, those that are not 0; nothing where none is. `of`: whose they
+ * are, or NULL. */
+void lb_timeouts_print(const char *of, const uint32_t timeouts[LB_TIMEOUTS], const char *separator);
 /* "rates: per-cpu 1000, per-source 10 of /32 and /64" on a line, the limits that are set; nothing
  * where none is. */
 void lb_rates_print(const struct lb_rates_conf *r);
