@@ -86,3 +86,13 @@ for delay in 0 0.9 1; do
 	equal 'the table of nft' "$(lab_in node1 nft list tables | grep -c "meshlb_$LAB" || true)" 0
 	rm -f "/run/meshlb/$LAB.nft.lock" # which flock has made again
 done
+
+step 'down in another network namespace, where the instance is not, leaves the change to its confirmation'
+lab_meshlb apply -f "$LAB_DIR/nft.yaml" >/dev/null
+expect 0 lab_meshlb apply -f "$LAB_DIR/other.yaml" --confirm-timeout $((MOMENT - 1))s
+expect 0 lab_in node2 "$MESHLB" --instance "$LAB" down
+expect_text "$OUT$ERR" 'there is none'
+[[ $(lab_meshlb -j status | jq -r .confirm.state) == waiting ]] || fail 'nobody waits any more'
+went_back_here() { lab_meshlb service ls | grep -q ' rr '; }
+lab_until 20 went_back_here
+expect 0 lab_meshlb verify -f "$LAB_DIR/nft.yaml"

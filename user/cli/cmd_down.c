@@ -39,6 +39,19 @@ static int bring_down(const struct lb_cli *cli, bool *removed, struct lb_err *er
 	return *removed && (ret == -ENOENT || ret == -EEXIST) ? 0 : ret;
 }
 
+/* After the instance, without its lock: the process that waits makes none that is nowhere. */
+static void pending_remove(const char *instance)
+{
+	struct lb_pending pending;
+	struct lb_err ignored;
+
+	if (!lb_rollback_cancel(instance, &pending, &ignored) &&
+	    pending.state == LB_PENDING_WAITING)
+		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",
+			instance);
+	lb_pending_remove(instance);
+}
+
 int lb_cmd_down(struct lb_cli *cli)
 {
 	struct lb_err err, ignored;
@@ -53,12 +66,9 @@ int lb_cmd_down(struct lb_cli *cli)
 	if (failed && !removed)
 		return LB_EXIT_FAILED;
 	cli->changed = true;
-	/* After it, without its lock: the process that waits makes none that is nowhere. */
-	if (!lb_rollback_cancel(cli->instance, &pending, &ignored) &&
-	    pending.state == LB_PENDING_WAITING)
-		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",
-			cli->instance);
-	lb_pending_remove(cli->instance);
+	if (removed || lb_pending_read(cli->instance, &pending, &ignored) ||
+	    !lb_pending_is_elsewhere(&pending))
+		pending_remove(cli->instance);
 	if (failed)
 		return LB_EXIT_PARTLY;
 	if (!cli->json) {

@@ -63,6 +63,17 @@ bool lb_pending_is_process(const struct lb_pending *p)
 	return p->pid > 0 && p->start && process_start(p->pid) == p->start;
 }
 
+bool lb_pending_is_elsewhere(const struct lb_pending *p)
+{
+	char path[64];
+	struct stat theirs, ours;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)p->pid);
+	return lb_pending_is_process(p) && !stat(path, &theirs) &&
+	       !stat("/proc/self/ns/net", &ours) &&
+	       (theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev);
+}
+
 /* The second line, where there is one: "undone", or "failed" and why. */
 static void outcome_parse(struct lb_pending *p, char *text)
 {

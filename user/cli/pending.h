@@ -53,5 +53,7 @@ int lb_pending_decide(int fd); /* locks it; -ENOENT: somebody else has decided *
 void lb_pending_conclude(int fd, enum lb_pending_state state, const char *why);
 
 bool lb_pending_is_process(const struct lb_pending *p); /* does that process still run? */
+/* Does it run in another network namespace, where an instance of the same name may be? */
+bool lb_pending_is_elsewhere(const struct lb_pending *p);
 
 #endif
