@@ -9,7 +9,7 @@
  * forge, only if that is near to what was seen, and else their packets refresh nothing: the
  * backend's answer does. A client's FIN or RST ends something where both numbers together are near:
  * of two sides that race one way the other stands almost still. A guess is believed one time in
- * 5,700.
+ * 5,700. A FIN that is not believed at once may be later: see claim.h.
  */
 #ifndef LB_SEQ_H
 #define LB_SEQ_H

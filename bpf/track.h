@@ -7,6 +7,7 @@
 #ifndef LB_TRACK_H
 #define LB_TRACK_H
 
+#include "claim.h"
 #include "common.h"
 #include "conn.h"
 #include "nexthop.h"
@@ -14,11 +15,16 @@
 #include "rate.h"
 #include "seq.h"
 
+/* Established, and one side at least has not closed yet? */
+static __always_inline bool lb_conn_is_open(__u32 state)
+{
+	return state >= LB_CONN_ESTABLISHED && state <= LB_CONN_FIN_BACKEND;
+}
+
 /* Does it take a believable packet to end it? */
 static __always_inline bool lb_conn_is_guarded(__u32 state)
 {
-	return state == LB_CONN_RESET ||
-	       (state >= LB_CONN_ESTABLISHED && state <= LB_CONN_FIN_BACKEND);
+	return state == LB_CONN_RESET || lb_conn_is_open(state);
 }
 
 /* State after a packet; TCP's is a plain reading of RFC 9293, 3.3.2 as a middlebox sees it. */
@@ -81,7 +87,7 @@ static __always_inline bool lb_conn_notes_seq(const struct lb_packet *p, __u32 m
 	if (state == LB_CONN_SYN_RECV)
 		return reverse && (LB_META_STATE(meta) != LB_CONN_SYN_RECV ||
 				   LB_META_TICK(meta) != now || (p->tcp_flags & LB_TCP_SYN));
-	return state >= LB_CONN_ESTABLISHED && state <= LB_CONN_FIN_BACKEND;
+	return lb_conn_is_open(state);
 }
 
 /* What of packet p's flags is believed where its entry has this state; 0: it changes nothing, and
@@ -99,6 +105,73 @@ static __always_inline __u32 lb_conn_believed(const struct lb_packet *p, __u32 p
 	return flags;
 }
 
+/* The youngest tick by which an established entry's packets come the slow way. Its timeout is
+ * longer by far. */
+static __always_inline __u32 lb_conn_unsettled_tick(__u32 now)
+{
+	return (now - lb_fresh[LB_CONN_ESTABLISHED] - 1) & LB_META_TICK_MASK;
+}
+
+/* The next packets shall be looked at. It does not live longer by that. */
+static __always_inline void lb_conn_unsettle(__u32 family, __u32 pos, __u32 meta, __u32 now)
+{
+	int try;
+
+	for (try = 0; try < 4; try++) {
+		__u32 was;
+
+		if (LB_META_STATE(meta) != LB_CONN_ESTABLISHED ||
+		    lb_conn_age(meta, now) > lb_fresh[LB_CONN_ESTABLISHED])
+			return;
+		was = lb_conn_set(family, pos, meta, LB_META_LIFE(meta),
+				  lb_conn_unsettled_tick(now));
+		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(meta))
+			return;
+		meta = was;
+	}
+}
+
+/* Packet p is not believed. Of a FIN or RST the other side's next packets tell more. */
+static __always_inline void lb_conn_doubt(const struct lb_packet *p, __u32 pos, __u32 meta,
+					  bool reverse, __u32 now)
+{
+	__u32 ends = p->tcp_flags & (LB_TCP_FIN | LB_TCP_RST);
+
+	if (!ends || (p->tcp_flags & LB_TCP_SYN) || !lb_conn_is_open(LB_META_STATE(meta)))
+		return;
+	if ((p->tcp_flags & LB_TCP_ACK) && (reverse || ends == LB_TCP_FIN))
+		lb_claim_make(p, pos, meta, reverse);
+	lb_conn_unsettle(p->family, pos, meta, now);
+}
+
+/* What packet p makes of an entry with this meta. */
+struct lb_conn_change {
+	__u32 flags; /* of the packet, that are believed; 0: nothing */
+	__u32 state;
+	bool pending; /* a claim is: the entry must not settle */
+};
+
+static __always_inline void lb_conn_judge(const struct lb_packet *p, __u32 pos, __u32 meta,
+					  bool reverse, struct lb_conn_change *c)
+{
+	__u32 state = LB_META_STATE(meta), answer = LB_CLAIM_NONE;
+
+	/* A SYN of the backend's makes another connection of it. */
+	if (lb_conn_is_open(state) || (reverse && (p->tcp_flags & LB_TCP_SYN)))
+		answer = lb_claims_ask(p, pos, meta, reverse);
+	if (answer == LB_CLAIM_TRUE) {
+		/* It knows the FIN, so it is from the connection itself. */
+		c->flags = p->tcp_flags;
+		state = lb_conn_next_state(state, !reverse, false, LB_TCP_FIN);
+	} else {
+		c->flags = lb_conn_believed(p, pos, state, reverse);
+		if (answer == LB_CLAIM_NEAR)
+			c->flags |= LB_TCP_ACK;
+	}
+	c->state = lb_conn_next_state(state, reverse, p->udp, c->flags);
+	c->pending = answer == LB_CLAIM_PENDING && c->state == LB_CONN_ESTABLISHED;
+}
+
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
 __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, __u32 reverse,
 			    __u32 now)
@@ -110,17 +183,21 @@ __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, 
 		return 0;
 	meta = e->meta;
 	for (try = 0; try < 4; try++) {
-		__u32 is = LB_META_STATE(meta), flags = lb_conn_believed(p, e->pos, is, reverse),
-		      state, life;
+		struct lb_conn_change c;
+		__u32 life, tick;
 
-		if (!flags && !p->udp)
+		lb_conn_judge(p, e->pos, meta, reverse, &c);
+		if (!c.flags && !p->udp) {
+			lb_conn_doubt(p, e->pos, meta, reverse, now);
 			return 0;
-		state = lb_conn_next_state(is, reverse, p->udp, flags);
-		life = lb_conn_life(e, LB_META_LIFE(meta), state);
-		was = lb_conn_become(p->family, e->pos, meta, e->ref, life, now);
+		}
+		life = lb_conn_life(e, LB_META_LIFE(meta), c.state);
+		tick = c.pending ? lb_conn_unsettled_tick(now) : now;
+		was = lb_conn_become(p->family, e->pos, meta, e->ref, life, tick);
 		if (was == meta) {
-			e->meta = LB_META(LB_META_VERSION(meta), life, now);
-			if ((flags & LB_TCP_ACK) && lb_conn_notes_seq(p, meta, state, reverse, now))
+			e->meta = LB_META(LB_META_VERSION(meta), life, tick);
+			if ((c.flags & LB_TCP_ACK) &&
+			    lb_conn_notes_seq(p, meta, c.state, reverse, now))
 				lb_seq_note(p, e->pos, reverse);
 		}
 		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(meta) ||

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""half.py serve PORT | client|server|fin|rst ADDRESS PORT GO
+"""half.py serve PORT | client|server|fin|rst|echo|echo-back ADDRESS PORT GO
 
 Connections of which one side closes first and the other goes on. The client says which in its first
 line, with its file GO, and so the server knows how to serve it:
@@ -9,7 +9,9 @@ line, with its file GO, and so the server knows how to serve it:
           writes into GO.got how many have come until the client's end.
 The client prints "half" as soon as one side is closed, and at last "got N" (client) or "done".
 
-Or they talk, TIMES a request and an answer, and then the client ends it, by `fin` or `rst`."""
+Or they talk, TIMES a request and an answer, and then the client ends it, by `fin` or `rst`. Or the
+server says again what the client says, ECHO bytes both ways at once, and then the client closes
+first, or, with `echo-back`, the server."""
 import os
 import socket
 import struct
@@ -20,6 +22,7 @@ import time
 SIZE = 1 << 20
 PART = bytes(range(256)) * 256
 TIMES, REQUEST = 300, 1000
+ECHO = 40 << 20
 
 
 def wait_for(path):
@@ -62,11 +65,37 @@ def talk(sock, end):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+def say_again(sock, size):
+    """Until the client's end, or so many bytes."""
+    while size and (data := sock.recv(1 << 16)):
+        sock.sendall(data)
+        size -= len(data)
+
+
+def hear_again(sock, end):
+    def say():
+        for _ in range(ECHO // len(PART)):
+            sock.sendall(PART)
+
+    thread = threading.Thread(target=say)
+    thread.start()
+    for _ in range(ECHO // len(PART)):
+        if sock.recv(len(PART), socket.MSG_WAITALL) != PART:
+            sys.exit("half.py: another echo")
+    thread.join()
+    if end == "echo":
+        sock.shutdown(socket.SHUT_WR)
+    if sock.recv(1):
+        sys.exit("half.py: there is more behind the echo")
+
+
 def serve_one(sock):
     who, go = sock.makefile("rb", buffering=0).readline().decode().split()
     with sock:
         if who in ("fin", "rst"):
             answer_all(sock)
+        elif who in ("echo", "echo-back"):
+            say_again(sock, ECHO if who == "echo-back" else -1)
         elif who == "client":
             if sock.recv(1):
                 sys.exit("half.py: there is more before the end")
@@ -98,6 +127,9 @@ def main():
         sock.sendall(f"{who} {go}\n".encode())
         if who in ("fin", "rst"):
             talk(sock, who)
+            return
+        if who in ("echo", "echo-back"):
+            hear_again(sock, who)
             return
         if who == "client":
             sock.shutdown(socket.SHUT_WR)

@@ -27,6 +27,8 @@ done
 	echo '    timeouts: { closing: 1h }'
 	lab_service talk '*:9003' 9000
 	echo '    timeouts: { closing: 1h, closed: 1h }'
+	lab_service echo '*:9004' 9000
+	echo '    timeouts: { closing: 1h }'
 	lab_service vote '*:8080' 80
 } | lab_config >"$CONFIG"
 echo 'timeouts: { closing: 2s, closed: 2s, half-closed: 1h }' >>"$CONFIG"
@@ -99,6 +101,17 @@ for one in fin4 fin6 rst4 rst6; do
 	lab_in node2 "$E2E/half.py" "${one%?}" "${!to}" 9003 - || fail "$one"
 done
 has_states talk '4:closing 4:reset 6:closing 6:reset'
+
+step 'and however much went both ways at once: nobody waits for it in vain'
+for one in echo4 echo6 echo-back4 echo-back6; do
+	to=VIP${one: -1}
+	lab_in node2 "$E2E/half.py" "${one%?}" "${!to}" 9004 - || fail "$one"
+done
+has_states echo '4:closing 4:closing 6:closing 6:closing'
+equal 'active ones of echo' "$(lab_meshlb -j service show echo | jq -c '[.backends[].active]')" '[0,0,0,0]'
+for one in "${LAB_V4[0]}:9000" "${LAB_V4[1]}:9000"; do
+	expect 0 lab_meshlb backend drain echo "$one" --wait --timeout 2s
+done
 
 step 'requests over one connection of curl, to nginx'
 for one in 4 6; do
