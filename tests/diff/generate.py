@@ -209,7 +209,7 @@ class Generator:
         both = sum(b.replica == backend.replica and b.port == backend.port
                    for n, b in pairs if n == name) == 2
         at = f"{backend.replica}{'' if both else '.' + str(backend.family)}:{backend.port}"
-        op = self.random.choice(("drain", "drain", "undrain", "weight", "wait"))
+        op = self.random.choice(("drain", "drain", "undrain", "weight") * 2 + ("wait",))
         self.emit(f"{op} {name} {at}" + (f" {self.random.choice((0, 1, 2, 4))}"
                                          if op == "weight" else ""))
 

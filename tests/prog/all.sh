@@ -1,0 +1,21 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# all.sh - every program of tests/prog, one after another: for the guest, where a boot and the
+# loading of programs take longer than most of them. Needs BUILD.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+failed=()
+for source in tests/prog/test_*.c; do
+	name=$(basename "$source" .c)
+	name=${name#test_}
+	begin=$SECONDS
+	echo "--- prog/$name"
+	"$BUILD/${source%.c}" || [[ $? == 77 ]] || failed+=("prog/$name") # 77: skipped, as in tests/run
+	echo "prog/$name: $((SECONDS - begin)) s"
+done
+((${#failed[@]} == 0)) || {
+	echo "FAILED: ${failed[*]}"
+	exit 1
+}
