@@ -39,12 +39,16 @@ static int bring_down(const struct lb_cli *cli, bool *removed, struct lb_err *er
 	return *removed && (ret == -ENOENT || ret == -EEXIST) ? 0 : ret;
 }
 
-/* After the instance, without its lock: the process that waits makes none that is nowhere. */
-static void pending_remove(const char *instance)
+/* After the instance, without its lock: the process that waits makes none that is nowhere. Where
+ * nothing was removed, it may be one of another network namespace. */
+static void pending_remove(const char *instance, bool removed)
 {
 	struct lb_pending pending;
 	struct lb_err ignored;
 
+	if (!removed && !lb_pending_read(instance, &pending, &ignored) &&
+	    lb_pending_is_elsewhere(&pending))
+		return;
 	if (!lb_rollback_cancel(instance, &pending, &ignored) &&
 	    pending.state == LB_PENDING_WAITING)
 		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",
@@ -54,8 +58,7 @@ static void pending_remove(const char *instance)
 
 int lb_cmd_down(struct lb_cli *cli)
 {
-	struct lb_err err, ignored;
-	struct lb_pending pending;
+	struct lb_err err;
 	bool removed;
 	int ret = bring_down(cli, &removed, &err);
 	bool failed = ret && ret != -ENOENT;
@@ -66,9 +69,7 @@ int lb_cmd_down(struct lb_cli *cli)
 	if (failed && !removed)
 		return LB_EXIT_FAILED;
 	cli->changed = true;
-	if (removed || lb_pending_read(cli->instance, &pending, &ignored) ||
-	    !lb_pending_is_elsewhere(&pending))
-		pending_remove(cli->instance);
+	pending_remove(cli->instance, removed);
 	if (failed)
 		return LB_EXIT_PARTLY;
 	if (!cli->json) {

@@ -17,8 +17,8 @@ struct fit {
 	const struct lb_dp_ops *ops;
 	const struct lb_model *standing; /* on this datapath; NULL: nothing */
 	struct lb_nl nl;
-	struct lb_links links;
-	struct lb_err why; /* of what does not fit */
+	struct lb_links links; /* of a datapath without programs, which goes by names */
+	struct lb_err why;     /* of what does not fit */
 };
 
 /* Where it stands: what was read back has no line. */
@@ -47,9 +47,8 @@ static int master_fits(struct fit *f, const struct lb_interface_conf *i)
 	const struct lb_link *master = link ? lb_links_at(&f->links, link->master) : NULL;
 	char why[128];
 
-	if (f->ops->has_programs || !master ||
-	    (strcmp(master->kind, "bridge") != 0 && strcmp(master->kind, "bond") != 0 &&
-	     strcmp(master->kind, "team") != 0))
+	if (!master || (strcmp(master->kind, "bridge") != 0 && strcmp(master->kind, "bond") != 0 &&
+			strcmp(master->kind, "team") != 0))
 		return 0;
 	snprintf(why, sizeof(why), "sees its packets come in by %s \"%s\": name that instead",
 		 master->kind, master->name);
@@ -261,7 +260,7 @@ static int begin(struct fit *f, const struct lb_fit *with, const struct lb_dp_op
 	*f = (struct fit){.with = with,
 			  .ops = ops,
 			  .standing = is_running(with, ops) ? &with->standing->model : NULL};
-	ret = lb_links_read(&f->links);
+	ret = ops->has_programs ? 0 : lb_links_read(&f->links);
 	if (ret)
 		return lb_err_sys(err, -ret, "listing the network interfaces");
 	ret = lb_nl_open(&f->nl, NETLINK_ROUTE);

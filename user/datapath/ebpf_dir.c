@@ -59,43 +59,51 @@ static int mounts_are_private(void)
 	return mine.st_ino != init.st_ino;
 }
 
-int lb_bpffs_dir(char *buf, size_t size, bool may_mount, struct lb_err *err)
+/* Ours, else the host's; NULL: there is none. */
+static const char *bpffs_root(void)
 {
-	const char *root = BPFFS;
-	int private = is_bpffs(root) ? 0 : mounts_are_private();
+	return is_bpffs(BPFFS) ? BPFFS : is_bpffs(HOST_BPFFS) ? HOST_BPFFS : NULL;
+}
 
-	if (private && !may_mount && !is_bpffs(HOST_BPFFS))
-		return lb_err_set(err, ENOENT, "no bpffs at \"%s\"", BPFFS);
+static int bpffs_mount(struct lb_err *err)
+{
+	int private = mounts_are_private();
+
 	if (private < 0)
 		return lb_err_set(err, ENODEV,
 				  "no bpffs at \"%s\", and whether one mounted here would last "
 				  "cannot be told (\"/proc/1/ns/mnt\": %s): run `mount -t bpf bpf "
 				  "%s` in the host's own mount namespace",
 				  BPFFS, strerror(-private), BPFFS);
-	if (private) {
-		root = HOST_BPFFS;
-		if (!is_bpffs(root))
-			return lb_err_set(
-				err, ENODEV,
-				"no bpffs at \"%s\", and this mount namespace is a private "
-				"one: use `nsenter --net=...` rather than `ip netns exec`, "
-				"or run `mount -t bpf bpf %s` outside of it",
-				BPFFS, BPFFS);
-	} else if (!is_bpffs(root)) {
-		if (!may_mount)
-			return lb_err_set(err, ENOENT, "no bpffs at \"%s\"", BPFFS);
-		if (mount("bpf", root, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
-			return lb_err_sys(err, errno, "mounting bpffs at \"%s\"", BPFFS);
-	}
-	snprintf(buf, size, "%s/meshlb", root);
+	if (private)
+		return lb_err_set(err, ENODEV,
+				  "no bpffs at \"%s\", and this mount namespace is a private "
+				  "one: use `nsenter --net=...` rather than `ip netns exec`, "
+				  "or run `mount -t bpf bpf %s` outside of it",
+				  BPFFS, BPFFS);
+	if (mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700"))
+		return lb_err_sys(err, errno, "mounting bpffs at \"%s\"", BPFFS);
 	return 0;
+}
+
+int lb_bpffs_dir(char *buf, size_t size, bool may_mount, struct lb_err *err)
+{
+	const char *root = bpffs_root();
+	int ret = 0;
+
+	if (!root && !may_mount)
+		return lb_err_set(err, ENOENT, "no bpffs at \"%s\"", BPFFS);
+	if (!root)
+		ret = bpffs_mount(err);
+	snprintf(buf, size, "%s/meshlb", root ? root : BPFFS);
+	return ret;
 }
 
 int lb_bpffs_probe(void)
 {
-	const char *root = is_bpffs(BPFFS) ? BPFFS : HOST_BPFFS;
+	const char *root = bpffs_root();
 
-	if (is_bpffs(root))
+	if (root)
 		return access(root, W_OK) ? errno : 0;
 	if (mounts_are_private())
 		return ENODEV;

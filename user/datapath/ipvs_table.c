@@ -112,8 +112,8 @@ void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp)
 		lb_text_add(t, "add set inet %s %s { type %s . inet_proto . inet_service; }\n",
 			    table, backends[family], family == LB_V4 ? "ipv4_addr" : "ipv6_addr");
 	lb_text_add(t, "add set inet %s " MASQ " { type mark; }\n", table);
-	chain_text(t, table, &chains[0]);
-	chain_text(t, table, &chains[1]);
+	for (size_t k = 0; k < MASQ_CHAIN; k++)
+		chain_text(t, table, &chains[k]);
 	lb_nft_text_output(t, table);
 	lb_text_add(t,
 		    "add rule inet %s prerouting iifname != @" LB_NFT_SET_INTERFACES

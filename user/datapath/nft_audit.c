@@ -89,21 +89,25 @@ static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class
 {
 	static const struct {
 		const char *name, *looks_at;
+		int verdict;
 	} others[] = {
-		{LB_NFT_RULE_LOCAL, "fib"},
-		{LB_NFT_RULE_LOOPBACK, "payload"},
-		{LB_NFT_RULE_RELATED, "ct"},
-		{LB_NFT_RULE_KEPT, "payload"},
-		{LB_NFT_RULE_REDIRECT "4", "payload"},
-		{LB_NFT_RULE_REDIRECT "6", "payload"},
+		{LB_NFT_RULE_LOCAL, "fib", NFT_RETURN},
+		{LB_NFT_RULE_LOOPBACK, "payload", NFT_RETURN},
+		{LB_NFT_RULE_RELATED, "ct", NFT_RETURN},
+		{LB_NFT_RULE_KEPT, "payload", NFT_RETURN},
+		{LB_NFT_RULE_REDIRECT "4", "payload", NF_DROP},
+		{LB_NFT_RULE_REDIRECT "6", "payload", NF_DROP},
 	};
 	static const char verdict[] = "immediate %d; ";
 	char set[LB_NFT_CLASS_LEN + 16], does[LB_NFT_CLASS_LEN + 64];
+	int code = c ? NF_DROP : NFT_RETURN;
 
 	snprintf(set, sizeof(set), "lookup %s; ", name);
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (!strcmp(name, others[i].name))
+		if (!strcmp(name, others[i].name)) {
 			snprintf(set, sizeof(set), "%s; ", others[i].looks_at);
+			code = others[i].verdict;
+		}
 	if (c && c->index != LB_NFT_NONE)
 		snprintf(does, sizeof(does), "%s %u; lookup %s" LB_NFT_RING "; nat; ",
 			 c->index < LB_NFT_SH ? "numgen" : "hash", c->size, name);
@@ -114,10 +118,7 @@ static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class
 	else if (!strncmp(name, "conn", 4))
 		snprintf(does, sizeof(does), verdict, NFT_GOTO);
 	else
-		snprintf(does, sizeof(does), verdict,
-			 c || !strncmp(name, LB_NFT_RULE_REDIRECT, strlen(LB_NFT_RULE_REDIRECT))
-				 ? NF_DROP
-				 : NFT_RETURN);
+		snprintf(does, sizeof(does), verdict, code);
 	return strstr(r->expr, set) && strstr(r->expr, does);
 }
 

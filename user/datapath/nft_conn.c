@@ -110,8 +110,9 @@ struct conn_walk {
 	uint32_t service;
 	struct lb_pairs pairs;
 	struct lb_pairs
-		exact;       /* what may as well be a connection of a listen that goes before `*` */
-	struct lb_nl *plain; /* looks for untranslated UDP, to any listen in `pairs`; else NULL */
+		exact;   /* what may as well be a connection of a listen that goes before `*` */
+	bool plain;      /* looks for untranslated UDP, to any listen in `pairs` */
+	struct lb_nl nl; /* of `plain`, for routes */
 	lb_conn_fn fn;
 	void *arg;
 	struct nfct_handle *flush; /* NULL: only looked at */
@@ -120,14 +121,12 @@ struct conn_walk {
 };
 
 /* Untranslated, to the port of a `*`, but on its way through this host: none of ours. */
-static bool passes_through(const struct conn_walk *w, const struct lb_pair *p,
-			   const struct lb_conn *c)
+static bool passes_through(struct conn_walk *w, const struct lb_pair *p, const struct lb_conn *c)
 {
 	struct lb_route route;
 
 	return w->plain && p->any &&
-	       (lb_route_get(w->plain, &route, &c->service.addr, c->service.family) ||
-		!route.local);
+	       (lb_route_get(&w->nl, &route, &c->service.addr, c->service.family) || !route.local);
 }
 
 static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, void *data)
@@ -158,7 +157,8 @@ static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, vo
 	return NFCT_CB_CONTINUE;
 }
 
-static int walk(struct conn_walk *w, bool flush, struct lb_err *err)
+/* All of conntrack, once w has its pairs. */
+static int look_at_all(struct conn_walk *w, bool flush, struct lb_err *err)
 {
 	static const uint32_t families[] = {AF_INET, AF_INET6};
 	struct nfct_handle *h = nfct_open(CONNTRACK, 0);
@@ -180,6 +180,26 @@ static int walk(struct conn_walk *w, bool flush, struct lb_err *err)
 	if (w->flush)
 		nfct_close(w->flush);
 	w->flush = NULL;
+	return ret;
+}
+
+/* Ends w. `ret`: of gathering its pairs; of none nobody need look. */
+static int walk(struct conn_walk *w, int ret, bool flush, struct lb_err *err)
+{
+	if (ret)
+		lb_err_sys(err, -ret, "reading conntrack");
+	lb_pairs_sort(&w->pairs);
+	lb_pairs_sort(&w->exact);
+	if (!ret && w->pairs.n && w->plain) {
+		ret = lb_nl_open(&w->nl, NETLINK_ROUTE);
+		if (ret)
+			lb_err_sys(err, -ret, "asking for routes (netlink)");
+	}
+	if (!ret && w->pairs.n) {
+		ret = look_at_all(w, flush, err);
+		if (w->plain)
+			lb_nl_close(&w->nl);
+	}
 	lb_pairs_free(&w->pairs);
 	lb_pairs_free(&w->exact);
 	return ret;
@@ -187,16 +207,16 @@ static int walk(struct conn_walk *w, bool flush, struct lb_err *err)
 
 static int walk_model(const struct lb_model *m, struct conn_walk *w, bool flush, struct lb_err *err)
 {
-	for (size_t i = 0; i < m->n_services; i++) {
+	int ret = 0;
+
+	for (size_t i = 0; i < m->n_services && !ret; i++) {
 		const struct lb_service_conf *s = &m->services[i];
 
-		if (lb_pairs_add_service(&w->pairs, s))
-			return lb_err_sys(err, ENOMEM, "reading conntrack");
+		ret = lb_pairs_add_service(&w->pairs, s);
 		if (w->f && w->f->service && !strcmp(w->f->service, s->name))
 			w->service = s->id;
 	}
-	lb_pairs_sort(&w->pairs);
-	return walk(w, flush, err);
+	return walk(w, ret, flush, err);
 }
 
 static int walk_all(struct lb_dp *dp, struct conn_walk *w, bool flush, struct lb_err *err)
@@ -260,12 +280,7 @@ int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *befor
 		if (!ret && old)
 			ret = exact_add(&w.exact, old, s);
 	}
-	if (ret) {
-		lb_pairs_free(&w.exact);
-		return lb_err_sys(err, ENOMEM, "reading conntrack");
-	}
-	lb_pairs_sort(&w.exact);
-	return walk_model(gone, &w, true, err);
+	return ret ? walk(&w, ret, true, err) : walk_model(gone, &w, true, err);
 }
 
 /* What a `*` listen has no backend for passes to the host. */
@@ -305,8 +320,7 @@ static int plain_add(struct conn_walk *w, const struct lb_service_conf *s)
 int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *err)
 {
 	const struct lb_model *m = d->desired;
-	struct lb_nl nl;
-	struct conn_walk w = {.plain = &nl};
+	struct conn_walk w = {.plain = true};
 	int ret = 0;
 
 	for (size_t i = 0; i < d->n; i++)
@@ -317,21 +331,7 @@ int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *er
 		if (d->changes[i].kind == LB_CHANGE_SERVICE &&
 		    has_new_udp(d->changes[i].from, d->changes[i].to))
 			ret = plain_add(&w, d->changes[i].to);
-	if (ret) {
-		lb_pairs_free(&w.pairs);
-		return lb_err_sys(err, ENOMEM, "reading conntrack");
-	}
-	if (!w.pairs.n)
-		return 0;
-	ret = lb_nl_open(&nl, NETLINK_ROUTE);
-	if (ret) {
-		lb_pairs_free(&w.pairs);
-		return lb_err_sys(err, -ret, "opening netlink");
-	}
-	lb_pairs_sort(&w.pairs);
-	ret = walk(&w, true, err);
-	lb_nl_close(&nl);
-	return ret;
+	return walk(&w, ret, true, err);
 }
 
 static int gone_add(struct lb_pairs *pairs, const struct lb_service_conf *from,
@@ -355,14 +355,7 @@ int lb_conntrack_forget_gone(const struct lb_diff *d, struct lb_err *err)
 	for (size_t i = 0; i < d->n && !ret; i++)
 		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].from)
 			ret = gone_add(&w.pairs, d->changes[i].from, d->changes[i].to);
-	if (ret) {
-		lb_pairs_free(&w.pairs);
-		return lb_err_sys(err, ENOMEM, "reading conntrack");
-	}
-	if (!w.pairs.n)
-		return 0;
-	lb_pairs_sort(&w.pairs);
-	return walk(&w, true, err);
+	return walk(&w, ret, true, err);
 }
 
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err)

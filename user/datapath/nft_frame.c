@@ -50,13 +50,11 @@ void lb_nft_chains_audit(struct lb_findings *f, const struct lb_nft_state *s,
 void lb_nft_text_output(struct lb_text *t, const char *table)
 {
 	lb_text_add(t,
-		    "add chain inet %s output { type filter hook output priority -5; "
-		    "policy accept; }\n"
 		    "add rule inet %s output oifname @" LB_NFT_SET_INTERFACES
 		    " icmp type redirect drop comment \"" LB_NFT_RULE_REDIRECT "4\"\n"
 		    "add rule inet %s output oifname @" LB_NFT_SET_INTERFACES
 		    " icmpv6 type nd-redirect drop comment \"" LB_NFT_RULE_REDIRECT "6\"\n",
-		    table, table, table);
+		    table, table);
 }
 
 static const char *rules_text(const struct lb_nft_table *t, char buf[32])

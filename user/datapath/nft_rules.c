@@ -17,6 +17,7 @@
 #define PREROUTING  "type nat hook prerouting priority -105"
 #define POSTROUTING "type nat hook postrouting priority 95"
 #define FORWARD     "type filter hook forward priority -5"
+#define OUTPUT      "type filter hook output priority -5"
 #define HASH_SEED   "0x6d657368" /* fixed: the same choice on every node */
 #define ONLY_SYN    "tcp flags & (fin | syn | rst | ack) == syn "
 
@@ -165,6 +166,7 @@ void lb_nft_text_table(struct lb_text *t, const char *table)
 	lb_text_add(t, "add set inet %s " LB_NFT_SET_INTERFACES " { type ifname; }\n", table);
 	lb_text_add(t, "add chain inet %s prerouting { " PREROUTING "; policy accept; }\n", table);
 	lb_text_add(t, "add chain inet %s forward { " FORWARD "; policy accept; }\n", table);
+	lb_text_add(t, "add chain inet %s output { " OUTPUT "; policy accept; }\n", table);
 	lb_text_add(t, "add chain inet %s postrouting { " POSTROUTING "; policy accept; }\n",
 		    table);
 	lb_nft_text_output(t, table);

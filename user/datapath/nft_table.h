@@ -181,7 +181,7 @@ const struct lb_nft_chain *lb_nft_chain_find(const struct lb_nft_state *s, const
 void lb_nft_chains_audit(struct lb_findings *f, const struct lb_nft_state *s,
 			 const struct lb_nft_chain *chains, size_t n);
 /*
- * Chain `output`: no ICMP redirects (RFC 792, RFC 4861, 8) by the clients' interfaces. A backend in
+ * The rules of chain `output`: no ICMP redirects (RFC 792, RFC 4861, 8) by the clients' interfaces. A backend in
  * the client's own network would be told to send to the client directly, where its answers are not
  * translated; the kernel has no switch for those of IPv6.
  */
