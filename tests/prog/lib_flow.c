@@ -3,6 +3,7 @@
  * lib_flow.c - connections, packet by packet.
  */
 #include "lib_flow.h"
+#include "lib_group.h"
 
 static struct run_result result;
 
@@ -91,6 +92,16 @@ int flow_answer(struct flow *f, uint8_t flags)
 
 	pkt_build(&p, &s);
 	return run_flow(f, f->run->net.b0, &p, &to);
+}
+
+void sends(struct flow *f, uint8_t flags)
+{
+	assert_int_equal(flow_send(f, flags), RUN_FORWARDED);
+}
+
+void answers(struct flow *f, uint8_t flags)
+{
+	assert_int_equal(flow_answer(f, flags), RUN_FORWARDED);
 }
 
 int flow_establish(struct flow *f)

@@ -28,6 +28,10 @@ struct flow flow_make(struct run *run, enum lb_hook hook, enum lb_family family,
 int flow_send(struct flow *f, uint8_t flags);
 int flow_answer(struct flow *f, uint8_t flags);
 
+/* The same of a packet that must be forwarded: else the test has failed. */
+void sends(struct flow *f, uint8_t flags);
+void answers(struct flow *f, uint8_t flags);
+
 /* A TCP handshake, or a datagram and its answer. RUN_FORWARDED, or the first that was not. */
 int flow_establish(struct flow *f);
 

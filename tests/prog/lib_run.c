@@ -166,6 +166,11 @@ uint32_t run_ticks(const struct run *r, int state)
 	return r->skel->data_timeouts->lb_timeouts.ticks[state];
 }
 
+uint32_t run_unsettled(const struct run *r)
+{
+	return r->skel->rodata->lb_fresh[LB_CONN_ESTABLISHED] + 1;
+}
+
 int run_stay_on(unsigned int cpu)
 {
 	cpu_set_t set;

@@ -49,16 +49,6 @@ static struct flow udp(void)
 	return flow_make(&run, hook, family, next_port++, 53, PKT_UDP);
 }
 
-static void sends(struct flow *f, uint8_t flags)
-{
-	assert_int_equal(flow_send(f, flags), RUN_FORWARDED);
-}
-
-static void answers(struct flow *f, uint8_t flags)
-{
-	assert_int_equal(flow_answer(f, flags), RUN_FORWARDED);
-}
-
 static struct flow established(void)
 {
 	struct flow f = tcp();
@@ -181,12 +171,6 @@ static void spray(const struct flow *f, uint8_t flags, bool backends)
 	}
 }
 
-/* By so many ticks a FIN or RST that is not believed makes an established one look older. */
-static uint32_t unsettled(void)
-{
-	return run.skel->rodata->lb_fresh[LB_CONN_ESTABLISHED] + 1;
-}
-
 /* Many guesses change nothing, and it is still its backend's. */
 static void test_spray(void **state)
 {
@@ -205,7 +189,7 @@ static void test_spray(void **state)
 		spray(&f, ends[i / 2], false);
 		spray(&f, ends[i / 2], true);
 		assert_int_equal(flow_state(&f), was);
-		run_later(&run, run_ticks(&run, was) - unsettled());
+		run_later(&run, run_ticks(&run, was) - run_unsettled(&run));
 		sends(&f, PKT_ACK);
 		assert_int_equal(flow_state(&f), was);
 		syn = f;
@@ -250,213 +234,6 @@ static void test_believed(void **state)
 			assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
 		}
 	}
-}
-
-#define MIB (1u << 20)
-
-/* Both sides have moved much since they were looked at: no end is believed at once. */
-static struct flow busy_at(uint16_t port)
-{
-	struct flow f = flow_make(&run, hook, family, next_port++, port, 0);
-
-	f.seq = 0xfff00000; /* it wraps */
-	f.backend_seq = 0x7ff00000;
-	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	f.seq += 40 * MIB;
-	f.backend_seq += 40 * MIB;
-	return f;
-}
-
-static struct flow busy(void)
-{
-	return busy_at(80);
-}
-
-/* The backend has not got the client's last `bytes` yet. */
-static void answers_behind(struct flow *f, uint32_t bytes, uint8_t flags)
-{
-	f->seq -= bytes;
-	answers(f, flags);
-	f->seq += bytes;
-}
-
-/* For as long as its timeout nobody needs to look at it again: an unsettled one would be over. */
-static void settled(struct flow *f)
-{
-	assert_int_equal(flow_state(f), LB_CONN_ESTABLISHED);
-	run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED));
-	answers(f, PKT_ACK);
-	assert_int_equal(flow_state(f), LB_CONN_ESTABLISHED);
-}
-
-/* The other side's acknowledgement shows the FIN to be true. */
-static void test_claim(void **state)
-{
-	(void)state;
-	for (int at_once = 0; at_once < 2; at_once++) {
-		struct flow f = busy();
-
-		sends(&f, PKT_FIN | PKT_ACK);
-		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-		f.seq++;
-		if (!at_once) {
-			answers(&f, PKT_ACK);
-			assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
-		}
-		answers(&f, PKT_FIN | PKT_ACK);
-		assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
-		f.backend_seq++;
-		sends(&f, PKT_ACK);
-		assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
-
-		f = busy();
-		answers(&f, PKT_FIN | PKT_ACK);
-		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-		f.backend_seq++;
-		if (!at_once) {
-			sends(&f, PKT_ACK);
-			assert_int_equal(flow_state(&f), LB_CONN_FIN_BACKEND);
-		}
-		sends(&f, PKT_FIN | PKT_ACK);
-		assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
-	}
-}
-
-/* What was on its way is acknowledged before; or both close at the same time. */
-static void test_claim_behind(void **state)
-{
-	struct flow f = busy();
-
-	(void)state;
-	sends(&f, PKT_FIN | PKT_ACK);
-	for (uint32_t behind = 12 * MIB; behind >= 3 * MIB; behind -= 3 * MIB) {
-		answers_behind(&f, behind, PKT_ACK);
-		f.backend_seq += MIB;
-		sends(&f, PKT_ACK);
-		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	}
-	answers(&f, PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
-
-	f = busy();
-	sends(&f, PKT_FIN | PKT_ACK);
-	answers_behind(&f, 3 * MIB, PKT_FIN | PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	sends(&f, PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_FIN_BACKEND);
-	answers(&f, PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
-}
-
-/* The backend's next packet shows that it was none of theirs, and it is forgotten. */
-static void test_claim_far(void **state)
-{
-	struct flow f = established(), forged;
-
-	(void)state;
-	f.seq = 1000000;
-	f.backend_seq = 2000000;
-	forged = f;
-	forged.seq += 2 * UNIT;
-	forged.backend_seq -= 2 * UNIT;
-	sends(&forged, PKT_FIN | PKT_ACK);
-	sends(&f, PKT_ACK); /* which anybody may send */
-	answers(&f, PKT_ACK);
-	settled(&f);
-	run_later(&run, unsettled()); /* looked at again */
-	answers(&forged, PKT_ACK);
-	settled(&forged);
-}
-
-/* It may have been theirs, until they have gone far beyond it: meanwhile it lives. */
-static void test_claim_near(void **state)
-{
-	struct flow f = established(), forged;
-
-	(void)state;
-	f.seq = 1000000;
-	f.backend_seq = 2000000;
-	forged = f;
-	forged.seq += 10 * MIB;
-	forged.backend_seq += 10 * MIB;
-	sends(&forged, PKT_FIN | PKT_ACK);
-	for (int i = 0; i < 4; i++) {
-		sends(&f, PKT_ACK);
-		answers(&f, PKT_ACK);
-		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) - unsettled());
-	}
-	f.seq += 30 * MIB;
-	f.backend_seq += 30 * MIB;
-	answers(&f, PKT_ACK);
-	settled(&f);
-}
-
-/* Of a backend's FIN nobody can make us forget by packets of its client. */
-static void test_claim_defied(void **state)
-{
-	struct flow f = busy(), forged = f;
-
-	(void)state;
-	answers(&f, PKT_FIN | PKT_ACK);
-	forged.seq += 2 * UNIT;
-	forged.backend_seq -= 2 * UNIT;
-	sends(&forged, PKT_ACK);
-	sends(&forged, PKT_FIN | PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	sends(&f, PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_FIN_BACKEND);
-}
-
-/* Nor is it a later connection's, be it by another entry, or by the same. */
-static void test_claim_of_former(void **state)
-{
-	struct flow f = busy_at(82);
-
-	(void)state;
-	sends(&f, PKT_FIN | PKT_ACK);
-	run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) + 1);
-	sends(&f, PKT_ACK); /* taken up */
-	answers(&f, PKT_ACK);
-	sends(&f, PKT_ACK);
-	run_later(&run, unsettled());
-	answers(&f, PKT_ACK);
-	settled(&f);
-
-	f = busy();
-	sends(&f, PKT_FIN | PKT_ACK);
-	answers_behind(&f, 3 * MIB, PKT_ACK);
-	sends(&f, PKT_RST | PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_RESET);
-	f.seq -= MIB;
-	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	f.seq += MIB;
-	run_later(&run, unsettled());
-	answers(&f, PKT_ACK);
-	settled(&f);
-}
-
-/* It is not confirmed, but what was on its way to its sender is answered by others. */
-static void test_doubted_reset(void **state)
-{
-	struct flow f = busy();
-
-	(void)state;
-	sends(&f, PKT_RST | PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	answers(&f, PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	sends(&f, PKT_RST);
-	assert_int_equal(flow_state(&f), LB_CONN_RESET);
-	f = busy();
-	answers(&f, PKT_RST | PKT_ACK);
-	answers(&f, PKT_RST | PKT_ACK); /* by itself it proves nothing */
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	f.seq += MIB;
-	sends(&f, PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	answers(&f, PKT_RST);
-	assert_int_equal(flow_state(&f), LB_CONN_RESET);
 }
 
 /* Who forges a handshake does not know what the backend says, be it to the SYN or to another one
@@ -835,31 +612,15 @@ static const struct group group = {.name = "states",
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		STATE_TEST(test_tcp_states),
-		STATE_TEST(test_tcp_other_ends),
-		STATE_TEST(test_blind),
-		STATE_TEST(test_spray),
-		STATE_TEST(test_believed),
-		STATE_TEST(test_claim),
-		STATE_TEST(test_claim_behind),
-		STATE_TEST(test_claim_far),
-		STATE_TEST(test_claim_near),
-		STATE_TEST(test_claim_defied),
-		STATE_TEST(test_claim_of_former),
-		STATE_TEST(test_doubted_reset),
-		STATE_TEST(test_forged_handshake),
-		STATE_TEST(test_poison),
-		STATE_TEST(test_odd_flags),
-		STATE_TEST(test_revived),
-		STATE_TEST(test_syn_on_half_closed),
-		STATE_TEST(test_syn_on_reset),
-		STATE_TEST(test_syn_on_forged_reset),
-		STATE_TEST(test_syn_on_drained),
-		STATE_TEST(test_syn_elsewhere),
-		STATE_TEST(test_taken_up_behind),
-		STATE_TEST(test_udp_states),
-		STATE_TEST(test_expiry),
-		STATE_TEST(test_one_side_keeps_both),
+		STATE_TEST(test_tcp_states),      STATE_TEST(test_tcp_other_ends),
+		STATE_TEST(test_blind),           STATE_TEST(test_spray),
+		STATE_TEST(test_believed),        STATE_TEST(test_forged_handshake),
+		STATE_TEST(test_poison),          STATE_TEST(test_odd_flags),
+		STATE_TEST(test_revived),         STATE_TEST(test_syn_on_half_closed),
+		STATE_TEST(test_syn_on_reset),    STATE_TEST(test_syn_on_forged_reset),
+		STATE_TEST(test_syn_on_drained),  STATE_TEST(test_syn_elsewhere),
+		STATE_TEST(test_taken_up_behind), STATE_TEST(test_udp_states),
+		STATE_TEST(test_expiry),          STATE_TEST(test_one_side_keeps_both),
 	};
 
 	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));
