@@ -437,13 +437,8 @@ expect_alternation 4 2
 expect 0 lab_meshlb down
 
 step 'auto without IPVS, too'
-printf 'install ip_vs /bin/false\nblacklist ip_vs\n' >/etc/modprobe.d/meshlb-test.conf
 ipvs_in -C
-gone() { # PATTERN: the modules whose names begin so go, those that use others first
-	lsmod | awk -v name="^($1)" '$1 ~ name { print $1 }' | xargs -r modprobe -r &&
-		! lsmod | grep -qE "^($1)"
-}
-lab_until 20 gone ip_vs || fail "ip_vs would not go: $(lsmod | grep ip_vs)"
+take_away ip_vs
 lab_forward node1 # which ipvs has set, and given back
 expect 0 no_bpf apply -f "$LAB_DIR/auto.yaml"
 expect_text "$ERR" 'datapath nft: datapath "ebpf": .*; datapath "ipvs": this kernel has no IPVS'
@@ -453,8 +448,7 @@ expect_text "$OUT" '^~ datapath nft -> ebpf$'
 
 step 'auto without nftables, too: ebpf serves, and without bpf() nothing does, and says why'
 expect 0 lab_meshlb down
-printf 'install nf_tables /bin/false\nblacklist nf_tables\n' >>/etc/modprobe.d/meshlb-test.conf
-lab_until 20 gone 'nft_|nf_tables' || fail "nf_tables would not go: $(lsmod | grep nf_tables)"
+take_away nf_tables 'nft_|nf_tables'
 expect 1 no_bpf apply -f "$LAB_DIR/auto.yaml"
 expect_text "$ERR" 'no datapath works here: datapath "ebpf": .*; datapath "ipvs": .*; datapath "nft": this kernel has no nftables, nor'
 expect 0 lab_meshlb apply -f "$LAB_DIR/auto.yaml"

@@ -106,6 +106,18 @@ expect_alternation() { # 4|6 TIMES [URL]
 	echo "IPv$1: $2 requests alternate between $first and $before"
 }
 
+# In the guest, whose own these are: a module that cannot be loaded any more, until it ends.
+take_away() { # MODULE [PATTERN of the names of those that go; the beginning]
+	mkdir -p /etc/modprobe.d
+	printf 'install %s /bin/false\nblacklist %s\n' "$1" "$1" >>/etc/modprobe.d/meshlb-test.conf
+	lab_until 20 modules_gone "${2:-$1}" || fail "$1 would not go: $(lsmod | grep "$1")"
+}
+
+modules_gone() { # PATTERN: those that use others first
+	lsmod | awk -v name="^($1)" '$1 ~ name { print $1 }' | xargs -r modprobe -r &&
+		! lsmod | grep -qE "^($1)"
+}
+
 # Builds the sources, changed by a sed script in a file: $LAB_DIR/NAME/build/meshlb. What the change
 # does not touch is not built again.
 variant() { # NAME FILE SED_SCRIPT
