@@ -259,9 +259,12 @@ class Model:
         """A flow from a port that was named is among both."""
         return {*self.all_connections(), *self.quiet}
 
-    def busy(self, member):
+    def held(self, member):
         """Its connections: TCP that was not ended, and UDP's flows."""
-        return sum(c.member is member and self.lives(c) and not c.over for c in self.entries())
+        return [c for c in self.entries() if c.member is member and self.lives(c) and not c.over]
+
+    def busy(self, member):
+        return len(self.held(member))
 
     def room(self, member):
         return max(0, member.limit - self.busy(member)) if member.limit else math.inf
@@ -344,7 +347,7 @@ class Model:
         """Of TCP that is taken up, and of half-open connections of others, nobody knows."""
         if any(member in s.members.values() for s in self.uncertain):
             return {0, 5}
-        mine = [c for c in self.entries() if c.member is member and self.lives(c) and not c.over]
+        mine = self.held(member)
         unsure = [c for c in mine if c.shut and self.datapath == "nft" or
                   c.proto == "udp" and self.now - c.heard > KERNEL_UDP]
         return {0, 5} if unsure and len(mine) == len(unsure) else {5} if mine else {0}

@@ -187,10 +187,7 @@ class Player:
 
     def do_say(self, step):
         client = self.clients.get(step.name)
-        connection = self.model.connections.get(step.name)
-        if not client or client.sock.fileno() < 0 or connection.over or \
-                connection.shut != (step.op == "finish") or \
-                (client.proto == "udp" and step.op == "shut"):
+        if not client or client.sock.fileno() < 0 or self.model.expect(step).outs == {"over"}:
             return {"out": "over"}
         # What a late acknowledgement has brought about already is found here, too.
         patience = self._patience(step)
