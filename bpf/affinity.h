@@ -225,8 +225,8 @@ static __always_inline __u32 lb_affinity_state(__u32 state)
 {
 	if (state == LB_CONN_UDP)
 		return LB_CONN_AFFINITY_UDP;
-	return state == LB_CONN_UDP_NEW || state == LB_CONN_RESET ? LB_CONN_AFFINITY_NEW
-								  : LB_CONN_AFFINITY;
+	return state == LB_CONN_UDP_NEW || state == LB_CONN_CLOSED ? LB_CONN_AFFINITY_NEW
+								   : LB_CONN_AFFINITY;
 }
 
 /* Packet p of connection `e` was noted, which is in `state` now. Returns the life of its affinity,
@@ -254,11 +254,11 @@ static __always_inline int lb_affinity_renew_family(const int family, const stru
 	if (!a)
 		return 0;
 	if (!lb_affinity_find(family, a, now))
-		return state == LB_CONN_RESET ? 0 : lb_service_life(v, LB_CONN_AFFINITY_NEW);
+		return state == LB_CONN_CLOSED ? 0 : lb_service_life(v, LB_CONN_AFFINITY_NEW);
 	if ((a->e.ref ^ e->ref) & ~(LB_REF_NEXTHOP_MASK | LB_REF_UDP))
 		return 0; /* it leads to another backend than this connection's */
 	/* What proves less does not keep it alive. */
-	if (next >= LB_META_STATE(a->e.meta) || state == LB_CONN_RESET)
+	if (next >= LB_META_STATE(a->e.meta) || state == LB_CONN_CLOSED)
 		lb_affinity_set(a, v, next, now);
 	return 0;
 }
@@ -293,8 +293,8 @@ static __always_inline void lb_affinity_note(const int family, const struct lb_p
 
 	if (e->meta == was)
 		return;
-	if (state == LB_CONN_RESET ? !reverse || LB_META_STATE(was) != LB_CONN_ESTABLISHED
-				   : state < LB_CONN_ESTABLISHED || state == LB_CONN_CLOSED)
+	if (state == LB_CONN_CLOSED ? !reverse || LB_META_STATE(was) != LB_CONN_ESTABLISHED
+				    : state < LB_CONN_ESTABLISHED || state == LB_CONN_RESET)
 		return;
 	life = lb_affinity_renew(family, p, e, reverse, state, now);
 	if (life && lb_affinity_enter(family, e->ref, life, now))

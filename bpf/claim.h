@@ -3,9 +3,7 @@
  * claim.h - a FIN that is not believed, for its numbers are not near to those that were noted, may
  * be true: a connection moves gigabytes between two looks at it. It is a claim, until a packet that
  * follows tells: who got the FIN acknowledges it, and the backend goes on elsewhere if it is none
- * of this connection's. Nobody acknowledges a RST, but those that follow it answer what was in
- * flight, which tells the numbers: the backend's packets always do, its client's if they are near
- * to the backend's RST.
+ * of this connection's.
  *
  * The claims are of the programs, not of the state: who loads others loses those of a moment. Two
  * connections that share a cell push out each other's. A lost claim leaves its connection as it
@@ -18,10 +16,9 @@
 #include "seq.h"
 
 /* One side's claim is one word, so that nobody reads the identity of one and the numbers of
- * another: set:1 | family:1 | version:6 | reset:1 | position:23 | the numbers, as lb_seqs.seen:32.
- */
-#define LB_CLAIM_BITS  10
-#define LB_CLAIM_RESET (1ull << 55)
+ * another: set:1 | family:1 | version:6 | position:24 | the client's number:16 | the backend's:16,
+ * in units of 64 KiB. */
+#define LB_CLAIM_BITS 12
 struct lb_claims {
 	__u64 of[2]; /* the client's, the backend's: what anybody may forge pushes out no other */
 };
@@ -36,7 +33,6 @@ struct {
 enum lb_claim_answer {
 	LB_CLAIM_NONE,
 	LB_CLAIM_PENDING,
-	LB_CLAIM_NEAR, /* to the backend's RST */
 	LB_CLAIM_TRUE, /* it acknowledges the FIN */
 };
 
@@ -54,15 +50,15 @@ static __always_inline __u32 lb_claim_whose(const struct lb_packet *p, __u32 pos
 	       pos >> LB_CLAIM_BITS;
 }
 
-/* Of a FIN with ACK that is not believed, or a backend's RST. */
+/* Of a FIN with ACK that is not believed. */
 static __always_inline void lb_claim_make(const struct lb_packet *p, __u32 pos, __u32 meta,
 					  bool reverse)
 {
 	struct lb_claims *c = lb_claims_at(pos);
-	__u64 claim = (__u64)lb_claim_whose(p, pos, meta) << 32 | lb_seq_of(p, reverse);
+	struct lb_seq is = lb_seq_of(p, reverse);
+	__u64 claim =
+		(__u64)lb_claim_whose(p, pos, meta) << 32 | is.client >> 4 << 16 | is.backend >> 4;
 
-	if (p->tcp_flags & LB_TCP_RST)
-		claim |= LB_CLAIM_RESET;
 	if (c && reverse)
 		WRITE_ONCE(c->of[1], claim);
 	else if (c)
@@ -76,22 +72,21 @@ static __always_inline __u32 lb_claim_asked(const struct lb_packet *p, __u64 *at
 					    bool reverse, bool others)
 {
 	__u64 claim = READ_ONCE(*at);
-	__u32 said = claim, is = lb_seq_of(p, reverse), client, backend;
+	struct lb_seq is = lb_seq_of(p, reverse);
+	__u32 said = claim, client, backend;
 
-	if ((claim & ~LB_CLAIM_RESET) >> 32 != whose)
+	if (claim >> 32 != whose)
 		return LB_CLAIM_NONE;
 	if (!(p->tcp_flags & LB_TCP_ACK))
 		return LB_CLAIM_PENDING;
-	client = lb_seq_distance(is >> 16, said >> 16);
-	backend = lb_seq_distance(is, said);
+	client = lb_seq_distance(is.client, said >> 16 << 4);
+	backend = lb_seq_distance(is.backend, (said & 0xffff) << 4);
 	if (client > LB_SEQ_NEAR || backend > LB_SEQ_NEAR || (p->tcp_flags & LB_TCP_SYN)) {
 		if (!reverse)
 			return LB_CLAIM_PENDING;
 		WRITE_ONCE(*at, 0);
 		return LB_CLAIM_NONE;
 	}
-	if (claim & LB_CLAIM_RESET)
-		return others ? LB_CLAIM_NEAR : LB_CLAIM_NONE;
 	/* Until then it acknowledges what was on its way before the FIN. */
 	return others && (reverse ? client : backend) <= LB_SEQ_CLOSE ? LB_CLAIM_TRUE
 								      : LB_CLAIM_PENDING;

@@ -104,8 +104,16 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct lb_seqs);
-} lb_seqs4 SEC(".maps"), lb_seqs6 SEC(".maps");
+	__type(value, struct lb_seqs4);
+} lb_seqs4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lb_seqs6);
+} lb_seqs6 SEC(".maps");
 
 /* Addresses found local less than a tick ago. Per CPU, so that nobody reads a half-written one. */
 #define LB_LOCALS 64

@@ -12,7 +12,6 @@
 #include "conn.h"
 #include "nexthop.h"
 #include "open.h"
-#include "rate.h"
 #include "seq.h"
 
 /* Established, and one side at least has not closed yet? */
@@ -27,7 +26,9 @@ static __always_inline bool lb_conn_is_guarded(__u32 state)
 	return state == LB_CONN_RESET || lb_conn_is_open(state);
 }
 
-/* State after a packet; TCP's is a plain reading of RFC 9293, 3.3.2 as a middlebox sees it. */
+/* State after a packet, by those of its flags that are believed; TCP's is a plain reading of RFC
+ * 9293, 3.3.2 as a middlebox sees it. A RST that is not believed makes a connection RESET: it
+ * counts no more, and gives way, but else it is kept as it was, until its client goes on. */
 static __always_inline __u32 lb_conn_next_state(__u32 state, bool reverse, bool udp, __u8 flags)
 {
 	if (udp)
@@ -35,13 +36,13 @@ static __always_inline __u32 lb_conn_next_state(__u32 state, bool reverse, bool 
 	if (flags & LB_TCP_RST) {
 		if (state == LB_CONN_SYN_SENT && !reverse) /* its number tells nothing yet */
 			return state;
-		return lb_conn_is_guarded(state) ? LB_CONN_RESET : LB_CONN_CLOSED;
+		return LB_CONN_CLOSED;
 	}
 	/* Of the backend, it knew of an end that we did not. */
 	if ((flags & LB_TCP_SYN) && lb_conn_is_guarded(state) && state != LB_CONN_ESTABLISHED)
 		return reverse ? LB_CONN_SYN_RECV : state;
-	/* It was none of theirs: its client goes on. What comes from the backend may have been on
-	 * its way when it was reset. */
+	/* That RST was none of theirs: its client goes on. What comes from the backend may have
+	 * been on its way when it was reset. */
 	if (state == LB_CONN_RESET) {
 		if (reverse)
 			return state;
@@ -87,7 +88,7 @@ static __always_inline bool lb_conn_notes_seq(const struct lb_packet *p, __u32 m
 	if (state == LB_CONN_SYN_RECV)
 		return reverse && (LB_META_STATE(meta) != LB_CONN_SYN_RECV ||
 				   LB_META_TICK(meta) != now || (p->tcp_flags & LB_TCP_SYN));
-	return lb_conn_is_open(state);
+	return lb_conn_is_guarded(state);
 }
 
 /* What of packet p's flags is believed where its entry has this state; 0: it changes nothing, and
@@ -131,28 +132,35 @@ static __always_inline void lb_conn_unsettle(__u32 family, __u32 pos, __u32 meta
 	}
 }
 
-/* Packet p is not believed. Of a FIN or RST the other side's next packets tell more. */
+/* Packet p is not believed and changes nothing. If it is a FIN the other side's next packets tell
+ * more. */
 static __always_inline void lb_conn_doubt(const struct lb_packet *p, __u32 pos, __u32 meta,
 					  bool reverse, __u32 now)
 {
-	__u32 ends = p->tcp_flags & (LB_TCP_FIN | LB_TCP_RST);
+	const __u32 flags = LB_TCP_FIN | LB_TCP_SYN | LB_TCP_RST | LB_TCP_ACK;
 
-	if (!ends || (p->tcp_flags & LB_TCP_SYN) || !lb_conn_is_open(LB_META_STATE(meta)))
+	if ((p->tcp_flags & flags) != (LB_TCP_FIN | LB_TCP_ACK) ||
+	    !lb_conn_is_open(LB_META_STATE(meta)))
 		return;
-	if ((p->tcp_flags & LB_TCP_ACK) && (reverse || ends == LB_TCP_FIN))
-		lb_claim_make(p, pos, meta, reverse);
+	lb_claim_make(p, pos, meta, reverse);
 	lb_conn_unsettle(p->family, pos, meta, now);
+}
+
+/* Is it a RST that is not believed, and may be true? Nobody acknowledges it, and often nothing
+ * follows. */
+static __always_inline bool lb_conn_seems_reset(const struct lb_packet *p, __u32 state)
+{
+	return lb_conn_is_open(state) && (p->tcp_flags & (LB_TCP_RST | LB_TCP_SYN)) == LB_TCP_RST;
 }
 
 /* What packet p makes of an entry with this meta. */
 struct lb_conn_change {
 	__u32 flags; /* of the packet, that are believed; 0: nothing */
-	__u32 state;
-	bool pending; /* a claim is: the entry must not settle */
+	__u32 state, tick;
 };
 
 static __always_inline void lb_conn_judge(const struct lb_packet *p, __u32 pos, __u32 meta,
-					  bool reverse, struct lb_conn_change *c)
+					  bool reverse, __u32 now, struct lb_conn_change *c)
 {
 	__u32 state = LB_META_STATE(meta), answer = LB_CLAIM_NONE;
 
@@ -165,11 +173,16 @@ static __always_inline void lb_conn_judge(const struct lb_packet *p, __u32 pos, 
 		state = lb_conn_next_state(state, !reverse, false, LB_TCP_FIN);
 	} else {
 		c->flags = lb_conn_believed(p, pos, state, reverse);
-		if (answer == LB_CLAIM_NEAR)
-			c->flags |= LB_TCP_ACK;
+	}
+	if (!c->flags && !p->udp) {
+		c->state = lb_conn_seems_reset(p, state) ? LB_CONN_RESET : state;
+		c->tick = LB_META_TICK(meta);
+		return;
 	}
 	c->state = lb_conn_next_state(state, reverse, p->udp, c->flags);
-	c->pending = answer == LB_CLAIM_PENDING && c->state == LB_CONN_ESTABLISHED;
+	c->tick = now;
+	if (answer == LB_CLAIM_PENDING && c->state == LB_CONN_ESTABLISHED)
+		c->tick = lb_conn_unsettled_tick(now); /* it must not settle */
 }
 
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
@@ -184,18 +197,17 @@ __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, 
 	meta = e->meta;
 	for (try = 0; try < 4; try++) {
 		struct lb_conn_change c;
-		__u32 life, tick;
+		__u32 life;
 
-		lb_conn_judge(p, e->pos, meta, reverse, &c);
-		if (!c.flags && !p->udp) {
+		lb_conn_judge(p, e->pos, meta, reverse, now, &c);
+		if (!c.flags && !p->udp && c.state == LB_META_STATE(meta)) {
 			lb_conn_doubt(p, e->pos, meta, reverse, now);
 			return 0;
 		}
 		life = lb_conn_life(e, LB_META_LIFE(meta), c.state);
-		tick = c.pending ? lb_conn_unsettled_tick(now) : now;
-		was = lb_conn_become(p->family, e->pos, meta, e->ref, life, tick);
+		was = lb_conn_become(p->family, e->pos, meta, e->ref, life, c.tick);
 		if (was == meta) {
-			e->meta = LB_META(LB_META_VERSION(meta), life, tick);
+			e->meta = LB_META(LB_META_VERSION(meta), life, c.tick);
 			if ((c.flags & LB_TCP_ACK) &&
 			    lb_conn_notes_seq(p, meta, c.state, reverse, now))
 				lb_seq_note(p, e->pos, reverse);
@@ -238,37 +250,15 @@ static __always_inline int lb_track_gone(const struct lb_packet *p, const struct
 }
 
 /* Does a SYN of its client leave this connection behind? Anybody can forge one, so that the backend
- * is asked which may still have it. One that was reset, or is as yet unanswered, only if that takes
- * new ones. */
+ * is asked which may still have it. One that is as yet unanswered only if that takes new ones. */
 static __always_inline bool lb_conn_is_left(const struct lb_backend *b,
 					    const struct lb_conn_found *e)
 {
 	__u32 state = LB_META_STATE(e->meta);
 
-	if (state == LB_CONN_RESET || state == LB_CONN_SYN_SENT)
+	if (state == LB_CONN_SYN_SENT)
 		return !lb_backend_opens(b, e->ref, lb_generation());
 	return lb_conn_is_over(state);
-}
-
-/* SYN packet p on the entry of a connection that was reset: a new one, but to the same backend, so
- * that the old one goes on if the reset was forged and the SYN is. Returns the backend's id, 0
- * where that is full, or LB_STOP(). */
-static __always_inline int lb_track_again(const struct lb_packet *p, struct lb_conn_found *e,
-					  __u32 now)
-{
-	__u32 id = LB_REF_BACKEND(e->ref),
-	      life = LB_LIFE_IN(LB_META_LIFE(e->meta), LB_CONN_SYN_SENT);
-	int rc;
-
-	if (!lb_load_take(id, true, lb_generation()))
-		return 0;
-	rc = lb_rate_limit(p, false);
-	if (!rc && lb_conn_set(p->family, e->pos, e->meta, life, now) == e->meta) {
-		lb_conn_counted(id);
-		return id;
-	}
-	lb_load_add(e->ref, -1); /* refused, or another CPU has done it */
-	return rc ? rc : id;
 }
 
 /* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet
@@ -292,12 +282,8 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 		/* The client's next hop is not confirmed now: forget it before the tick moves. */
 		if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
 			lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, 0);
-		if (opens && LB_META_STATE(e->meta) == LB_CONN_RESET)
-			id = lb_track_again(p, e, now);
-		else
-			lb_conn_note(p, e, false, now);
-		if (id)
-			return id;
+		lb_conn_note(p, e, false, now);
+		return id;
 	}
 	/* The backend left, or the client uses its port again: start anew. */
 	lb_conn_remove(p->family, e->pos, e->meta);

@@ -11,7 +11,7 @@
 #ifndef LB_ABI_H
 #define LB_ABI_H
 
-#define LB_ABI_VERSION 9
+#define LB_ABI_VERSION 10
 #define LB_ABI_OLDEST  7
 
 /* ---------------------------------------------------------------- numbers that never change */
@@ -340,10 +340,10 @@ enum lb_conn_state {
 	LB_CONN_FIN_CLIENT = 6,  /* TCP: the client has closed its side */
 	LB_CONN_FIN_BACKEND = 7, /* TCP: the backend has */
 	LB_CONN_CLOSING = 8,     /* TCP: both have */
-	LB_CONN_CLOSED = 9,      /* TCP: reset before it was established, or when both had closed */
+	LB_CONN_CLOSED = 9,      /* TCP: reset */
 	LB_CONN_UDP_NEW = 10,    /* UDP: no answer seen yet */
 	LB_CONN_UDP = 11,        /* UDP: answered */
-	LB_CONN_RESET = 12,      /* TCP: reset; a packet that follows shows that it lives */
+	LB_CONN_RESET = 12, /* TCP: reset, or somebody guesses: what its client sends will tell */
 	/* No connections, but which backend a client's next one gets: see bpf/affinity.h. */
 	LB_CONN_AFFINITY_NEW = 13, /* of connections that are half-open or were reset */
 	LB_CONN_AFFINITY_UDP = 14, /* of UDP that was answered */
@@ -377,11 +377,11 @@ static inline __attribute__((always_inline)) int lb_conn_is_affinity(__u32 state
  * services that differ from it have others, which equal ones share.
  */
 enum lb_timeout {
-	LB_TIMEOUT_SYN, /* SYN_SENT, SYN_RECV */
-	LB_TIMEOUT_ESTABLISHED,
+	LB_TIMEOUT_SYN,         /* SYN_SENT, SYN_RECV */
+	LB_TIMEOUT_ESTABLISHED, /* ESTABLISHED, RESET */
 	LB_TIMEOUT_HALF_CLOSED, /* FIN_CLIENT, FIN_BACKEND */
 	LB_TIMEOUT_CLOSING,
-	LB_TIMEOUT_CLOSED, /* CLOSED, RESET */
+	LB_TIMEOUT_CLOSED,
 	LB_TIMEOUT_UDP_NEW,
 	LB_TIMEOUT_UDP,
 	LB_TIMEOUT_AFFINITY,
@@ -487,14 +487,20 @@ struct lb_conn6_bucket {
 	} addr[LB_CONN6_SLOTS];
 } __attribute__((aligned(64)));
 
-/* lb_seqs4, lb_seqs6: by bucket and slot, the upper 16 bits of TCP's sequence numbers as last
- * looked at: client << 16 | backend. See bpf/seq.h. */
-struct lb_seqs {
-	__u32 seen[4];
+/* lb_seqs4, lb_seqs6: by bucket and slot, the upper 20 bits of TCP's sequence numbers as last
+ * looked at: 16 of them in seen, client << 16 | backend, the others in fine, client << 4 | backend.
+ * See bpf/seq.h. */
+struct lb_seqs4 {
+	__u32 seen[LB_CONN4_SLOTS];
+	__u8 fine[4];
+};
+struct lb_seqs6 {
+	__u32 seen[LB_CONN6_SLOTS];
+	__u8 fine[4];
 };
 
 /* Buckets for a limit of connections, an even number. For IPv4 0.9 each, of 64 bytes and 16 in
- * lb_seqs4 (72), for IPv6 0.75 of 192 and 16 (156); a third or so of the slots is used at the
+ * lb_seqs4 (72), for IPv6 0.75 of 192 and 24 (162); a third or so of the slots is used at the
  * limit. */
 #define LB_CONN4_BUCKETS(limit) (((__u64)(limit)*9 + 19) / 20 * 2)
 #define LB_CONN6_BUCKETS(limit) (((__u64)(limit)*3 + 7) / 8 * 2)

@@ -9,7 +9,7 @@ import math
 
 import scenario
 from differences import DIFFERENCES
-from model import Expect, HASHES, Model, RESET_EXPIRY, SAYS, address_of, family_of
+from model import Expect, HASHES, Model, SAYS, address_of, family_of
 from scenario import ANY, CLIENTS, LEAST
 
 Finding = collections.namedtuple("Finding", "kind datapath number step text facts")
@@ -161,29 +161,18 @@ class Judge:
                            out="answered", **self.about(step))
                 continue
             service, listen = self.model.listening(at, proto)
-            old = self.model.resumed(step)
-            old = old if old and old.who == backend else None
             known = lives or step.op == "finish"
-            member = old.member if old else connection.member if known else \
-                service.members[backend]
+            member = connection.member if known else service.members[backend]
             self.count(self.tallies[member], step, proto, fresh=not known)
             if step.op == "open":
                 self.begun_twice(self.tallies[member], connection.source, backend)
-            if old:
-                self.resumed(old, family_of(at))
-            elif not lives and not (step.op in SAYS and proto == "tcp"):
+            if not lives and not (step.op in SAYS and proto == "tcp"):
                 self.picked(service, listen, backend, at,
                             connection.source if connection else step.source)
                 self.more[member] += step.op == "many" and proto == "udp"
         if step.op == "many":
             self.share(step, seen, at)
             self.fits(step, seen, expected, at)
-
-    def resumed(self, old, family):
-        """One that had nearly expired may have been balanced anew."""
-        if self.model.now - old.heard > RESET_EXPIRY[0]:
-            for service in self.model.force.values():
-                self.turns.pop((service, family), None)
 
     def begun_twice(self, tally, source, backend):
         """RFC 5961: a server that still has a connection of that client and port answers a SYN by
@@ -235,7 +224,7 @@ class Judge:
         """Whether the client's port has another connection: one backend may have to be passed by."""
         return source[1] and any(
             c.source == source and c.proto == proto and c.at != at
-            for c in (*self.model.entries(), *self.model.resets.values()))
+            for c in self.model.entries())
 
     def least(self, service, family, rooms, backend):
         """Nobody with room has fewer connections for its weight."""

@@ -17,7 +17,6 @@ SAYS = ("say", "half", "shut", "finish")  # of a connection that there is
 EXPIRY = {"udp": (6.0, 16.5), "shut": (6.0, 16.5), "tcp": (45.0, 66.5)}
 SHORT = "{ established: 1m, half-closed: 10s, closing: 1s, udp-new: 1s, udp: 10s }"
 KERNEL_UDP = 25.0  # seconds that the kernel surely keeps a flow
-RESET_EXPIRY = (8.0, 13.0)  # of an entry that was reset: 10 s
 
 
 class Member:
@@ -112,7 +111,6 @@ class Model:
         self.draft, self.force, self.connections = {}, {}, {}
         self.flows = {}  # UDP: (target, source): Connection, which no closed socket ends
         self.quiet = []  # UDP that nobody will ask again, but whose flow is there
-        self.resets = {}  # TCP that its client has reset, so
         self.uncertain = set()  # services with connections, maybe, that nobody here knows
         self.gone = []  # (Backend, member) of all that were removed
         self.changes = 0  # how often what is in force changed
@@ -319,24 +317,6 @@ class Model:
             return expected
         return Expect(self.full(at, proto), expected.whos)
 
-    def resumed(self, step):
-        """The connection that a client has reset and opens again by the same port: its backend is
-        asked, for anybody may have forged the RST. None: it is a new one."""
-        if self.datapath != "ebpf" or step.op != "open":
-            return None
-        old = self.resets.get((scenario.target(step.at), step.source))
-        if old and self.in_force(old.member) and old.member.now and \
-                self.room(old.member) and self.now - old.heard < RESET_EXPIRY[1]:
-            return old
-        return None
-
-    def again(self, old, at):
-        """What comes of that. When it is about to expire it may be a new one."""
-        if self.now - old.heard < RESET_EXPIRY[0]:
-            return Expect({"answered"}, {old.who})
-        new = self.new(at, "tcp")
-        return Expect(new.outs | {"answered"}, new.whos | {old.who})
-
     def left(self, step):
         """What comes of waiting for a backend's last connection: 5 if there are some."""
         there = self.force[step.name].members if step.name in self.force else {}
@@ -444,8 +424,7 @@ class Model:
         if step.op == "udp":
             return self.known(self.begun(step), "udp")
         if step.op == "open":
-            old = self.resumed(step)
-            return self.again(old, at) if old else self.new(at, "tcp")
+            return self.new(at, "tcp")
         if step.op == "many":
             return self.many(at, step.proto, step.number)
         if step.op in SAYS and step.name in self.connections:
@@ -473,9 +452,8 @@ class Model:
             connection.over |= step.op in ("half", "finish")
             connection.shut |= step.op == "shut"
         elif step.op in ("bye", "close", "reset"):
-            self._end(step.name, reset=step.op == "reset")
+            self._end(step.name)
         elif step.op == "flush" and seen["out"] == 0:
-            self.resets = {}
             for connection in self.entries():
                 connection.flushed = connection.member is not None
         elif step.op == "flood":
@@ -485,14 +463,8 @@ class Model:
             self.__init__(self.datapath)
 
     def _open(self, step, seen):
-        self._end(step.name, reset=True)  # of the client that had the name
-        old = self.resumed(step)
+        self._end(step.name)  # of the client that had the name
         connection = self.connections[step.name] = self.begun(step)
-        if old and backend_of(seen.get("who", ":0"), family_of(connection.at)) == old.who:
-            connection.who, connection.member, connection.listen = old.who, old.member, old.listen
-            connection.changes, connection.short, connection.heard = \
-                old.changes, old.short, self.now
-        self.resets.pop((connection.at, step.source), None)
         self._answered(connection, seen)
 
     def _many(self, step, seen):
@@ -501,16 +473,11 @@ class Model:
             self._answered(connection, {"out": "answered", "who": who})
             self.quiet.append(connection)
 
-    def _end(self, name, reset):
+    def _end(self, name):
         connection = self.connections.pop(name, None)
-        if not connection or not self.lives(connection):
-            return
-        if connection.proto == "udp" and not connection.source[1]:
+        if connection and self.lives(connection) and connection.proto == "udp" and \
+                not connection.source[1]:
             self.quiet.append(connection)
-        elif connection.proto == "tcp" and reset and not connection.over and \
-                not connection.shut and connection.source[1]:
-            self.resets[connection.at, connection.source] = connection
-            connection.heard = self.now
 
     @staticmethod
     def forget(connection):

@@ -12,7 +12,7 @@ s/^\(#define LB_REF_BACKEND_BITS\) .*/\1 17/
 /^struct lb_service {/,/^}/ s/^\t__u32 pad;/\t__u32 pad[3];/
 /^struct lb_member {/a\	__u64 altered;
 /^struct lb_backend {/a\	__u32 altered[2];
-/^struct lb_seqs {/a\	__u64 altered;
+/^struct lb_seqs[46] {/a\	__u64 altered;
 /^union lb_conn_key {/,/^};/ {
 	/__u32 ref;/d
 	s/^\t\t};/&\n\t\t__u32 ref;/

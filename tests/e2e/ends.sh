@@ -121,13 +121,16 @@ equal 'export | apply' "$(lab_meshlb export | lab_meshlb apply -f -)" 'no differ
 expect 0 verify
 
 step 'who only guesses numbers ends nothing'
-change '"*:8080"' '1 2'
+change '"*:8080"' '1 2' 'timeouts: { closed: 1s, closing: 1s }'
 lab_meshlb conn flush
 held=$(hold_open guessed 4)
 cport=$(lab_meshlb -j conn ls | jq -r '.connections[0].client' | sed 's/.*://')
 for _ in 1 2 3; do
 	lab_in node2 "$E2E/forge.py" guess $CLIENT4 "$cport" $VIP4 8080
+	expect_text "$(lab_meshlb conn ls)" ' reset ' # or so it seems
+	sleep 2
 	equal 'who answers' "$(ask_held guessed)" "$held"
+	expect_text "$(lab_meshlb conn ls)" ' established '
 	equal 'connections' "$(lab_meshlb conn count)" 1
 done
 replica=r1

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""half.py serve PORT | client|server|fin|rst|echo|echo-back ADDRESS PORT GO
+"""half.py serve PORT | client|server|fin|rst|echo|echo-back|abort|abort-back ADDRESS PORT GO
 
 Connections of which one side closes first and the other goes on. The client says which in its first
 line, with its file GO, and so the server knows how to serve it:
@@ -11,7 +11,9 @@ The client prints "half" as soon as one side is closed, and at last "got N" (cli
 
 Or they talk, TIMES a request and an answer, and then the client ends it, by `fin` or `rst`. Or the
 server says again what the client says, ECHO bytes both ways at once, and then the client closes
-first, or, with `echo-back`, the server."""
+first, or, with `echo-back`, the server. Or in the midst of that one of them resets it, as `abort` and
+`abort-back` say."""
+import contextlib
 import os
 import socket
 import struct
@@ -62,14 +64,37 @@ def talk(sock, end):
         if sock.recv(len(PART), socket.MSG_WAITALL) != PART:
             sys.exit("half.py: another answer")
     if end == "rst":
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        end_by_reset(sock)
+
+
+def end_by_reset(sock):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def say_again(sock, size):
     """Until the client's end, or so many bytes."""
-    while size and (data := sock.recv(1 << 16)):
+    while size > 0 and (data := sock.recv(1 << 16)):
         sock.sendall(data)
         size -= len(data)
+
+
+def say_much(sock):
+    try:
+        while True:
+            sock.sendall(PART)
+    except OSError:
+        pass
+
+
+def hear_aborted(sock, end):
+    threading.Thread(target=say_much, args=(sock,), daemon=True).start()
+    got = 0
+    # Of a reset one of the threads is told, and the other sees an end.
+    with contextlib.suppress(ConnectionResetError):
+        while (end == "abort-back" or got < ECHO // 2) and (data := sock.recv(1 << 16)):
+            got += len(data)
+    end_by_reset(sock)
+    os._exit(0)  # at once, and not when the thread has sent its part
 
 
 def hear_again(sock, end):
@@ -95,7 +120,13 @@ def serve_one(sock):
         if who in ("fin", "rst"):
             answer_all(sock)
         elif who in ("echo", "echo-back"):
-            say_again(sock, ECHO if who == "echo-back" else -1)
+            say_again(sock, ECHO if who == "echo-back" else sys.maxsize)
+        elif who == "abort":
+            with contextlib.suppress(ConnectionResetError):
+                say_again(sock, sys.maxsize)
+        elif who == "abort-back":
+            say_again(sock, ECHO // 2)
+            end_by_reset(sock)
         elif who == "client":
             if sock.recv(1):
                 sys.exit("half.py: there is more before the end")
@@ -130,6 +161,9 @@ def main():
             return
         if who in ("echo", "echo-back"):
             hear_again(sock, who)
+            return
+        if who in ("abort", "abort-back"):
+            hear_aborted(sock, who)
             return
         if who == "client":
             sock.shutdown(socket.SHUT_WR)

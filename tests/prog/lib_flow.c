@@ -104,6 +104,15 @@ void answers(struct flow *f, uint8_t flags)
 	assert_int_equal(flow_answer(f, flags), RUN_FORWARDED);
 }
 
+struct flow flow_guessed(const struct flow *f)
+{
+	struct flow guessed = *f;
+
+	guessed.seq = (f->seq ? f->seq : 1000000) + (32 << 20);
+	guessed.backend_seq = (f->backend_seq ? f->backend_seq : 2000000) - (32 << 20);
+	return guessed;
+}
+
 int flow_establish(struct flow *f)
 {
 	int rc = flow_send(f, PKT_SYN);

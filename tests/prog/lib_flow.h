@@ -32,6 +32,9 @@ int flow_answer(struct flow *f, uint8_t flags);
 void sends(struct flow *f, uint8_t flags);
 void answers(struct flow *f, uint8_t flags);
 
+/* The same connection, of which somebody guesses the numbers, and is too far from them. */
+struct flow flow_guessed(const struct flow *f);
+
 /* A TCP handshake, or a datagram and its answer. RUN_FORWARDED, or the first that was not. */
 int flow_establish(struct flow *f);
 

@@ -36,19 +36,21 @@ static struct flow flow_to(uint16_t port)
 }
 
 /* What is sent of a connection: c: by the client, b: by the backend; S: SYN, A: SYN-ACK, a: ACK, F,
- * R: with ACK. */
+ * R: with ACK; r: RST by numbers that are only guessed. */
 static int flow_play(struct flow *f, const char *packets)
 {
 	int rc = RUN_FORWARDED;
 
 	for (const char *p = packets; *p && rc == RUN_FORWARDED; p += 2) {
-		uint8_t flags = p[1] == 'S'   ? PKT_SYN
-				: p[1] == 'A' ? PKT_SYN | PKT_ACK
-				: p[1] == 'F' ? PKT_FIN | PKT_ACK
-				: p[1] == 'R' ? PKT_RST | PKT_ACK
-					      : PKT_ACK;
+		uint8_t flags = p[1] == 'S'                  ? PKT_SYN
+				: p[1] == 'A'                ? PKT_SYN | PKT_ACK
+				: p[1] == 'F'                ? PKT_FIN | PKT_ACK
+				: p[1] == 'R' || p[1] == 'r' ? PKT_RST | PKT_ACK
+							     : PKT_ACK;
 
-		rc = *p == 'c' ? flow_send(f, flags) : flow_answer(f, flags);
+		struct flow guessed = flow_guessed(f), *by = p[1] == 'r' ? &guessed : f;
+
+		rc = *p == 'c' ? flow_send(by, flags) : flow_answer(by, flags);
 	}
 	return rc;
 }
@@ -67,7 +69,8 @@ static const struct {
 	{DNS, "ca", LB_CONN_UDP_NEW, LB_EVICT_HALF_OPEN},
 	{WEB, "cSbAcabFcF", LB_CONN_CLOSING, LB_EVICT_CLOSING},
 	{WEB, "cSbR", LB_CONN_CLOSED, LB_EVICT_CLOSING},
-	{WEB, "cSbAcacR", LB_CONN_RESET, LB_EVICT_CLOSING},
+	{WEB, "cSbAcacR", LB_CONN_CLOSED, LB_EVICT_CLOSING},
+	{WEB, "cSbAcacr", LB_CONN_RESET, LB_EVICT_CLOSING},
 	{DNS, "caba", LB_CONN_UDP, LB_EVICT_UDP},
 	{WEB, "cSbAca", LB_CONN_ESTABLISHED, LB_EVICT_KINDS},
 	{WEB, "cSbAcacF", LB_CONN_FIN_CLIENT, LB_EVICT_KINDS},

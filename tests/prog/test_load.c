@@ -107,7 +107,7 @@ static uint32_t load_of(int service, const struct flow *f)
 
 static void test_tcp_counted(void **state)
 {
-	struct flow f;
+	struct flow f, guessed;
 
 	(void)state;
 	open_one(LC, &f);
@@ -124,6 +124,10 @@ static void test_tcp_counted(void **state)
 	assert_int_equal(load_of(LC, &f), 0);
 	open_one(LC, &f);
 	assert_int_equal(flow_answer(&f, PKT_RST), RUN_FORWARDED);
+	assert_int_equal(load_of(LC, &f), 0);
+	open_one(LC, &f);
+	guessed = flow_guessed(&f);
+	assert_int_equal(flow_send(&guessed, PKT_RST), RUN_FORWARDED);
 	assert_int_equal(load_of(LC, &f), 0);
 	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED); /* the reset was forged */
 	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
@@ -172,7 +176,7 @@ static void test_random(void **state)
 
 	(void)state;
 	for (long i = 0; i < n; i++) {
-		struct flow *f = &flows[rand() % 64];
+		struct flow *f = &flows[rand() % 64], guessed = flow_guessed(f);
 		static const uint8_t ends[] = {PKT_FIN | PKT_ACK, PKT_RST, PKT_ACK};
 
 		if (!f->run || rand() % 3 == 0) {
@@ -182,7 +186,7 @@ static void test_random(void **state)
 			continue;
 		}
 		if (rand() % 2)
-			flow_send(f, ends[rand() % 3]);
+			flow_send(rand() % 4 ? f : &guessed, ends[rand() % 3]);
 		else if (f->backend.port)
 			flow_answer(f, rand() % 4 ? ends[rand() % 3] : PKT_SYN | PKT_ACK);
 		if (rand() % 50 == 0)

@@ -100,10 +100,13 @@ static void test_tcp_other_ends(void **state)
 	f = established();
 	sends(&f, PKT_FIN | PKT_ACK);
 	sends(&f, PKT_RST);
-	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 	f = established();
 	sends(&f, PKT_RST);
-	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+	sends(&f, PKT_ACK);
+	answers(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 	f = tcp();
 	sends(&f, PKT_SYN);
 	answers(&f, PKT_RST | PKT_ACK); /* refused */
@@ -114,8 +117,14 @@ static void test_tcp_other_ends(void **state)
 
 #define UNIT (1u << 24)
 
+/* What comes of one that is not believed: of a RST nobody knows. */
+static int doubted(uint8_t flags, int state)
+{
+	return flags & PKT_RST ? LB_CONN_RESET : state;
+}
+
 /* Sent by somebody who knows addresses and ports, but is not in the connection: they are forwarded,
- * and change nothing, nor do they keep it alive. */
+ * and end nothing, nor do they keep it alive. */
 static void test_blind(void **state)
 {
 	static const uint8_t ends[] = {PKT_RST, PKT_RST | PKT_ACK, PKT_FIN | PKT_ACK};
@@ -136,28 +145,29 @@ static void test_blind(void **state)
 		assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
 		sends(&f, PKT_ACK); /* the first look */
 		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) - 1);
-		forged = f;
-		forged.seq += 2 * UNIT;
-		forged.backend_seq -= 2 * UNIT;
+		forged = flow_guessed(&f);
 		send(&forged, ends[i / 2]);
-		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		assert_int_equal(flow_state(&f), doubted(ends[i / 2], LB_CONN_ESTABLISHED));
 		/* It lives on with its own packets, however far one side has come; of the client's
 		 * it is the backend's answer that shows it. */
 		*(i % 2 ? &f.backend_seq : &f.seq) += 2 * UNIT;
 		send(&f, PKT_ACK);
 		answers(&f, PKT_ACK);
+		sends(&f, PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED));
-		if (ends[i / 2] & PKT_ACK) /* either of the two will do */
-			*(i % 2 ? &f.seq : &f.backend_seq) += 77 * UNIT;
+		if (ends[i / 2] & PKT_ACK) /* one of the two may be further away */
+			*(i % 2 ? &f.seq : &f.backend_seq) += i % 2 ? 77 * UNIT : UNIT;
 		send(&f, ends[i / 2]);
-		assert_int_not_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-		assert_int_not_equal(flow_state(&f), -1);
+		assert_int_equal(flow_state(&f), ends[i / 2] & PKT_RST ? LB_CONN_CLOSED
+						 : i % 2               ? LB_CONN_FIN_BACKEND
+								       : LB_CONN_FIN_CLIENT);
 		run_forget_connections(&run);
 	}
 }
 
-/* All numbers of one side are tried, in steps that do not hit a window of 64 KiB; the other side's
- * are guessed, too, and wrong. */
+/* All numbers of one side are tried, in steps that do not hit what is near; the other side's are
+ * guessed, too, and wrong. */
 static void spray(const struct flow *f, uint8_t flags, bool backends)
 {
 	const uint32_t step = 1 << 22;
@@ -171,7 +181,7 @@ static void spray(const struct flow *f, uint8_t flags, bool backends)
 	}
 }
 
-/* Many guesses change nothing, and it is still its backend's. */
+/* Many guesses end nothing, and it is still its backend's. */
 static void test_spray(void **state)
 {
 	static const uint8_t ends[] = {PKT_RST, PKT_RST | PKT_ACK, PKT_FIN | PKT_ACK};
@@ -188,9 +198,11 @@ static void test_spray(void **state)
 			answers(&f, PKT_FIN | PKT_ACK);
 		spray(&f, ends[i / 2], false);
 		spray(&f, ends[i / 2], true);
-		assert_int_equal(flow_state(&f), was);
+		assert_int_equal(flow_state(&f), doubted(ends[i / 2], was));
 		run_later(&run, run_ticks(&run, was) - run_unsettled(&run));
 		sends(&f, PKT_ACK);
+		if (ends[i / 2] & PKT_RST)
+			was = LB_CONN_ESTABLISHED;
 		assert_int_equal(flow_state(&f), was);
 		syn = f;
 		syn.seq = 1;
@@ -203,28 +215,35 @@ static void test_spray(void **state)
 	}
 }
 
-/* What both sides have moved since they were looked at, and the client ends it: bytes. */
+/* What both sides have moved since they were looked at, and the client ends it: bytes, and whether
+ * that is believed at once. A RST that is not keeps the entry, a FIN is confirmed. */
 static void test_believed(void **state)
 {
-	static const uint32_t moved[][2] = {{500, 500},         {500, 100 << 20},
-					    {300000, 50 << 20}, {4 << 20, 4 << 20},
-					    {100 << 20, 500},   {8 << 20, 2 << 20}};
+	static const struct {
+		uint32_t client, backend;
+		bool believed;
+	} moved[] = {{500, 500, true},          {500, 10 << 20, true},    {10 << 20, 500, true},
+		     {100000, 600000, true},    {240000, 240000, true},   {500, 12 << 20, false},
+		     {12 << 20, 500, false},    {500, 100 << 20, false},  {300000, 300000, false},
+		     {4 << 20, 4 << 20, false}, {300000, 50 << 20, false}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(moved) / sizeof(moved[0]) * 3; i++) {
+		bool believed = moved[i / 3].believed;
 		struct flow f = tcp();
 
 		f.seq = 0xfffffff0; /* it wraps */
 		f.backend_seq = 0x7ffffff0;
 		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-		f.seq += moved[i / 3][0];
-		f.backend_seq += moved[i / 3][1];
+		f.seq += moved[i / 3].client;
+		f.backend_seq += moved[i / 3].backend;
 		if (i % 3 == 0) {
 			sends(&f, PKT_RST | PKT_ACK);
-			assert_int_equal(flow_state(&f), LB_CONN_RESET);
+			assert_int_equal(flow_state(&f), believed ? LB_CONN_CLOSED : LB_CONN_RESET);
 		} else if (i % 3 == 1) {
 			sends(&f, PKT_FIN | PKT_ACK);
-			assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
+			assert_int_equal(flow_state(&f),
+					 believed ? LB_CONN_FIN_CLIENT : LB_CONN_ESTABLISHED);
 			answers(&f, PKT_FIN | PKT_ACK);
 			assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
 		} else {
@@ -291,7 +310,7 @@ static void test_poison(void **state)
 		forged.seq += 1;
 		sends(&forged, PKT_RST | PKT_ACK);
 		sends(&forged, PKT_RST);
-		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		assert_int_equal(flow_state(&f), LB_CONN_RESET);
 		run_later(&run,
 			  run_ticks(&run, LB_CONN_ESTABLISHED) / 2 + 2); /* nor is it kept alive */
 		assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
@@ -313,34 +332,49 @@ static void test_odd_flags(void **state)
 		sends(&forged, odd[i]);
 		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 		sends(&forged, PKT_RST | PKT_ACK);
-		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+		sends(&f, PKT_ACK);
 		sends(&f, PKT_SYN | PKT_FIN | PKT_ACK); /* nor where the numbers are right */
 		answers(&f, PKT_SYN | PKT_FIN | PKT_ACK);
 		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 	}
 }
 
-/* A reset that was believed, and was none: what its client sends then shows it, but not what the
- * backend had sent before. */
+/* A reset that is not believed: what its client sends then shows that it was none, but not what the
+ * backend had sent before. That tells where both are. */
 static void test_revived(void **state)
 {
-	struct flow f = established(), forged = f;
+	struct flow f = established(), forged = flow_guessed(&f);
 
 	(void)state;
-	sends(&f, PKT_RST);
+	sends(&forged, PKT_RST);
 	answers(&f, PKT_ACK);
 	answers(&f, PKT_FIN | PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_RESET);
 	sends(&f, PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	answers(&f, PKT_RST | PKT_ACK);
-	answers(&f, PKT_RST);
+	answers(&forged, PKT_RST | PKT_ACK);
+	answers(&forged, PKT_RST);
 	assert_int_equal(flow_state(&f), LB_CONN_RESET);
-	forged.seq = 77 * UNIT;
 	sends(&forged, PKT_ACK); /* not by anybody's */
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	f.seq = 1000000 + 9 * UNIT;
+	f.backend_seq = 2000000 + 9 * UNIT;
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	answers(&f, PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_RESET);
 	sends(&f, PKT_FIN | PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
+	/* And here it was one: what was on its way is answered by a further one. */
+	f.seq += 9 * UNIT;
+	f.backend_seq += 9 * UNIT;
+	sends(&f, PKT_RST | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	answers(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&f, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 }
 
 /* The client may have forgotten the connection, or somebody forges it: its backend is asked. */
@@ -363,7 +397,7 @@ static void test_syn_on_half_closed(void **state)
 		answers(&f, PKT_ACK); /* RFC 5961, 4.2 */
 		assert_int_equal(flow_state(&f), half);
 		sends(&f, PKT_RST); /* then it was the client's */
-		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+		assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 		/* Or the backend knows nothing of it any more. */
 		f = established();
 		sends(&f, PKT_FIN | PKT_ACK);
@@ -377,19 +411,36 @@ static void test_syn_on_half_closed(void **state)
 	}
 }
 
-/* At once, and to the backend that knows whether there was a reset. */
-static void test_syn_on_reset(void **state)
+/* At once, and in turn. */
+static void test_syn_on_closed(void **state)
 {
 	struct flow f = established();
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		struct pkt_end backend = f.backend;
+
+		sends(&f, PKT_RST);
+		sends(&f, PKT_SYN);
+		assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
+		assert_false(pkt_addr_equal(&f.backend.addr, &backend.addr));
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	}
+}
+
+/* The backend knows whether there was a reset. */
+static void test_syn_on_reset(void **state)
+{
+	struct flow f = established(), forged = flow_guessed(&f);
 	struct pkt_end backend = f.backend;
 
 	(void)state;
-	sends(&f, PKT_RST);
+	sends(&forged, PKT_RST);
 	f.seq = 3 * UNIT;
 	f.backend_seq = 5 * UNIT;
 	run_later(&run, run_ticks(&run, LB_CONN_RESET));
 	sends(&f, PKT_SYN);
-	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
 	assert_true(pkt_addr_equal(&f.backend.addr, &backend.addr));
 	answers(&f, PKT_SYN | PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
@@ -409,49 +460,52 @@ static struct flow established_at_first(void)
 	return f;
 }
 
-/* The RST was forged, and so is the SYN: it goes on. */
+/* The RST was forged, and so is the SYN: it goes on, though its client says nothing for long, and
+ * the backend asks who has sent the SYN. */
 static void test_syn_on_forged_reset(void **state)
 {
-	struct flow f = established(), forged = f;
-
 	(void)state;
-	sends(&forged, PKT_RST);
-	forged.seq = 3 * UNIT;
-	sends(&forged, PKT_SYN);
-	for (int i = 0; i < 2; i++) {
+	for (int drained = 0; drained < 2; drained++) {
+		struct flow f = established_at_first(), forged = flow_guessed(&f);
 		struct pkt_end backend = f.backend;
 
+		if (drained)
+			run_next_version(&run, WEB, &web_drained, ++run.config->generation);
+		sends(&forged, PKT_RST);
+		sends(&forged, PKT_SYN);
+		answers(&f, PKT_ACK);
+		sends(&forged, PKT_RST);
+		sends(&forged, PKT_SYN);
+		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED));
 		sends(&f, PKT_ACK);
 		assert_true(pkt_addr_equal(&f.backend.addr, &backend.addr));
-		answers(&f, PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 	}
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
 }
 
-/* Which takes no new ones any more: then to another one, unless the old one may be alive. */
+/* Its backend takes no new ones any more: then to another one, unless the old one may be alive. */
 static void test_syn_on_drained(void **state)
 {
-	struct flow reset = established_at_first(), half = established_at_first(), g = reset,
-		    unanswered;
+	struct flow half = established_at_first(), f = half, unanswered;
 
 	(void)state;
-	sends(&reset, PKT_RST);
 	sends(&half, PKT_FIN | PKT_ACK);
 	do { /* nor has it answered this one yet */
 		unanswered = tcp();
 		sends(&unanswered, PKT_SYN);
-	} while (!pkt_addr_equal(&unanswered.backend.addr, &reset.backend.addr));
+	} while (!pkt_addr_equal(&unanswered.backend.addr, &half.backend.addr));
 	run_next_version(&run, WEB, &web_drained, ++run.config->generation);
-	sends(&g, PKT_SYN);
-	assert_false(pkt_addr_equal(&g.backend.addr, &reset.backend.addr));
-	assert_int_equal(flow_state(&g), LB_CONN_SYN_SENT);
 	sends(&unanswered, PKT_SYN);
-	assert_false(pkt_addr_equal(&unanswered.backend.addr, &reset.backend.addr));
+	assert_false(pkt_addr_equal(&unanswered.backend.addr, &half.backend.addr));
 	assert_int_equal(flow_state(&unanswered), LB_CONN_SYN_SENT);
-	g = half;
-	sends(&g, PKT_SYN);
-	assert_true(pkt_addr_equal(&g.backend.addr, &half.backend.addr));
-	assert_int_equal(flow_state(&g), LB_CONN_FIN_CLIENT);
+	sends(&f, PKT_SYN);
+	assert_true(pkt_addr_equal(&f.backend.addr, &half.backend.addr));
+	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
+	answers(&half, PKT_FIN | PKT_ACK); /* now it is over */
+	sends(&f, PKT_SYN);
+	assert_false(pkt_addr_equal(&f.backend.addr, &half.backend.addr));
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
 	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
 }
 
@@ -462,10 +516,10 @@ static void test_syn_elsewhere(void **state)
 
 	(void)state;
 	for (int end = 0; end < 2; end++) {
-		struct flow f = established(), other = f, straight = f;
+		struct flow f = established(), other = f, straight = f, forged = flow_guessed(&f);
 		int was;
 
-		sends(&f, end ? PKT_FIN | PKT_ACK : PKT_RST);
+		sends(end ? &f : &forged, end ? PKT_FIN | PKT_ACK : PKT_RST);
 		was = flow_state(&f);
 		other.sport = 81;
 		for (int i = 0; i < 4; i++) { /* in turn */
@@ -546,8 +600,13 @@ static struct flow reach(int wanted)
 		flow_send(&f, PKT_FIN | PKT_ACK);
 	if (wanted == LB_CONN_FIN_BACKEND || wanted == LB_CONN_CLOSING)
 		flow_answer(&f, PKT_FIN | PKT_ACK);
-	if (wanted == LB_CONN_CLOSED || wanted == LB_CONN_RESET)
+	if (wanted == LB_CONN_CLOSED)
 		flow_answer(&f, PKT_RST);
+	if (wanted == LB_CONN_RESET) {
+		struct flow forged = flow_guessed(&f);
+
+		flow_answer(&forged, PKT_RST);
+	}
 	assert_int_equal(flow_state(&f), wanted);
 	return f;
 }
@@ -555,6 +614,7 @@ static struct flow reach(int wanted)
 static void test_expiry(void **state)
 {
 	(void)state;
+	assert_int_equal(run_ticks(&run, LB_CONN_RESET), run_ticks(&run, LB_CONN_ESTABLISHED));
 	for (int s = LB_CONN_SYN_SENT; s < LB_CONN_AFFINITY_NEW; s++) {
 		uint32_t timeout = run_ticks(&run, s);
 		struct flow f = reach(s);
@@ -612,15 +672,25 @@ static const struct group group = {.name = "states",
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		STATE_TEST(test_tcp_states),      STATE_TEST(test_tcp_other_ends),
-		STATE_TEST(test_blind),           STATE_TEST(test_spray),
-		STATE_TEST(test_believed),        STATE_TEST(test_forged_handshake),
-		STATE_TEST(test_poison),          STATE_TEST(test_odd_flags),
-		STATE_TEST(test_revived),         STATE_TEST(test_syn_on_half_closed),
-		STATE_TEST(test_syn_on_reset),    STATE_TEST(test_syn_on_forged_reset),
-		STATE_TEST(test_syn_on_drained),  STATE_TEST(test_syn_elsewhere),
-		STATE_TEST(test_taken_up_behind), STATE_TEST(test_udp_states),
-		STATE_TEST(test_expiry),          STATE_TEST(test_one_side_keeps_both),
+		STATE_TEST(test_tcp_states),
+		STATE_TEST(test_tcp_other_ends),
+		STATE_TEST(test_blind),
+		STATE_TEST(test_spray),
+		STATE_TEST(test_believed),
+		STATE_TEST(test_forged_handshake),
+		STATE_TEST(test_poison),
+		STATE_TEST(test_odd_flags),
+		STATE_TEST(test_revived),
+		STATE_TEST(test_syn_on_half_closed),
+		STATE_TEST(test_syn_on_closed),
+		STATE_TEST(test_syn_on_reset),
+		STATE_TEST(test_syn_on_forged_reset),
+		STATE_TEST(test_syn_on_drained),
+		STATE_TEST(test_syn_elsewhere),
+		STATE_TEST(test_taken_up_behind),
+		STATE_TEST(test_udp_states),
+		STATE_TEST(test_expiry),
+		STATE_TEST(test_one_side_keeps_both),
 	};
 
 	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));

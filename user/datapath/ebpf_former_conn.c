@@ -59,10 +59,10 @@ struct lb_former_table {
 	enum lb_family family;
 	struct lb_dp *next;
 	const struct lb_conn_words *words;
-	char *mem, *seqs; /* buckets; lb_seqs, by bucket */
+	char *mem, *seqs; /* buckets; lb_seqs4 or lb_seqs6, by bucket */
 	size_t size, seqs_size;
 	__u32 n, slots, stride, seqs_stride; /* buckets, and the bytes of one */
-	struct lb_field meta, key, addr, ref, cport, sport, client, service, seen;
+	struct lb_field meta, key, addr, ref, cport, sport, client, service, seen, fine;
 	struct handed *handed; /* by bucket and slot */
 };
 
@@ -73,7 +73,8 @@ struct flow {
 	__u32 backend, reuse, udp;
 	__be16 cport, sport;
 	__be32 client[4], service[4];
-	__u32 seen; /* lb_seqs */
+	__u32 seen; /* lb_seqs4, lb_seqs6 */
+	__u8 fine;
 };
 
 /* ---------------------------------------------------------------- reading */
@@ -119,6 +120,8 @@ static int fields_find(struct lb_former_table *t, int buckets, int seqs)
 	    (!bucket_fields(t, types.value) || !lb_field_find(of_seqs.value, "seen", &t->seen) ||
 	     (t->seen.size != 2 && t->seen.size != 4)))
 		ret = -EPROTO;
+	if (!ret && (!lb_field_find(of_seqs.value, "fine", &t->fine) || t->fine.size != 1))
+		t->fine = (struct lb_field){};
 	t->slots = t->meta.n;
 	lb_map_types_free(&types);
 	lb_map_types_free(&of_seqs);
@@ -147,16 +150,16 @@ static bool state_of(const struct lb_former_table *t, __u32 meta, struct flow *f
 	       f->age <= t->next->timeouts->ticks[LB_LIFE(f->set, f->state)];
 }
 
-/* ABI 7 had the upper 8 bits of each number: that is too little, they are unknown. */
-static __u32 seen_read(const struct lb_former_table *t, __u32 bucket, __u32 slot)
+/* ABI 7 had the upper 8 bits of each number: that is too little, and they begin at 0, as what no
+ * ABI before 10 had. Until the next look a FIN or RST is not believed by that. */
+static void seqs_read(const struct lb_former_table *t, __u32 bucket, __u32 slot, struct flow *f)
 {
-	const char *at =
-		t->seqs + (size_t)bucket * t->seqs_stride + t->seen.offset + slot * t->seen.size;
-	__u32 seen = 0;
+	const char *at = t->seqs + (size_t)bucket * t->seqs_stride;
 
-	if (t->seen.size == sizeof(seen))
-		memcpy(&seen, at, sizeof(seen));
-	return seen;
+	if (t->seen.size == sizeof(f->seen))
+		memcpy(&f->seen, at + t->seen.offset + slot * sizeof(f->seen), sizeof(f->seen));
+	if (t->fine.size)
+		f->fine = at[t->fine.offset + slot];
 }
 
 static void key_read(const struct lb_former_table *t, __u32 bucket, __u32 slot, struct flow *f)
@@ -172,7 +175,7 @@ static void key_read(const struct lb_former_table *t, __u32 bucket, __u32 slot, 
 	memcpy(&f->sport, key + t->sport.offset, sizeof(f->sport));
 	memcpy(f->client, addr + t->client.offset, size);
 	memcpy(f->service, addr + t->service.offset, size);
-	f->seen = seen_read(t, bucket, slot);
+	seqs_read(t, bucket, slot, f);
 	f->backend = bits_get(ref, t->words->backend);
 	f->reuse = bits_get(ref, t->words->reuse);
 	f->udp = bits_get(ref, t->words->udp);
@@ -224,21 +227,24 @@ struct place {
 	__be32 *client, *service;
 	__u8 *tag;
 	__u32 *seen;
+	__u8 *fine;
 };
 
 static struct place place_at(const struct lb_former_table *t, __u32 bucket, int slot)
 {
-	struct lb_seqs *seqs = t->next->mem[t->family == LB_V4 ? LB_MAP_SEQS4 : LB_MAP_SEQS6];
+	struct lb_seqs4 *s4 = (struct lb_seqs4 *)t->next->mem[LB_MAP_SEQS4] + bucket;
+	struct lb_seqs6 *s6 = (struct lb_seqs6 *)t->next->mem[LB_MAP_SEQS6] + bucket;
 	struct lb_conn4_bucket *b4 = (void *)bucket_at(t, bucket);
 	struct lb_conn6_bucket *b6 = (void *)b4;
-	__u32 *seen = &seqs[bucket].seen[slot];
 
 	if (t->family == LB_V4)
 		return (struct place){&b4->meta[slot],        &b4->key[slot],
 				      &b4->addr[slot].client, &b4->addr[slot].service,
-				      &b4->tag[slot],         seen};
+				      &b4->tag[slot],         &s4->seen[slot],
+				      &s4->fine[slot]};
 	return (struct place){&b6->meta[slot],        &b6->key[slot], b6->addr[slot].client,
-			      b6->addr[slot].service, &b6->tag[slot], seen};
+			      b6->addr[slot].service, &b6->tag[slot], &s6->seen[slot],
+			      &s6->fine[slot]};
 }
 
 static __u64 hash_of(const struct lb_former_table *t, const __be32 *client, __be16 port, int udp)
@@ -299,6 +305,7 @@ static void place_fill(const struct lb_former_table *t, const struct place *p, c
 	memcpy(p->client, f->client, size);
 	memcpy(p->service, f->service, size);
 	*p->seen = f->seen;
+	*p->fine = f->fine;
 }
 
 /* As lb_conn_claim() of bpf/place.h. Returns the new meta; 0: somebody else has taken it. */
@@ -391,6 +398,7 @@ static void flow_follow(const struct lb_former_table *t, const struct flow *f, s
 						__ATOMIC_SEQ_CST)) {
 		h->meta = to;
 		*p.seen = f->seen;
+		*p.fine = f->fine;
 	}
 	h->was = f->was;
 }

@@ -38,8 +38,8 @@ static const struct map_spec {
 	[LB_MAP_IFACES] = {"lb_ifaces", 4, sizeof(struct lb_iface), false, false},
 	[LB_MAP_CONN4] = {"lb_conn4", 4, sizeof(struct lb_conn4_bucket), true, true},
 	[LB_MAP_CONN6] = {"lb_conn6", 4, sizeof(struct lb_conn6_bucket), true, true},
-	[LB_MAP_SEQS4] = {"lb_seqs4", 4, sizeof(struct lb_seqs), true, true},
-	[LB_MAP_SEQS6] = {"lb_seqs6", 4, sizeof(struct lb_seqs), true, true},
+	[LB_MAP_SEQS4] = {"lb_seqs4", 4, sizeof(struct lb_seqs4), true, true},
+	[LB_MAP_SEQS6] = {"lb_seqs6", 4, sizeof(struct lb_seqs6), true, true},
 };
 
 /* The kernel rounds elements up to 8 bytes: then memory is an array of the struct only if the
