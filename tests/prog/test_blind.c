@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test_blind.c - what somebody can do to a connection who only guesses its numbers, and how far off
+ * its own may be; by both hooks and families.
+ */
+#include "lib_flow.h"
+#include "lib_group.h"
+
+#define BUCKETS 256
+
+static const struct run_service services[] = {
+	{"web", LB_SCHED_RR, .listens = {{NET_VIP, 80, LB_TCP}, {NET_VIP6, 80, LB_TCP}},
+	 .backends = {{"10.1.0.11", 8080, 1},
+		      {"10.1.0.12", 8080, 1},
+		      {"fd00:1::11", 8080, 1},
+		      {"fd00:1::12", 8080, 1}}},
+};
+
+static struct run run;
+static enum lb_hook hook;
+static enum lb_family family;
+static uint16_t next_port;
+
+static struct flow tcp(void)
+{
+	return flow_make(&run, hook, family, next_port++, 80, 0);
+}
+
+static struct flow established(void)
+{
+	struct flow f = tcp();
+
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	return f;
+}
+
+#define UNIT (1u << 24)
+
+/* What comes of one that is not believed: of a RST nobody knows. */
+static int doubted(uint8_t flags, int state)
+{
+	return flags & PKT_RST ? LB_CONN_RESET : state;
+}
+
+/* Sent by somebody who knows addresses and ports, but is not in the connection: they are forwarded,
+ * and end nothing, nor do they keep it alive. */
+static void test_blind(void **state)
+{
+	static const uint8_t ends[] = {PKT_RST, PKT_RST | PKT_ACK, PKT_FIN | PKT_ACK};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ends) * 2; i++) {
+		void (*send)(struct flow * f, uint8_t flags) = i % 2 ? answers : sends;
+		struct flow f = tcp(), forged;
+
+		f.seq = 200 * UNIT;
+		f.backend_seq = 100 * UNIT;
+		sends(&f, PKT_SYN);
+		answers(&f, PKT_SYN | PKT_ACK);
+		forged = f;
+		forged.backend_seq += 1 << 18; /* does not know that answer */
+		sends(&forged, PKT_ACK);
+		sends(&forged, PKT_ACK | PKT_FIN);
+		assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+		sends(&f, PKT_ACK); /* the first look */
+		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) - 1);
+		forged = flow_guessed(&f);
+		send(&forged, ends[i / 2]);
+		assert_int_equal(flow_state(&f), doubted(ends[i / 2], LB_CONN_ESTABLISHED));
+		/* It lives on with its own packets, however far one side has come; of the client's
+		 * it is the backend's answer that shows it. */
+		*(i % 2 ? &f.backend_seq : &f.seq) += 2 * UNIT;
+		send(&f, PKT_ACK);
+		answers(&f, PKT_ACK);
+		sends(&f, PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED));
+		if (ends[i / 2] & PKT_ACK) /* one of the two may be further away */
+			*(i % 2 ? &f.seq : &f.backend_seq) += i % 2 ? 77 * UNIT : UNIT;
+		send(&f, ends[i / 2]);
+		assert_int_equal(flow_state(&f), ends[i / 2] & PKT_RST ? LB_CONN_CLOSED
+						 : i % 2               ? LB_CONN_FIN_BACKEND
+								       : LB_CONN_FIN_CLIENT);
+		run_forget_connections(&run);
+	}
+}
+
+/* All numbers of one side are tried, in steps that do not hit what is near; the other side's are
+ * guessed, too, and wrong. */
+static void spray(const struct flow *f, uint8_t flags, bool backends)
+{
+	const uint32_t step = 1 << 22;
+
+	for (uint64_t n = 0; n < 1ull << 32; n += step) {
+		struct flow forged = *f;
+
+		*(backends ? &forged.backend_seq : &forged.seq) += step / 2 + n;
+		*(backends ? &forged.seq : &forged.backend_seq) += 1u << 31;
+		sends(&forged, flags);
+	}
+}
+
+/* Many guesses end nothing, and it is still its backend's. */
+static void test_spray(void **state)
+{
+	static const uint8_t ends[] = {PKT_RST, PKT_RST | PKT_ACK, PKT_FIN | PKT_ACK};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(ends) * 2; i++) {
+		struct flow f = tcp(), syn;
+		int was = i % 2 ? LB_CONN_FIN_BACKEND : LB_CONN_ESTABLISHED;
+
+		f.seq = 200 * UNIT;
+		f.backend_seq = 100 * UNIT;
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+		if (i % 2)
+			answers(&f, PKT_FIN | PKT_ACK);
+		spray(&f, ends[i / 2], false);
+		spray(&f, ends[i / 2], true);
+		assert_int_equal(flow_state(&f), doubted(ends[i / 2], was));
+		run_later(&run, run_ticks(&run, was) - run_unsettled(&run));
+		sends(&f, PKT_ACK);
+		if (ends[i / 2] & PKT_RST)
+			was = LB_CONN_ESTABLISHED;
+		assert_int_equal(flow_state(&f), was);
+		syn = f;
+		syn.seq = 1;
+		sends(&syn, PKT_SYN);
+		assert_int_equal(flow_state(&f), was);
+		assert_true(pkt_addr_equal(&f.backend.addr, &syn.backend.addr));
+		answers(&f, PKT_ACK);
+		assert_int_equal(flow_state(&f), was);
+		run_forget_connections(&run);
+	}
+}
+
+/* What both sides have moved since they were looked at, and the client ends it: bytes, and whether
+ * that is believed at once. A RST that is not keeps the entry, a FIN is confirmed. */
+static void test_believed(void **state)
+{
+	static const struct {
+		uint32_t client, backend;
+		bool believed;
+	} moved[] = {{500, 500, true},          {500, 10 << 20, true},    {10 << 20, 500, true},
+		     {100000, 600000, true},    {240000, 240000, true},   {500, 12 << 20, false},
+		     {12 << 20, 500, false},    {500, 100 << 20, false},  {300000, 300000, false},
+		     {4 << 20, 4 << 20, false}, {300000, 50 << 20, false}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(moved) / sizeof(moved[0]) * 3; i++) {
+		bool believed = moved[i / 3].believed;
+		struct flow f = tcp();
+
+		f.seq = 0xfffffff0; /* it wraps */
+		f.backend_seq = 0x7ffffff0;
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+		f.seq += moved[i / 3].client;
+		f.backend_seq += moved[i / 3].backend;
+		if (i % 3 == 0) {
+			sends(&f, PKT_RST | PKT_ACK);
+			assert_int_equal(flow_state(&f), believed ? LB_CONN_CLOSED : LB_CONN_RESET);
+		} else if (i % 3 == 1) {
+			sends(&f, PKT_FIN | PKT_ACK);
+			assert_int_equal(flow_state(&f),
+					 believed ? LB_CONN_FIN_CLIENT : LB_CONN_ESTABLISHED);
+			answers(&f, PKT_FIN | PKT_ACK);
+			assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
+		} else {
+			answers(&f, PKT_FIN | PKT_ACK);
+			assert_int_equal(flow_state(&f), LB_CONN_FIN_BACKEND);
+			sends(&f, PKT_FIN | PKT_ACK);
+			assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
+		}
+	}
+}
+
+/* Who forges a handshake does not know what the backend says, be it to the SYN or to another one
+ * later: nothing is established; and who forges a reset into somebody's, ends nothing. */
+static void test_forged_handshake(void **state)
+{
+	struct flow f = tcp(), forged;
+
+	(void)state;
+	f.seq = 200 * UNIT;
+	f.backend_seq = 100 * UNIT;
+	sends(&f, PKT_SYN);
+	forged = f;
+	forged.seq = 7 * UNIT;
+	forged.backend_seq = 9 * UNIT;
+	sends(&forged, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
+	answers(&f, PKT_SYN | PKT_ACK);
+	sends(&forged, PKT_RST);
+	sends(&forged, PKT_RST | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	/* A SYN of an entry that is gone by now: the backend asks for the one that it knows. */
+	run_forget_connections(&run);
+	sends(&forged, PKT_SYN);
+	f.backend = forged.backend;
+	answers(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	sends(&forged, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	sends(&f, PKT_RST); /* it was the client's, that knows of none */
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+}
+
+/* Nor do numbers come to be known that somebody has sent before. */
+static void test_poison(void **state)
+{
+	static const uint8_t first[] = {PKT_ACK, PKT_SYN, PKT_SYN | PKT_ACK, PKT_ACK | PKT_FIN,
+					PKT_ACK | PKT_RST};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(first); i++) {
+		struct flow f = tcp(), forged;
+
+		f.seq = 200 * UNIT;
+		f.backend_seq = 100 * UNIT;
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+		run_later(&run,
+			  run_ticks(&run, LB_CONN_ESTABLISHED) / 2); /* it is looked at again */
+		forged = f;
+		forged.backend_seq += 50 * UNIT;
+		forged.seq += UNIT / 2; /* that one is near */
+		sends(&forged, first[i]);
+		forged.seq += 1;
+		sends(&forged, PKT_RST | PKT_ACK);
+		sends(&forged, PKT_RST);
+		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+		run_later(&run,
+			  run_ticks(&run, LB_CONN_ESTABLISHED) / 2 + 2); /* nor is it kept alive */
+		assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
+	}
+}
+
+/* Flags that do not go together open and end nothing. */
+static void test_odd_flags(void **state)
+{
+	static const uint8_t odd[] = {PKT_SYN | PKT_FIN, PKT_SYN | PKT_RST, PKT_SYN | PKT_ACK,
+				      PKT_SYN | PKT_FIN | PKT_RST | PKT_ACK};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(odd); i++) {
+		struct flow f = established(), forged = f;
+
+		forged.seq = 77 * UNIT;
+		forged.backend_seq = 99 * UNIT;
+		sends(&forged, odd[i]);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		sends(&forged, PKT_RST | PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+		sends(&f, PKT_ACK);
+		sends(&f, PKT_SYN | PKT_FIN | PKT_ACK); /* nor where the numbers are right */
+		answers(&f, PKT_SYN | PKT_FIN | PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	}
+}
+
+/* A reset that is not believed: what its client sends then shows that it was none, but not what the
+ * backend had sent before. That tells where both are. */
+static void test_revived(void **state)
+{
+	struct flow f = established(), forged = flow_guessed(&f);
+
+	(void)state;
+	sends(&forged, PKT_RST);
+	answers(&f, PKT_ACK);
+	answers(&f, PKT_FIN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	answers(&forged, PKT_RST | PKT_ACK);
+	answers(&forged, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&forged, PKT_ACK); /* not by anybody's */
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	f.seq = 1000000 + 9 * UNIT;
+	f.backend_seq = 2000000 + 9 * UNIT;
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	answers(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&f, PKT_FIN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
+	/* And here it was one: what was on its way is answered by a further one. */
+	f.seq += 9 * UNIT;
+	f.backend_seq += 9 * UNIT;
+	sends(&f, PKT_RST | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	answers(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&f, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+}
+
+static int fresh(void **state)
+{
+	(void)state;
+	next_port = 20000;
+	run_forget_connections(&run);
+	run_later(&run, 10000); /* time never goes back */
+	return 0;
+}
+
+static const struct group group = {.name = "blind",
+				   .run = &run,
+				   .hook = &hook,
+				   .family = &family,
+				   .services = services,
+				   .n_services = sizeof(services) / sizeof(services[0])};
+
+#define BLIND_TEST(f) cmocka_unit_test_setup(f, fresh)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		BLIND_TEST(test_blind),    BLIND_TEST(test_spray),
+		BLIND_TEST(test_believed), BLIND_TEST(test_forged_handshake),
+		BLIND_TEST(test_poison),   BLIND_TEST(test_odd_flags),
+		BLIND_TEST(test_revived),
+	};
+
+	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));
+}
