@@ -280,7 +280,49 @@ hold_open under_ebpf 4 >/dev/null
 changes_to nft
 echo >"$LAB_DIR/under_ebpf.in"
 lab_until 5 grep -qiE 'reset|error|closed' "$LAB_DIR/under_ebpf.out" || fail 'it was not reset'
+
+step 'what was begun under nft ends when its backend is removed from ebpf, or that is brought down'
+udp_by() { # DATAPATH: a service of $LAB_V4
+	lab_service udp '*:5300/udp' 5300 | lab_config | sed "s/^datapath: .*/datapath: $1/"
+}
+tracked() { grep -cE "$1" <(lab_in node1 cat /proc/net/nf_conntrack) || true; }
+to() { tracked "dst=$VIP4 .*dport=5300 .*src=$1 "; }
+LAB_V6=()
+udp_by nft >"$LAB_DIR/both.yaml"
+udp_by ebpf >"$LAB_DIR/both-ebpf.yaml"
+LAB_V4=("${v4[1]}")
+udp_by nft >"$LAB_DIR/second.yaml"
+udp_by ebpf >"$LAB_DIR/second-ebpf.yaml"
+LAB_V4=("${v4[@]}") LAB_V6=("${v6[@]}")
+expect 0 lab_meshlb apply -f "$LAB_DIR/both.yaml"
+expect 0 lab_in node2 "$E2E/udp_echo.py" ask "$VIP4" 5300 4 8
+expect 0 lab_meshlb apply -f "$LAB_DIR/both-ebpf.yaml"
+equal 'what conntrack goes on with' "$(to "${v4[0]}") $(to "${v4[1]}")" '2 2'
+expect 0 lab_meshlb apply -f "$LAB_DIR/second-ebpf.yaml"
+equal 'and what, after the first was removed' "$(to "${v4[0]}") $(to "${v4[1]}")" '0 2'
+expect 0 lab_meshlb down
+equal 'and after down' "$(to "${v4[0]}") $(to "${v4[1]}")" '0 0'
+
+step 'what a backend has said before it was one is no answer of the service'
+says() { # TO_PORT: the first one, by itself
+	lab_in r1 python3 -c 'import socket, struct, sys
+socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP).sendto(
+	struct.pack("!HHHH", 5300, int(sys.argv[2]), 8, 0), (sys.argv[1], 0))' "$CLIENT4" "$1"
+}
+said() { tracked "src=${v4[0]} dst=$CLIENT4 sport=5300 dport=$1 "; }
+says 7001
+equal 'entries' "$(said 7001)" 1
+expect 0 lab_meshlb apply -f "$LAB_DIR/second.yaml"
+equal 'entries, of whom it has not' "$(said 7001)" 1
+expect 0 lab_meshlb apply -f "$LAB_DIR/both.yaml"
+equal 'entries' "$(said 7001)" 0
+expect 0 lab_meshlb down
+says 7002
+equal 'entries' "$(said 7002)" 1
+expect 0 lab_meshlb apply -f "$LAB_DIR/both.yaml"
+equal 'entries' "$(said 7002)" 0
 nft_in delete table ip theirs
+expect 0 apply
 
 step 'killed while the datapath changes: somebody serves at every moment, and the next apply ends it'
 cp "$CONFIG" "$LAB_DIR/nft.yaml"

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "conntrack.h"
 #include "ebpf_internal.h"
 
 static int probe_btf(void)
@@ -257,11 +258,13 @@ static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 	return ret;
 }
 
+/* `moves`: conntrack does not know our connections, and goes on with those that it has. */
 static int ebpf_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
+	struct lb_model m = {};
+	bool known = !moves && !lb_ebpf_read(dp, &m, err), left = false;
 	int ret;
 
-	(void)moves; /* conntrack does not know our connections */
 	if (dp->foreign_netns && !dp->force)
 		ret = lb_err_set(err, EXDEV,
 				 "instance \"%s\": it serves another network namespace: take it "
@@ -269,9 +272,12 @@ static int ebpf_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 				 dp->instance);
 	else
 		ret = instance_remove(dp, err);
+	if (!ret && known)
+		left = lb_conntrack_forget_all(&m, err);
+	lb_model_free(&m);
 	dp->fresh = false;
 	ebpf_close(dp);
-	return ret;
+	return ret ? ret : left;
 }
 
 const struct lb_dp_ops lb_dp_ebpf = {

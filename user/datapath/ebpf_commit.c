@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "conntrack.h"
 #include "ebpf_internal.h"
 
 /* Slots of rings that an apply with other things to do checks: some 2 ms. One without checks all,
@@ -139,6 +140,7 @@ static void clean_up(struct apply *a)
 static int change(struct apply *a, struct lb_err *err)
 {
 	int ret = prepare(a, err);
+	struct lb_err left;
 
 	if (ret) {
 		undo(a);
@@ -148,6 +150,8 @@ static int change(struct apply *a, struct lb_err *err)
 		/* When we return no program is at work that may still choose who was drained. */
 		if (a->tx.drains)
 			lb_grace_end(&a->dp->grace);
+		if (lb_conntrack_forget_gone(a->diff, &left))
+			lb_warn("%s", left.text);
 	}
 	lb_tx_end(&a->tx);
 	lb_hooks_plan_free(&a->plan);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "net/sysctl.h"
+#include "conntrack.h"
 #include "nft_internal.h"
 
 /* ---------------------------------------------------------------- open and close */
@@ -125,7 +126,7 @@ static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 	if (!ret && !dp->fresh)
 		ret = lb_nft_run(&dp->table, command, command, err);
 	if (!ret && m.n_services)
-		left = lb_nft_conn_forget(&m, NULL, NULL, err);
+		left = lb_conntrack_forget_all(&m, err);
 	lb_model_free(&m);
 	if (!ret)
 		left |= lb_firewall_remove(&w, err) != 0;

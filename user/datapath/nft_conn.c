@@ -110,9 +110,10 @@ struct conn_walk {
 	uint32_t service;
 	struct lb_pairs pairs;
 	struct lb_pairs
-		exact;   /* what may as well be a connection of a listen that goes before `*` */
-	bool plain;      /* looks for untranslated UDP, to any listen in `pairs` */
-	struct lb_nl nl; /* of `plain`, for routes */
+		exact; /* what may as well be a connection of a listen that goes before `*` */
+	bool plain;    /* looks for untranslated UDP, to any listen in `pairs`, */
+	struct lb_pairs senders; /* or by one of these */
+	struct lb_nl nl;         /* of `plain`, for routes */
 	lb_conn_fn fn;
 	void *arg;
 	struct nfct_handle *flush; /* NULL: only looked at */
@@ -129,6 +130,22 @@ static bool passes_through(struct conn_walk *w, const struct lb_pair *p, const s
 	       (lb_route_get(&w->nl, &route, &c->service.addr, c->service.family) || !route.local);
 }
 
+/* Has a backend begun it? */
+static bool is_senders(const struct conn_walk *w, const struct lb_conn *c)
+{
+	const struct lb_conn said = {
+		.proto = c->proto, .service = c->client, .backend = c->backend};
+
+	return w->plain && lb_pairs_find(&w->senders, &said);
+}
+
+static bool is_wanted(struct conn_walk *w, const struct lb_conn *c, const struct lb_pair *p)
+{
+	if (!p)
+		return is_senders(w, c);
+	return !(p->any && lb_pairs_find(&w->exact, c)) && !passes_through(w, p, c);
+}
+
 static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, void *data)
 {
 	struct conn_walk *w = data;
@@ -141,9 +158,9 @@ static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, vo
 	if (w->plain)
 		memset(&c.backend, 0, sizeof(c.backend));
 	p = lb_pairs_find(&w->pairs, &c);
-	if (!p || (p->any && lb_pairs_find(&w->exact, &c)) || passes_through(w, p, &c))
+	if (!is_wanted(w, &c, p))
 		return NFCT_CB_CONTINUE;
-	c.service_id = p->service;
+	c.service_id = p ? p->service : 0;
 	if (w->f && !lb_conn_filter_holds(w->f, w->service, &c))
 		return NFCT_CB_CONTINUE;
 	if (w->fn) {
@@ -183,25 +200,36 @@ static int look_at_all(struct conn_walk *w, bool flush, struct lb_err *err)
 	return ret;
 }
 
+/* Is there anything to look at? Where conntrack is not loaded its dump would have it loaded. */
+static bool has_entries(void)
+{
+	return lb_sysctl_get("net/netfilter/nf_conntrack_count") > 0;
+}
+
 /* Ends w. `ret`: of gathering its pairs; of none nobody need look. */
 static int walk(struct conn_walk *w, int ret, bool flush, struct lb_err *err)
 {
+	bool look;
+
 	if (ret)
 		lb_err_sys(err, -ret, "reading conntrack");
 	lb_pairs_sort(&w->pairs);
 	lb_pairs_sort(&w->exact);
-	if (!ret && w->pairs.n && w->plain) {
+	lb_pairs_sort(&w->senders);
+	look = !ret && w->pairs.n + w->senders.n && has_entries();
+	if (look && w->plain) {
 		ret = lb_nl_open(&w->nl, NETLINK_ROUTE);
 		if (ret)
 			lb_err_sys(err, -ret, "asking for routes (netlink)");
 	}
-	if (!ret && w->pairs.n) {
+	if (look && !ret) {
 		ret = look_at_all(w, flush, err);
 		if (w->plain)
 			lb_nl_close(&w->nl);
 	}
 	lb_pairs_free(&w->pairs);
 	lb_pairs_free(&w->exact);
+	lb_pairs_free(&w->senders);
 	return ret;
 }
 
@@ -304,6 +332,29 @@ static bool has_new_udp(const struct lb_service_conf *from, const struct lb_serv
 	return false;
 }
 
+static bool has_udp(const struct lb_service_conf *s)
+{
+	for (size_t i = 0; i < s->n_listens; i++)
+		if (s->listens[i].proto == LB_UDP)
+			return true;
+	return false;
+}
+
+/* Backends that `from` (or NULL) has not. */
+static int senders_add(struct conn_walk *w, const struct lb_service_conf *from,
+		       const struct lb_service_conf *s)
+{
+	int ret = 0;
+
+	for (size_t b = 0; has_udp(s) && b < s->n_backends && !ret; b++) {
+		const struct lb_listen as = {.at = s->backends[b].at, .proto = LB_UDP};
+
+		if (!from || !lb_service_find_backend(from, &as.at))
+			ret = lb_pairs_add_listen(&w->senders, &as, as.at.family);
+	}
+	return ret;
+}
+
 static int plain_add(struct conn_walk *w, const struct lb_service_conf *s)
 {
 	int ret = 0;
@@ -325,12 +376,19 @@ int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *er
 
 	for (size_t i = 0; i < d->n; i++)
 		all |= d->changes[i].kind == LB_CHANGE_INTERFACE && !d->changes[i].ifrom;
-	for (size_t i = 0; all && i < m->n_services && !ret; i++)
+	for (size_t i = 0; all && i < m->n_services && !ret; i++) {
 		ret = plain_add(&w, &m->services[i]);
-	for (size_t i = 0; !all && i < d->n && !ret; i++)
-		if (d->changes[i].kind == LB_CHANGE_SERVICE &&
-		    has_new_udp(d->changes[i].from, d->changes[i].to))
-			ret = plain_add(&w, d->changes[i].to);
+		ret = ret ? ret : senders_add(&w, NULL, &m->services[i]);
+	}
+	for (size_t i = 0; !all && i < d->n && !ret; i++) {
+		const struct lb_service_conf *from = d->changes[i].from, *to = d->changes[i].to;
+
+		if (d->changes[i].kind != LB_CHANGE_SERVICE || !to)
+			continue;
+		if (has_new_udp(from, to))
+			ret = plain_add(&w, to);
+		ret = ret ? ret : senders_add(&w, from, to);
+	}
 	return walk(&w, ret, true, err);
 }
 
@@ -356,6 +414,13 @@ int lb_conntrack_forget_gone(const struct lb_diff *d, struct lb_err *err)
 		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].from)
 			ret = gone_add(&w.pairs, d->changes[i].from, d->changes[i].to);
 	return walk(&w, ret, true, err);
+}
+
+int lb_conntrack_forget_all(const struct lb_model *m, struct lb_err *err)
+{
+	struct conn_walk w = {};
+
+	return walk_model(m, &w, true, err);
 }
 
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err)
