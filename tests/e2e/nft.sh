@@ -322,6 +322,12 @@ equal 'entries' "$(said 7002)" 1
 expect 0 lab_meshlb apply -f "$LAB_DIR/both.yaml"
 equal 'entries' "$(said 7002)" 0
 nft_in delete table ip theirs
+
+step 'who may not look at nft makes nothing beside it'
+expect 1 lab_in node1 setpriv --bounding-set -net_admin --inh-caps -net_admin \
+	"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/both-ebpf.yaml"
+expect_text "$ERR" 'Operation not permitted'
+[[ ! -e $PINS ]] || fail "left behind: $PINS"
 expect 0 apply
 
 step 'killed while the datapath changes: somebody serves at every moment, and the next apply ends it'
