@@ -187,6 +187,8 @@ static void test_words(void **state)
 	assert_int_equal(bits(ref, w->reuse), 5);
 	assert_int_equal(bits(ref, w->backend), 0x15555);
 	assert_int_equal(w->version.n + w->set.n + w->state.n + w->tick.n, 32);
+	assert_int_equal(w->reset, LB_CONN_RESET);
+	assert_int_equal(lb_conn_words_of(9)->reset, LB_CONN_CLOSED);
 	assert_null(lb_conn_words_of(LB_ABI_OLDEST - 1));
 	assert_false(lb_migrate_can(LB_ABI_VERSION));
 	assert_false(lb_migrate_can(LB_ABI_OLDEST - 1));

@@ -14,17 +14,15 @@
 
 #include "ebpf_migrate.h"
 
+#define WORDS_7                                                                                    \
+	.tick = {0, 18}, .state = {18, 4}, .set = {22, 4}, .version = {26, 6}, .backend = {0, 18}, \
+	.reuse = {28, 3}, .udp = {31, 1}
+
 /* Each from this ABI on, until the next one's: a line stays when a later ABI gets its own. States
- * are numbered alike in all of them. */
+ * are numbered alike in all of them. Before ABI 10 what was RESET was believed to be over. */
 static const struct lb_conn_words words[] = {
-	{.abi = 7,
-	 .tick = {0, 18},
-	 .state = {18, 4},
-	 .set = {22, 4},
-	 .version = {26, 6},
-	 .backend = {0, 18},
-	 .reuse = {28, 3},
-	 .udp = {31, 1}},
+	{.abi = 7, .reset = LB_CONN_CLOSED, WORDS_7},
+	{.abi = 10, .reset = LB_CONN_RESET, WORDS_7},
 };
 
 const struct lb_conn_words *lb_conn_words_of(__u32 abi)
@@ -142,6 +140,8 @@ static bool state_of(const struct lb_former_table *t, __u32 meta, struct flow *f
 
 	f->was = meta;
 	f->state = bits_get(meta, w->state);
+	if (f->state == LB_CONN_RESET)
+		f->state = w->reset;
 	f->set = bits_get(meta, w->set);
 	f->age = (lb_clock_all() - bits_get(meta, w->tick)) & tick_max;
 	if (f->age > tick_max - LB_CONN_AHEAD)
@@ -150,12 +150,13 @@ static bool state_of(const struct lb_former_table *t, __u32 meta, struct flow *f
 	       f->age <= t->next->timeouts->ticks[LB_LIFE(f->set, f->state)];
 }
 
-/* ABI 7 had the upper 8 bits of each number: that is too little, and they begin at 0, as what no
- * ABI before 10 had. Until the next look a FIN or RST is not believed by that. */
+/* ABI 7 had the upper 8 bits of each number: that is too little, and until the next look they are
+ * any that nobody can guess. No ABI before 10 had `fine`. */
 static void seqs_read(const struct lb_former_table *t, __u32 bucket, __u32 slot, struct flow *f)
 {
 	const char *at = t->seqs + (size_t)bucket * t->seqs_stride;
 
+	f->seen = lb_conn_hash(t->family, t->next->config->secret, f->client, f->cport, f->udp);
 	if (t->seen.size == sizeof(f->seen))
 		memcpy(&f->seen, at + t->seen.offset + slot * sizeof(f->seen), sizeof(f->seen));
 	if (t->fine.size)
@@ -175,10 +176,10 @@ static void key_read(const struct lb_former_table *t, __u32 bucket, __u32 slot, 
 	memcpy(&f->sport, key + t->sport.offset, sizeof(f->sport));
 	memcpy(f->client, addr + t->client.offset, size);
 	memcpy(f->service, addr + t->service.offset, size);
-	seqs_read(t, bucket, slot, f);
 	f->backend = bits_get(ref, t->words->backend);
 	f->reuse = bits_get(ref, t->words->reuse);
 	f->udp = bits_get(ref, t->words->udp);
+	seqs_read(t, bucket, slot, f);
 }
 
 /* Is the backend still the one that the entry means? */

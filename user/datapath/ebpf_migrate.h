@@ -65,6 +65,7 @@ struct lb_conn_words {
 	__u32 abi;
 	struct lb_bits tick, state, set, version; /* of meta */
 	struct lb_bits backend, reuse, udp;       /* of ref; the next hop is found again */
+	__u8 reset;                               /* the state that its RESET is here */
 };
 const struct lb_conn_words *lb_conn_words_of(__u32 abi); /* NULL: not known */
 
