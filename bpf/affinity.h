@@ -220,13 +220,19 @@ static __always_inline int lb_backend_choose(const int family, const struct lb_p
 	return first ? first : backend;
 }
 
+/* Was it in vain, or so it seems? */
+static __always_inline bool lb_affinity_is_reset(__u32 state)
+{
+	return state == LB_CONN_CLOSED || state == LB_CONN_RESET;
+}
+
 /* What a connection in `state` is good for. */
 static __always_inline __u32 lb_affinity_state(__u32 state)
 {
 	if (state == LB_CONN_UDP)
 		return LB_CONN_AFFINITY_UDP;
-	return state == LB_CONN_UDP_NEW || state == LB_CONN_CLOSED ? LB_CONN_AFFINITY_NEW
-								   : LB_CONN_AFFINITY;
+	return state == LB_CONN_UDP_NEW || lb_affinity_is_reset(state) ? LB_CONN_AFFINITY_NEW
+								       : LB_CONN_AFFINITY;
 }
 
 /* Packet p of connection `e` was noted, which is in `state` now. Returns the life of its affinity,
@@ -254,11 +260,11 @@ static __always_inline int lb_affinity_renew_family(const int family, const stru
 	if (!a)
 		return 0;
 	if (!lb_affinity_find(family, a, now))
-		return state == LB_CONN_CLOSED ? 0 : lb_service_life(v, LB_CONN_AFFINITY_NEW);
+		return lb_affinity_is_reset(state) ? 0 : lb_service_life(v, LB_CONN_AFFINITY_NEW);
 	if ((a->e.ref ^ e->ref) & ~(LB_REF_NEXTHOP_MASK | LB_REF_UDP))
 		return 0; /* it leads to another backend than this connection's */
 	/* What proves less does not keep it alive. */
-	if (next >= LB_META_STATE(a->e.meta) || state == LB_CONN_CLOSED)
+	if (next >= LB_META_STATE(a->e.meta) || lb_affinity_is_reset(state))
 		lb_affinity_set(a, v, next, now);
 	return 0;
 }
@@ -293,8 +299,8 @@ static __always_inline void lb_affinity_note(const int family, const struct lb_p
 
 	if (e->meta == was)
 		return;
-	if (state == LB_CONN_CLOSED ? !reverse || LB_META_STATE(was) != LB_CONN_ESTABLISHED
-				    : state < LB_CONN_ESTABLISHED || state == LB_CONN_RESET)
+	if (lb_affinity_is_reset(state) ? !reverse || LB_META_STATE(was) != LB_CONN_ESTABLISHED
+					: state < LB_CONN_ESTABLISHED)
 		return;
 	life = lb_affinity_renew(family, p, e, reverse, state, now);
 	if (life && lb_affinity_enter(family, e->ref, life, now))

@@ -7,10 +7,10 @@
  * established and whenever its entry is refreshed: a look every few seconds, and no write for the
  * packets between. Backends are believed what they say of both sides; clients, whom anybody may
  * forge, only if that is near to what was seen, and else their packets refresh nothing: the
- * backend's answer does. A client's FIN or RST ends something where both numbers together are near:
- * of two sides that race one way the other stands almost still. A guess is believed one time in
- * 7 million. What is not believed at once has not ended anything, but may have: see
- * lb_conn_next_state() for a RST, and claim.h for a FIN.
+ * backend's answer does. A client's FIN or RST ends something where it has ACK and both numbers
+ * together are near: of two sides that race one way the other stands almost still. A guess is
+ * believed one time in 7 million. What is not believed at once has not ended anything, but may
+ * have: see lb_conn_seems_reset() for a RST, and claim.h for a FIN.
  */
 #ifndef LB_SEQ_H
 #define LB_SEQ_H
@@ -18,12 +18,15 @@
 #include "common.h"
 
 /* Distances in units of 4 KiB: what a connection may have moved unseen; what one that is looked at
- * with each packet; and what a client that sends little. And of both, (2a + 1)(2b + 1): where one
- * stands still the other may be anywhere. 150,000 of 2^40 pairs are within it. */
+ * with each packet; and what says nothing in between. And of both, (2a + 1)(2b + 1): the further
+ * the one has moved the less the other. 150,000 of 2^40 pairs are within it. */
 #define LB_SEQ_NEAR  4096
 #define LB_SEQ_CLOSE 16
 #define LB_SEQ_SAME  1
 #define LB_SEQ_BOTH  16385
+
+/* Believed, but not its numbers; no TCP flag. */
+#define LB_SEQ_ALIVE 0x100
 
 /* The two sides' numbers, in units of 4 KiB: 20 bits. */
 struct lb_seq {
@@ -101,33 +104,48 @@ static __always_inline bool lb_seq_answers(const struct lb_packet *p, __u32 pos)
 	       LB_SEQ_CLOSE;
 }
 
-/* Is it the end that a side says? With ACK by both numbers, else by its own. */
-static __always_inline bool lb_seq_ends(__u32 flags, bool reverse, __u32 own, __u32 other)
+/* Is it where its sender was when the entry was looked at? Of a RST without ACK no more is known.
+ */
+static __always_inline bool lb_seq_continues(const struct lb_packet *p, __u32 pos, bool reverse)
 {
-	bool ack = flags & LB_TCP_ACK;
+	struct lb_seq seen = lb_seq_seen(p->family, pos);
+	__u32 own = bpf_ntohl(p->seq) >> 12;
 
+	return lb_seq_distance(own, reverse ? seen.backend : seen.client) <= LB_SEQ_SAME;
+}
+
+/* Is it the end that a side says? A host answers by a RST without ACK what it does not know, with
+ * whatever number that acknowledges, and keeps the connection that it has (RFC 9293, 3.10.7.4);
+ * with ACK it says that it has none. */
+static __always_inline bool lb_seq_ends(__u32 flags, bool reverse, __u32 client, __u32 backend)
+{
+	if (!(flags & LB_TCP_ACK))
+		return false;
 	if (reverse)
-		return own <= LB_SEQ_NEAR || (ack && other <= LB_SEQ_NEAR);
-	return ack ? (2 * own + 1ull) * (2 * other + 1) <= LB_SEQ_BOTH : own <= LB_SEQ_SAME;
+		return (flags & LB_TCP_RST) || client <= LB_SEQ_NEAR || backend <= LB_SEQ_NEAR;
+	return (2 * client + 1ull) * (2 * backend + 1) <= LB_SEQ_BOTH;
 }
 
 /* What of packet p's flags is believed: FIN and RST, and ACK, so that its numbers are noted. 0: it
- * changes nothing. */
-static __always_inline __u32 lb_seq_believed(const struct lb_packet *p, __u32 pos, bool reverse)
+ * changes nothing. `reset`: its entry seems to be, and it is enough that one side is where it was:
+ * what is on its way is more than a look knows of. */
+static __always_inline __u32 lb_seq_believed(const struct lb_packet *p, __u32 pos, bool reverse,
+					     bool reset)
 {
 	struct lb_seq seen = lb_seq_seen(p->family, pos), is = lb_seq_of(p, reverse);
-	__u32 flags = p->tcp_flags;
+	__u32 flags = p->tcp_flags, ends = flags & (LB_TCP_FIN | LB_TCP_RST);
 	__u32 client = lb_seq_distance(is.client, seen.client);
 	__u32 backend = lb_seq_distance(is.backend, seen.backend);
 
 	if (!reverse && lb_is_syn(p))
 		return 0;
-	if ((flags & (LB_TCP_FIN | LB_TCP_RST)) &&
-	    !lb_seq_ends(flags, reverse, reverse ? backend : client, reverse ? client : backend))
+	if (ends && !lb_seq_ends(flags, reverse, client, backend))
 		return 0;
-	if (!reverse && (client > LB_SEQ_NEAR || backend > LB_SEQ_NEAR))
-		flags &= LB_TCP_FIN | LB_TCP_RST;
-	return flags;
+	if (reverse || (client <= LB_SEQ_NEAR && backend <= LB_SEQ_NEAR))
+		return flags;
+	if (ends || !reset)
+		return ends;
+	return client <= LB_SEQ_CLOSE || backend <= LB_SEQ_CLOSE ? LB_SEQ_ALIVE : 0;
 }
 
 #endif

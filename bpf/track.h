@@ -98,8 +98,11 @@ static __always_inline __u32 lb_conn_believed(const struct lb_packet *p, __u32 p
 {
 	__u32 flags = p->tcp_flags;
 
+	if (state == LB_CONN_SYN_RECV && !reverse &&
+	    (flags & (LB_TCP_RST | LB_TCP_ACK)) == LB_TCP_RST)
+		return lb_seq_continues(p, pos, reverse) ? flags : 0;
 	if (lb_conn_is_guarded(state) || (state == LB_CONN_SYN_RECV && (flags & LB_TCP_RST)))
-		return lb_seq_believed(p, pos, reverse);
+		return lb_seq_believed(p, pos, reverse, state == LB_CONN_RESET);
 	if (state == LB_CONN_SYN_RECV && !reverse && !(flags & LB_TCP_SYN) &&
 	    !lb_seq_answers(p, pos))
 		return 0;
@@ -132,25 +135,32 @@ static __always_inline void lb_conn_unsettle(__u32 family, __u32 pos, __u32 meta
 	}
 }
 
-/* Packet p is not believed and changes nothing. If it is a FIN the other side's next packets tell
- * more. */
+/* Packet p changes nothing, as it is not believed, or not yet. If it is a FIN the other side's next
+ * packets tell more. */
 static __always_inline void lb_conn_doubt(const struct lb_packet *p, __u32 pos, __u32 meta,
 					  bool reverse, __u32 now)
 {
 	const __u32 flags = LB_TCP_FIN | LB_TCP_SYN | LB_TCP_RST | LB_TCP_ACK;
+	__u32 state = LB_META_STATE(meta);
 
 	if ((p->tcp_flags & flags) != (LB_TCP_FIN | LB_TCP_ACK) ||
-	    !lb_conn_is_open(LB_META_STATE(meta)))
+	    !(lb_conn_is_guarded(state) || (reverse && state == LB_CONN_SYN_RECV)))
 		return;
 	lb_claim_make(p, pos, meta, reverse);
 	lb_conn_unsettle(p->family, pos, meta, now);
 }
 
 /* Is it a RST that is not believed, and may be true? Nobody acknowledges it, and often nothing
- * follows. */
-static __always_inline bool lb_conn_seems_reset(const struct lb_packet *p, __u32 state)
+ * follows. Of a half-closed connection, each of whose packets is looked at, its number must be
+ * right: to be reset by mistake would make it forget who has closed. */
+static __always_inline bool lb_conn_seems_reset(const struct lb_packet *p, __u32 pos, __u32 state,
+						bool reverse)
 {
-	return lb_conn_is_open(state) && (p->tcp_flags & (LB_TCP_RST | LB_TCP_SYN)) == LB_TCP_RST;
+	__u32 flags = p->tcp_flags & (LB_TCP_RST | LB_TCP_SYN | LB_TCP_ACK);
+
+	if (state == LB_CONN_ESTABLISHED)
+		return (flags & ~LB_TCP_ACK) == LB_TCP_RST;
+	return lb_conn_is_open(state) && flags == LB_TCP_RST && lb_seq_continues(p, pos, reverse);
 }
 
 /* What packet p makes of an entry with this meta. */
@@ -165,17 +175,20 @@ static __always_inline void lb_conn_judge(const struct lb_packet *p, __u32 pos, 
 	__u32 state = LB_META_STATE(meta), answer = LB_CLAIM_NONE;
 
 	/* A SYN of the backend's makes another connection of it. */
-	if (lb_conn_is_open(state) || (reverse && (p->tcp_flags & LB_TCP_SYN)))
+	if (lb_conn_is_guarded(state) || state == LB_CONN_SYN_RECV ||
+	    (reverse && (p->tcp_flags & LB_TCP_SYN)))
 		answer = lb_claims_ask(p, pos, meta, reverse);
 	if (answer == LB_CLAIM_TRUE) {
 		/* It knows the FIN, so it is from the connection itself. */
 		c->flags = p->tcp_flags;
+		if (!lb_conn_is_open(state))
+			state = LB_CONN_ESTABLISHED;
 		state = lb_conn_next_state(state, !reverse, false, LB_TCP_FIN);
 	} else {
 		c->flags = lb_conn_believed(p, pos, state, reverse);
 	}
 	if (!c->flags && !p->udp) {
-		c->state = lb_conn_seems_reset(p, state) ? LB_CONN_RESET : state;
+		c->state = lb_conn_seems_reset(p, pos, state, reverse) ? LB_CONN_RESET : state;
 		c->tick = LB_META_TICK(meta);
 		return;
 	}
@@ -183,6 +196,9 @@ static __always_inline void lb_conn_judge(const struct lb_packet *p, __u32 pos, 
 	c->tick = now;
 	if (answer == LB_CLAIM_PENDING && c->state == LB_CONN_ESTABLISHED)
 		c->tick = lb_conn_unsettled_tick(now); /* it must not settle */
+	/* Its client has not come so far, or nobody knows whether it is still there. */
+	if (reverse && (state == LB_CONN_SYN_RECV || state == LB_CONN_RESET))
+		lb_conn_doubt(p, pos, meta, reverse, now);
 }
 
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */

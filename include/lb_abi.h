@@ -377,9 +377,9 @@ static inline __attribute__((always_inline)) int lb_conn_is_affinity(__u32 state
  * services that differ from it have others, which equal ones share.
  */
 enum lb_timeout {
-	LB_TIMEOUT_SYN,         /* SYN_SENT, SYN_RECV */
-	LB_TIMEOUT_ESTABLISHED, /* ESTABLISHED, RESET */
-	LB_TIMEOUT_HALF_CLOSED, /* FIN_CLIENT, FIN_BACKEND */
+	LB_TIMEOUT_SYN, /* SYN_SENT, SYN_RECV */
+	LB_TIMEOUT_ESTABLISHED,
+	LB_TIMEOUT_HALF_CLOSED, /* FIN_CLIENT, FIN_BACKEND; RESET: the longer one of these two */
 	LB_TIMEOUT_CLOSING,
 	LB_TIMEOUT_CLOSED,
 	LB_TIMEOUT_UDP_NEW,

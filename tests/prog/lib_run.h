@@ -103,7 +103,7 @@ void run_clock(struct run *r, uint32_t tick);
 uint32_t run_now(struct run *r);
 void run_later(struct run *r, uint32_t ticks);
 uint32_t run_ticks(const struct run *r, int state); /* that an entry lives in it, by set 0 */
-/* By so many a FIN or RST that is not believed makes an established one look older. */
+/* By so many a FIN that is not believed makes an established one look older. */
 uint32_t run_unsettled(const struct run *r);
 void run_counters(struct run *r, uint32_t backend, struct lb_counters *c);
 int run_stay_on(unsigned int cpu); /* the calling thread; 0 or -errno */

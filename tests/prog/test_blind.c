@@ -37,21 +37,32 @@ static struct flow established(void)
 
 #define UNIT (1u << 24)
 
-/* What comes of one that is not believed: of a RST nobody knows. */
+/* What comes of one that is not believed: of an established connection's RST nobody knows. */
 static int doubted(uint8_t flags, int state)
 {
-	return flags & PKT_RST ? LB_CONN_RESET : state;
+	return (flags & PKT_RST) && state == LB_CONN_ESTABLISHED ? LB_CONN_RESET : state;
 }
 
-/* Sent by somebody who knows addresses and ports, but is not in the connection: they are forwarded,
- * and end nothing, nor do they keep it alive. */
+/* Sent by somebody who knows addresses and ports, but is not in the connection, or makes its
+ * backend say what is not of it: they are forwarded, and end nothing, nor do they keep it alive. */
 static void test_blind(void **state)
 {
-	static const uint8_t ends[] = {PKT_RST, PKT_RST | PKT_ACK, PKT_FIN | PKT_ACK};
+	static const struct {
+		uint8_t flags;
+		bool backends;
+		int end; /* by the right numbers */
+	} ends[] = {{PKT_RST, false, LB_CONN_RESET},
+		    {PKT_RST | PKT_ACK, false, LB_CONN_CLOSED},
+		    {PKT_FIN | PKT_ACK, false, LB_CONN_FIN_CLIENT},
+		    {PKT_FIN, false, LB_CONN_ESTABLISHED},
+		    {PKT_RST, true, LB_CONN_RESET},
+		    {PKT_FIN | PKT_ACK, true, LB_CONN_FIN_BACKEND},
+		    {PKT_FIN, true, LB_CONN_ESTABLISHED}};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(ends) * 2; i++) {
-		void (*send)(struct flow * f, uint8_t flags) = i % 2 ? answers : sends;
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		bool backends = ends[i].backends;
+		void (*send)(struct flow * f, uint8_t flags) = backends ? answers : sends;
 		struct flow f = tcp(), forged;
 
 		f.seq = 200 * UNIT;
@@ -59,30 +70,53 @@ static void test_blind(void **state)
 		sends(&f, PKT_SYN);
 		answers(&f, PKT_SYN | PKT_ACK);
 		forged = f;
-		forged.backend_seq += 1 << 18; /* does not know that answer */
+		forged.backend_seq += 1 << 17; /* does not know that answer */
 		sends(&forged, PKT_ACK);
 		sends(&forged, PKT_ACK | PKT_FIN);
 		assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
 		sends(&f, PKT_ACK); /* the first look */
 		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) - 1);
 		forged = flow_guessed(&f);
-		send(&forged, ends[i / 2]);
-		assert_int_equal(flow_state(&f), doubted(ends[i / 2], LB_CONN_ESTABLISHED));
+		send(&forged, ends[i].flags);
+		assert_int_equal(flow_state(&f), doubted(ends[i].flags, LB_CONN_ESTABLISHED));
 		/* It lives on with its own packets, however far one side has come; of the client's
 		 * it is the backend's answer that shows it. */
-		*(i % 2 ? &f.backend_seq : &f.seq) += 2 * UNIT;
+		*(backends ? &f.backend_seq : &f.seq) += 2 * UNIT;
 		send(&f, PKT_ACK);
 		answers(&f, PKT_ACK);
 		sends(&f, PKT_ACK);
 		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED));
-		if (ends[i / 2] & PKT_ACK) /* one of the two may be further away */
-			*(i % 2 ? &f.seq : &f.backend_seq) += i % 2 ? 77 * UNIT : UNIT;
-		send(&f, ends[i / 2]);
-		assert_int_equal(flow_state(&f), ends[i / 2] & PKT_RST ? LB_CONN_CLOSED
-						 : i % 2               ? LB_CONN_FIN_BACKEND
-								       : LB_CONN_FIN_CLIENT);
+		if (ends[i].flags & PKT_ACK) /* one of the two may be further away */
+			*(backends ? &f.seq : &f.backend_seq) += backends ? 77 * UNIT : UNIT;
+		send(&f, ends[i].flags);
+		assert_int_equal(flow_state(&f), ends[i].end);
 		run_forget_connections(&run);
+	}
+}
+
+/* A host that has no such connection says so with ACK, whatever numbers it was asked by; without it
+ * repeats what somebody has acknowledged. */
+static void test_backends_reset(void **state)
+{
+	(void)state;
+	for (int end = 0; end < 3; end++) {
+		struct flow f = established(), guessed = flow_guessed(&f);
+
+		if (end)
+			(end == 1 ? sends : answers)(&f, PKT_FIN | PKT_ACK);
+		answers(&guessed, PKT_RST | PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+	}
+	for (int ack = 0; ack < 2; ack++) {
+		struct flow f = tcp();
+
+		sends(&f, PKT_SYN);
+		answers(&f, PKT_SYN | PKT_ACK);
+		answers(&f, ack ? PKT_RST | PKT_ACK : PKT_RST);
+		assert_int_equal(flow_state(&f), ack ? LB_CONN_CLOSED : LB_CONN_SYN_RECV);
+		sends(&f, PKT_ACK);
+		assert_int_equal(flow_state(&f), ack ? LB_CONN_CLOSED : LB_CONN_ESTABLISHED);
 	}
 }
 
@@ -121,8 +155,6 @@ static void test_spray(void **state)
 		assert_int_equal(flow_state(&f), doubted(ends[i / 2], was));
 		run_later(&run, run_ticks(&run, was) - run_unsettled(&run));
 		sends(&f, PKT_ACK);
-		if (ends[i / 2] & PKT_RST)
-			was = LB_CONN_ESTABLISHED;
 		assert_int_equal(flow_state(&f), was);
 		syn = f;
 		syn.seq = 1;
@@ -208,6 +240,29 @@ static void test_forged_handshake(void **state)
 	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 }
 
+/* How far off is near: of a RST without ACK, where that counts, and of a handshake's answer. */
+static void test_edges(void **state)
+{
+	(void)state;
+	for (uint32_t off = 1; off <= 2; off++) {
+		struct flow f = tcp(), g;
+
+		f.seq = 1000000;
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+		sends(&f, PKT_FIN | PKT_ACK);
+		f.seq += off << 12;
+		sends(&f, PKT_RST);
+		assert_int_equal(flow_state(&f), off == 1 ? LB_CONN_RESET : LB_CONN_FIN_CLIENT);
+		g = tcp();
+		g.backend_seq = 2000000;
+		sends(&g, PKT_SYN);
+		answers(&g, PKT_SYN | PKT_ACK);
+		g.backend_seq += (15 + off) << 12;
+		sends(&g, PKT_ACK);
+		assert_int_equal(flow_state(&g), off == 1 ? LB_CONN_ESTABLISHED : LB_CONN_SYN_RECV);
+	}
+}
+
 /* Nor do numbers come to be known that somebody has sent before. */
 static void test_poison(void **state)
 {
@@ -269,11 +324,9 @@ static void test_revived(void **state)
 	(void)state;
 	sends(&forged, PKT_RST);
 	answers(&f, PKT_ACK);
-	answers(&f, PKT_FIN | PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_RESET);
 	sends(&f, PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	answers(&forged, PKT_RST | PKT_ACK);
 	answers(&forged, PKT_RST);
 	assert_int_equal(flow_state(&f), LB_CONN_RESET);
 	sends(&forged, PKT_ACK); /* not by anybody's */
@@ -286,15 +339,59 @@ static void test_revived(void **state)
 	assert_int_equal(flow_state(&f), LB_CONN_RESET);
 	sends(&f, PKT_FIN | PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_FIN_CLIENT);
-	/* And here it was one: what was on its way is answered by a further one. */
-	f.seq += 9 * UNIT;
-	f.backend_seq += 9 * UNIT;
+}
+
+/* And here it was one: what was on its way is answered by further ones. */
+static void test_not_revived(void **state)
+{
+	struct flow f = established();
+
+	(void)state;
+	f.seq = 1000000 + 9 * UNIT;
+	f.backend_seq = 2000000 + 9 * UNIT;
 	sends(&f, PKT_RST | PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_RESET);
 	answers(&f, PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_RESET);
 	sends(&f, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&f, PKT_RST | PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+}
+
+/* More is on its way than a look knows of. Where the one is right the other may be forged: it is
+ * not known by that. */
+static void test_revived_ahead(void **state)
+{
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct flow f = established(), forged = flow_guessed(&f), ahead;
+
+		f.seq = 1000000 + 9 * UNIT;
+		f.backend_seq = 2000000 + 9 * UNIT;
+		sends(&forged, PKT_RST);
+		answers(&f, PKT_ACK);
+		ahead = f;
+		*(side ? &ahead.seq : &ahead.backend_seq) += 3 * UNIT;
+		sends(&ahead, PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		sends(&ahead, PKT_RST | PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	}
+}
+
+/* What the backend closes meanwhile is not forgotten. */
+static void test_revived_closed(void **state)
+{
+	struct flow f = established(), forged = flow_guessed(&f);
+
+	(void)state;
+	sends(&forged, PKT_RST);
+	answers(&f, PKT_FIN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_FIN_BACKEND);
+	sends(&f, PKT_FIN | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
 }
 
 static int fresh(void **state)
@@ -318,10 +415,12 @@ static const struct group group = {.name = "blind",
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		BLIND_TEST(test_blind),    BLIND_TEST(test_spray),
-		BLIND_TEST(test_believed), BLIND_TEST(test_forged_handshake),
-		BLIND_TEST(test_poison),   BLIND_TEST(test_odd_flags),
-		BLIND_TEST(test_revived),
+		BLIND_TEST(test_blind),          BLIND_TEST(test_spray),
+		BLIND_TEST(test_believed),       BLIND_TEST(test_forged_handshake),
+		BLIND_TEST(test_edges),          BLIND_TEST(test_poison),
+		BLIND_TEST(test_odd_flags),      BLIND_TEST(test_revived),
+		BLIND_TEST(test_not_revived),    BLIND_TEST(test_revived_ahead),
+		BLIND_TEST(test_revived_closed), BLIND_TEST(test_backends_reset),
 	};
 
 	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));

@@ -134,6 +134,33 @@ static void test_claim_behind(void **state)
 	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
 }
 
+/* Nor has the client come so far when it is established (RFC 7413, or taken up in the middle). */
+static void test_claim_in_handshake(void **state)
+{
+	(void)state;
+	for (int behind = 0; behind < 2; behind++) {
+		struct flow f = flow_make(&run, hook, family, next_port++, 80, 0);
+
+		f.seq = 1000000;
+		f.backend_seq = 2000000;
+		sends(&f, PKT_SYN);
+		answers(&f, PKT_SYN | PKT_ACK);
+		f.backend_seq += 3 * MIB;
+		answers(&f, PKT_FIN | PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+		if (behind) {
+			f.backend_seq -= 3 * MIB;
+			sends(&f, PKT_ACK);
+			assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+			f.backend_seq += 3 * MIB;
+		}
+		sends(&f, PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_FIN_BACKEND);
+		sends(&f, PKT_FIN | PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
+	}
+}
+
 /* The backend's next packet shows that it was none of theirs, and it is forgotten. */
 static void test_claim_far(void **state)
 {
@@ -240,9 +267,13 @@ static const struct group group = {.name = "claims",
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		CLAIM_TEST(test_claim),        CLAIM_TEST(test_claim_behind),
-		CLAIM_TEST(test_claim_far),    CLAIM_TEST(test_claim_near),
-		CLAIM_TEST(test_claim_defied), CLAIM_TEST(test_claim_of_former),
+		CLAIM_TEST(test_claim),
+		CLAIM_TEST(test_claim_behind),
+		CLAIM_TEST(test_claim_in_handshake),
+		CLAIM_TEST(test_claim_far),
+		CLAIM_TEST(test_claim_near),
+		CLAIM_TEST(test_claim_defied),
+		CLAIM_TEST(test_claim_of_former),
 	};
 
 	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));

@@ -358,7 +358,7 @@ static void test_reset_full(void **state)
 	(void)state;
 	for (int i = 0; i < 12; i++) {
 		open_one(FULL, &f[i]);
-		assert_int_equal(flow_send(&f[i], PKT_RST), RUN_FORWARDED);
+		assert_int_equal(flow_send(&f[i], PKT_RST | PKT_ACK), RUN_FORWARDED);
 	}
 	for (int i = 0; i < 12; i++)
 		refused += flow_establish(&f[i]) == LB_REASON_BACKENDS_FULL_RESET;

@@ -353,7 +353,7 @@ static void test_known(void **state)
 	assert_int_equal(flow_send(&f, PKT_SYN), LB_REASON_RATE_CPU);
 	run_later(&run, TICKS);
 	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
-	assert_int_equal(flow_send(&reset, PKT_RST), RUN_FORWARDED);
+	assert_int_equal(flow_send(&reset, PKT_RST | PKT_ACK), RUN_FORWARDED);
 	assert_int_equal(flow_send(&reset, PKT_SYN), LB_REASON_RATE_CPU);
 	run_later(&run, TICKS);
 	assert_int_equal(flow_send(&reset, PKT_SYN), RUN_FORWARDED);

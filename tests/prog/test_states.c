@@ -98,15 +98,22 @@ static void test_tcp_other_ends(void **state)
 	answers(&f, PKT_RST);
 	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 	f = established();
-	sends(&f, PKT_FIN | PKT_ACK);
-	sends(&f, PKT_RST);
-	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
-	f = established();
-	sends(&f, PKT_RST);
-	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
-	sends(&f, PKT_ACK);
-	answers(&f, PKT_ACK);
-	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+	for (int end = 0; end < 3; end++) {
+		f = established();
+		if (end)
+			(end == 1 ? sends : answers)(&f, PKT_FIN | PKT_ACK);
+		sends(&f, PKT_RST | PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+		sends(&f, PKT_ACK);
+		answers(&f, PKT_ACK);
+		sends(&f, PKT_RST);
+		assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+		f = established();
+		if (end)
+			(end == 1 ? sends : answers)(&f, PKT_FIN | PKT_ACK);
+		sends(&f, PKT_RST); /* by one number alone */
+		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	}
 	f = tcp();
 	sends(&f, PKT_SYN);
 	answers(&f, PKT_RST | PKT_ACK); /* refused */
@@ -137,7 +144,7 @@ static void test_syn_on_half_closed(void **state)
 		answers(&f, PKT_ACK); /* RFC 5961, 4.2 */
 		assert_int_equal(flow_state(&f), half);
 		sends(&f, PKT_RST); /* then it was the client's */
-		assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+		assert_int_equal(flow_state(&f), LB_CONN_RESET);
 		/* Or the backend knows nothing of it any more. */
 		f = established();
 		sends(&f, PKT_FIN | PKT_ACK);
@@ -160,7 +167,7 @@ static void test_syn_on_closed(void **state)
 	for (int i = 0; i < 4; i++) {
 		struct pkt_end backend = f.backend;
 
-		sends(&f, PKT_RST);
+		sends(&f, PKT_RST | PKT_ACK);
 		sends(&f, PKT_SYN);
 		assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
 		assert_false(pkt_addr_equal(&f.backend.addr, &backend.addr));
@@ -355,6 +362,7 @@ static void test_expiry(void **state)
 {
 	(void)state;
 	assert_int_equal(run_ticks(&run, LB_CONN_RESET), run_ticks(&run, LB_CONN_ESTABLISHED));
+	assert_true(run_ticks(&run, LB_CONN_RESET) > run_ticks(&run, LB_CONN_FIN_CLIENT));
 	for (int s = LB_CONN_SYN_SENT; s < LB_CONN_AFFINITY_NEW; s++) {
 		uint32_t timeout = run_ticks(&run, s);
 		struct flow f = reach(s);

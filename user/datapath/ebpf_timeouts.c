@@ -16,7 +16,6 @@ static const __u8 timeout_of[LB_CONN_STATES] = {
 	[LB_CONN_FIN_BACKEND] = LB_TIMEOUT_HALF_CLOSED,
 	[LB_CONN_CLOSING] = LB_TIMEOUT_CLOSING,
 	[LB_CONN_CLOSED] = LB_TIMEOUT_CLOSED,
-	[LB_CONN_RESET] = LB_TIMEOUT_ESTABLISHED,
 	[LB_CONN_UDP_NEW] = LB_TIMEOUT_UDP_NEW,
 	[LB_CONN_UDP] = LB_TIMEOUT_UDP,
 	[LB_CONN_AFFINITY_UDP] = LB_TIMEOUT_AFFINITY,
@@ -52,6 +51,15 @@ static __u32 affinity_new_seconds(const struct lb_timeouts *t, __u32 set)
 	return least(seconds > min ? seconds : min, seconds_in_force(t, set, LB_TIMEOUT_AFFINITY));
 }
 
+/* Nobody knows whether it is over: as long as it would be kept if it were not. */
+static __u32 reset_seconds(const struct lb_timeouts *t, __u32 set)
+{
+	__u32 established = seconds_in_force(t, set, LB_TIMEOUT_ESTABLISHED),
+	      half = seconds_in_force(t, set, LB_TIMEOUT_HALF_CLOSED);
+
+	return established > half ? established : half;
+}
+
 static __u32 ticks_of(const struct lb_timeouts *t, __u32 life)
 {
 	__u32 state = life & 15;
@@ -62,6 +70,8 @@ static __u32 ticks_of(const struct lb_timeouts *t, __u32 life)
 		return 0;
 	if (state == LB_CONN_AFFINITY_NEW)
 		return lb_clock_ticks(affinity_new_seconds(t, life >> 4));
+	if (state == LB_CONN_RESET)
+		return lb_clock_ticks(reset_seconds(t, life >> 4));
 	return lb_clock_ticks(seconds_in_force(t, life >> 4, timeout_of[state]));
 }
 
