@@ -181,9 +181,9 @@ const struct lb_nft_chain *lb_nft_chain_find(const struct lb_nft_state *s, const
 void lb_nft_chains_audit(struct lb_findings *f, const struct lb_nft_state *s,
 			 const struct lb_nft_chain *chains, size_t n);
 /*
- * The rules of chain `output`: no ICMP redirects (RFC 792, RFC 4861, 8) by the clients' interfaces. A backend in
- * the client's own network would be told to send to the client directly, where its answers are not
- * translated; the kernel has no switch for those of IPv6.
+ * The rules of chain `output`: no ICMP redirects (RFC 792, RFC 4861, 8) by the clients' interfaces.
+ * A backend in the client's own network would be told to send to the client directly, where its
+ * answers are not translated; the kernel has no switch for those of IPv6.
  */
 void lb_nft_text_output(struct lb_text *t, const char *table);
 /* Leaves in the table by what verify tells that a rule is another than apply has made. */
