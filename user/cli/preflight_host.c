@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* preflight_host.c - what a config asks of this host that it cannot have: memory, XDP hooks,
- * listens that another instance has.
- */
+/* preflight_host.c - what a config asks of this host that it cannot have: memory, XDP hooks. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
