@@ -63,7 +63,11 @@ expect_text "$OUT" '~ datapath ebpf -> (nft|ipvs)'
 expect_text "$ERR" "datapath (nft|ipvs): $masq"
 expect_alternation 4 4
 expect_text "$(seen_client 4)" '^10\.0\.[12]\.1$'
-expect_text "$(lab_meshlb status)" 'datapath auto: forwarding: "masq": service "vote": datapath ebpf'
+why_is() { # PATTERN: the text says so, and the JSON the same
+	expect_text "$(lab_meshlb status)" "^datapath auto: $1"
+	equal 'why, in JSON' "datapath auto: $(lab_meshlb -j status | jq -r .datapath_why)" "$(lab_meshlb status | sed -n 2p)"
+}
+why_is 'forwarding: "masq": service "vote": datapath ebpf'
 expect 0 verify
 
 step 'a service too large for nft: refused, left out alone, or by auto on ebpf'
@@ -82,6 +86,7 @@ expect 0 lab_meshlb verify -f "$CONFIG" --best-effort
 sed -i 's/^datapath: nft/datapath: auto/' "$CONFIG"
 expect 0 apply
 expect_text "$OUT" '~ datapath nft -> ebpf'
+why_is 'its first choice, ebpf'
 equal services "$(lab_meshlb -j service ls | jq -r '[.services[].name] | join(" ")')" 'many plain vote'
 
 step 'what none can do is refused; with --best-effort the one that runs does the rest'

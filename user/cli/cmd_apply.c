@@ -260,14 +260,15 @@ static int run(struct apply *a, struct lb_err *err)
 	};
 	const struct lb_dp_ops *ops;
 	int ret = load(a, err);
-	char choice[96];
+	char why[96];
 
 	if (!ret)
 		ret = choose(a, &ops, err);
 	if (!ret)
 		ret = lb_instance_open(&a->on, ops, &opt, err);
 	if (!ret && a->on.fresh && !a->passed_over)
-		lb_info("%s", lb_choice_str(choice, &a->desired, ops));
+		lb_info("datapath %s: %s", lb_datapath_kind_name(a->desired.datapath),
+			lb_choice_why(why, &a->desired, ops));
 	if (!ret && !cli->dry_run)
 		ret = refuse_while_pending(cli->instance, err);
 	if (!ret)

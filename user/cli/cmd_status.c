@@ -20,7 +20,7 @@ struct status {
 	struct lb_dp_status dp;
 	struct lb_pending pending;
 	bool is_pending;
-	char why[512]; /* `auto` did not take a datapath that it would rather have */
+	char why[512]; /* it is on this datapath */
 };
 
 struct usage_row {
@@ -106,7 +106,7 @@ static int print_json(const struct status *st)
 	snprintf(build, sizeof(build), "%016" PRIx64, s->build);
 	json_object_set_new(o, "instance", json_string(s->instance));
 	json_object_set_new(o, "datapath", json_string(s->datapath));
-	json_object_set_new(o, "datapath_why", *st->why ? json_string(st->why) : json_null());
+	json_object_set_new(o, "datapath_why", json_string(st->why));
 	json_object_set_new(o, "abi", json_integer(s->abi));
 	json_object_set_new(o, "generation", json_integer(s->generation));
 	json_object_set_new(o, "created", json_integer(s->created));
@@ -130,14 +130,11 @@ static int print_json(const struct status *st)
 static void print_head(const struct status *st)
 {
 	const struct lb_dp_status *s = &st->dp;
-	char applied[LB_TEXT_MAX], created[LB_TEXT_MAX], choice[96];
+	char applied[LB_TEXT_MAX], created[LB_TEXT_MAX];
 
 	printf("instance %s: datapath %s, services %zu, generation %u\n", s->instance, s->datapath,
 	       st->s.model.n_services, s->generation);
-	if (*st->why)
-		printf("datapath auto: %s\n", st->why);
-	else
-		printf("%s\n", lb_choice_str(choice, &st->s.model, st->s.ops));
+	printf("datapath %s: %s\n", lb_datapath_kind_name(st->s.model.datapath), st->why);
 	if (!s->created) /* of a datapath that keeps no record of it */
 		return;
 	printf("created %s ago, applied %s ago, build %016" PRIx64 "%s\n",
@@ -247,15 +244,18 @@ static int print(const struct lb_cli *cli, const struct status *st)
 	return LB_EXIT_DONE;
 }
 
-/* What speaks against the datapaths that `auto` would rather take. */
+/* Of `auto` what speaks against the datapaths that it would rather take. */
 static void ask_why(struct status *st)
 {
 	const struct lb_fit f = {.file = "", .standing = &st->s};
 	struct lb_choice c = {.probe = true};
 	struct lb_err ignored;
+	char why[96];
 
-	lb_fit_choose(&f, &st->s.model, &c, &ignored);
-	snprintf(st->why, sizeof(st->why), "%s", c.why);
+	if (st->s.model.datapath == LB_DATAPATH_AUTO && st->s.ops != lb_datapaths[0])
+		lb_fit_choose(&f, &st->s.model, &c, &ignored);
+	snprintf(st->why, sizeof(st->why), "%s",
+		 *c.why ? c.why : lb_choice_why(why, &st->s.model, st->s.ops));
 }
 
 int lb_cmd_status(struct lb_cli *cli)
@@ -273,7 +273,7 @@ int lb_cmd_status(struct lb_cli *cli)
 		ret = 0;
 	if (!ret)
 		ret = st.s.ops->status(st.s.dp, &st.dp, &err);
-	if (!ret && st.s.model.datapath == LB_DATAPATH_AUTO && st.s.ops != lb_datapaths[0])
+	if (!ret)
 		ask_why(&st);
 	if (ret) {
 		lb_error("%s", err.text);

@@ -475,17 +475,15 @@ int lb_fit_choose(const struct lb_fit *f, const struct lb_model *m, struct lb_ch
 	return ret;
 }
 
-const char *lb_choice_str(char buf[96], const struct lb_model *m, const struct lb_dp_ops *ops)
+const char *lb_choice_why(char buf[96], const struct lb_model *m, const struct lb_dp_ops *ops)
 {
 	const char *first = lb_datapaths[0]->name;
 
 	if (m->datapath != LB_DATAPATH_AUTO)
-		snprintf(buf, 96, "datapath %s: the config names it",
-			 lb_datapath_kind_name(m->datapath));
+		snprintf(buf, 96, "the config names it");
 	else if (ops == lb_datapaths[0])
-		snprintf(buf, 96, "datapath auto: its first choice, %s", first);
+		snprintf(buf, 96, "its first choice, %s", first);
 	else
-		snprintf(buf, 96, "datapath auto: nothing speaks against %s now, apply takes it",
-			 first);
+		snprintf(buf, 96, "nothing speaks against %s now, apply takes it", first);
 	return buf;
 }
