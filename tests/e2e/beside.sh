@@ -19,6 +19,10 @@ expect 0 apply
 expect_text "$ERR" "datapath $HOOK: the config names it"
 expect 0 lab_meshlb status
 expect_text "$OUT" "^datapath $HOOK: the config names it"
+equal 'why, in JSON' "$(lab_meshlb -j status | jq -r .datapath_why)" 'the config names it'
+expect 0 lab_meshlb check -f "$CONFIG"
+[[ $OUT != *'limits take'* ]] || fail "limits that take nothing: $OUT"
+equal 'memory, in JSON' "$(lab_meshlb -j check -f "$CONFIG" | jq .memory)" null
 expect_alternation 4 2
 expect_alternation 6 2
 

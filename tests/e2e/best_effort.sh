@@ -38,6 +38,7 @@ expect_text "$ERR" 'there is none'
 step 'with --best-effort it is nat, and said'
 expect 0 lab_meshlb check -f "$CONFIG" --best-effort
 expect_text "$ERR" "warning: left out: $masq"
+expect_text "$OUT" 'its limits take .* of kernel memory'
 expect 3 apply --dry-run --best-effort
 expect 0 apply --best-effort
 expect_text "$ERR" "warning: left out: $masq"
@@ -58,6 +59,7 @@ expect_alternation 4 4
 step 'auto takes a datapath that can do it, and says why not the others'
 sed -i 's/^datapath: ebpf/datapath: auto/' "$CONFIG"
 expect 0 lab_meshlb check -f "$CONFIG"
+[[ $OUT != *'limits take'* ]] || fail "limits that take nothing: $OUT"
 expect 0 apply
 expect_text "$OUT" '~ datapath ebpf -> (nft|ipvs)'
 expect_text "$ERR" "datapath (nft|ipvs): $masq"

@@ -12,6 +12,7 @@
 struct check_result {
 	struct lb_model model;
 	struct lb_texts warnings;
+	bool takes_memory; /* the datapath makes maps for the limits */
 	uint64_t memory;
 	struct lb_usage connections4, connections6, other;
 	size_t n_listens, n_backends;
@@ -58,12 +59,20 @@ static int examine(struct check_result *r, const struct lb_cli *cli, struct lb_e
 		ret = lb_preflight(&r->model, NULL, ops, file, cli->force, &r->warnings, err);
 	if (ret)
 		return ret;
+	r->takes_memory = ops->has_programs;
 	r->memory = lb_ebpf_memory(&r->model.limits, &r->connections4, &r->connections6, &r->other);
 	for (size_t i = 0; i < r->model.n_services; i++) {
 		r->n_listens += r->model.services[i].n_listens;
 		r->n_backends += r->model.services[i].n_backends;
 	}
 	return 0;
+}
+
+static json_t *memory_json(const struct check_result *r)
+{
+	return json_pack("{s:I, s:I, s:I, s:I}", "total", (json_int_t)r->memory, "connections",
+			 (json_int_t)r->connections4.bytes, "connections6",
+			 (json_int_t)r->connections6.bytes, "other", (json_int_t)r->other.bytes);
 }
 
 static void print_json(const struct check_result *r, const char *error)
@@ -78,12 +87,7 @@ static void print_json(const struct check_result *r, const char *error)
 		json_object_set_new(o, "listens", json_integer(r->n_listens));
 		json_object_set_new(o, "backends", json_integer(r->n_backends));
 		json_object_set_new(o, "interfaces", json_integer(r->model.n_interfaces));
-		json_object_set_new(o, "memory",
-				    json_pack("{s:I, s:I, s:I, s:I}", "total",
-					      (json_int_t)r->memory, "connections",
-					      (json_int_t)r->connections4.bytes, "connections6",
-					      (json_int_t)r->connections6.bytes, "other",
-					      (json_int_t)r->other.bytes));
+		json_object_set_new(o, "memory", r->takes_memory ? memory_json(r) : json_null());
 	}
 	json_object_set_new(o, "warnings", lb_json_texts(&r->warnings));
 	lb_json_print(o);
@@ -95,6 +99,8 @@ static void print_text(const struct check_result *r, const char *file)
 
 	printf("%s: OK: services %zu, listens %zu, backends %zu, interfaces %zu\n", file,
 	       r->model.n_services, r->n_listens, r->n_backends, r->model.n_interfaces);
+	if (!r->takes_memory)
+		return;
 	printf("its limits take %s of kernel memory: %u IPv4 connections %s, %u IPv6 connections "
 	       "%s, "
 	       "the rest %s\n",
