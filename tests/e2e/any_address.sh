@@ -40,6 +40,11 @@ step "another host's address is not the node's: its own port 8080 refuses"
 expect 7 lab_in node2 curl -sS -m 3 "${LAB_V4[0]}:8080"
 expect 7 lab_in node2 curl -sS -m 3 "[${LAB_V6[0]}]:8080"
 
+step "a link-local address is no service's: nobody forwards its packets, the node itself refuses"
+link_local=$(lab_in node1 ip -6 -j addr show dev eth0 scope link | jq -r '.[].addr_info[]?.local // empty')
+expect 7 lab_in node2 curl -sSvg -m $MOMENT "[$link_local%eth0]:8080"
+expect_text "$ERR" 'Connection refused'
+
 step 'an address that is taken away again'
 lab_in node1 ip addr del 203.0.113.5/32 dev lo
 refuses() { ! lab_in node2 curl -sS -m 1 203.0.113.5:8080; }

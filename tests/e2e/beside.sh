@@ -211,6 +211,7 @@ step 'the table of a meshlb before this one, which marked earlier, is made anew'
 nft_in "delete chain inet meshlb-ipvs_$LAB prerouting; add chain inet meshlb-ipvs_$LAB prerouting { type filter hook prerouting priority -150; }"
 expect 3 verify
 expect_text "$OUT" 'chain "prerouting" has another hook, priority or policy'
+expect_text "$OUT" 'chain "prerouting": rule "link-local" is missing'
 expect 0 apply
 expect 0 verify
 unmasked

@@ -223,8 +223,8 @@ static void test_rules(void **state)
 		{.family = LB_V6, .index = LB_NFT_INC, .size = 2, .any = 1},
 	};
 	const struct lb_nft_classes c = {list, 2};
-	static const char *const names[] = {"interfaces", "tcp4_sh5", "local", "loopback",
-					    "tcp6_any_inc2"};
+	static const char *const names[] = {"interfaces", "tcp4_sh5",   "local",
+					    "loopback",   "link-local", "tcp6_any_inc2"};
 	char buf[LB_NFT_CLASS_LEN];
 	struct lb_text t = {};
 
@@ -233,9 +233,9 @@ static void test_rules(void **state)
 	assert_non_null(strstr(t.s, "jhash ip saddr mod 5 seed 0x6d657368 map @tcp4_sh5_ring"));
 	assert_non_null(strstr(
 		t.s, "== syn tcp dport @tcp6_any_inc2 dnat ip6 to tcp dport . numgen inc mod 2"));
-	for (size_t i = 0; i < 5; i++)
+	for (size_t i = 0; i < 6; i++)
 		assert_string_equal(lb_nft_rule_name(buf, &c, "prerouting", i), names[i]);
-	assert_null(lb_nft_rule_name(buf, &c, "prerouting", 5));
+	assert_null(lb_nft_rule_name(buf, &c, "prerouting", 6));
 	assert_string_equal(lb_nft_rule_name(buf, &c, "forward", 7), "out6_any");
 	assert_string_equal(lb_nft_rule_name(buf, &c, "forward", 8), "related");
 	assert_null(lb_nft_rule_name(buf, &c, "forward", 9));

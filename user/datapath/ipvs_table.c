@@ -21,7 +21,8 @@ static const char *const maps[2][LB_FAMILIES] = {
 };
 /* Of all backends, from where answers come. */
 static const char *const backends[LB_FAMILIES] = {[LB_V4] = "backends4", [LB_V6] = "backends6"};
-#define MASQ "masq" /* the marks of services that are masqueraded */
+#define MASQ       "masq" /* the marks of services that are masqueraded */
+#define LINK_LOCAL "link-local"
 
 static uint8_t address_field(int family)
 {
@@ -125,6 +126,11 @@ void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp)
 		    "add rule inet %s prerouting fib daddr type != local return "
 		    "comment \"local\"\n",
 		    table);
+	/* Which goes by no other interface. */
+	lb_text_add(t,
+		    "add rule inet %s prerouting ip6 daddr fe80::/10 return "
+		    "comment \"" LINK_LOCAL "\"\n",
+		    table);
 	mark_rule(t, table, LB_V4, true);
 	mark_rule(t, table, LB_V6, true);
 	answer_rule(t, table, LB_V4);
@@ -177,6 +183,15 @@ static bool set_is_ours(const char *name)
 	       sets_format(name, &ignored);
 }
 
+/* Rules are as their apply has made them; an older program's lack the newest. */
+static bool has_rule(const struct lb_nft_state *s, const char *comment)
+{
+	for (size_t i = 0; i < s->n_rules; i++)
+		if (!strcmp(s->rules[i].comment, comment))
+			return true;
+	return false;
+}
+
 void lb_ipvs_frame_audit(struct lb_findings *f, const struct lb_nft_table *t,
 			 const struct lb_model *m)
 {
@@ -201,6 +216,8 @@ void lb_ipvs_frame_audit(struct lb_findings *f, const struct lb_nft_table *t,
 	lb_nft_chains_audit(f, s, chains, masq ? CHAINS : MASQ_CHAIN);
 	if (f->n == before && !lb_nft_rules_are_noted(t))
 		lb_found(f, "rules: they are not as the last apply has made them");
+	if (!has_rule(s, LINK_LOCAL))
+		lb_found(f, "chain \"prerouting\": rule \"" LINK_LOCAL "\" is missing");
 }
 
 /* ---------------------------------------------------------------- elements */

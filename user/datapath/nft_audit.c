@@ -93,6 +93,7 @@ static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class
 	} others[] = {
 		{LB_NFT_RULE_LOCAL, "fib", NFT_RETURN},
 		{LB_NFT_RULE_LOOPBACK, "payload", NFT_RETURN},
+		{LB_NFT_RULE_LINK_LOCAL, "payload", NFT_RETURN},
 		{LB_NFT_RULE_RELATED, "ct", NFT_RETURN},
 		{LB_NFT_RULE_KEPT, "payload", NFT_RETURN},
 		{LB_NFT_RULE_REDIRECT "4", "payload", NF_DROP},

@@ -76,10 +76,11 @@ int lb_nft_classes_of(const struct lb_model *m, struct lb_nft_classes *c);
 /* A bit of the mark of packets of ours that are forwarded, by which iptables lets them through. */
 #define LB_NFT_PASS_MARK "0x40000000"
 /* Rules that look into no set of ours. */
-#define LB_NFT_RULE_LOCAL    "local"
-#define LB_NFT_RULE_LOOPBACK "loopback"
-#define LB_NFT_RULE_RELATED  "related" /* the last of chain forward */
-#define LB_NFT_RULE_KEPT     "kept"    /* the second of each chain that masquerades */
+#define LB_NFT_RULE_LOCAL      "local"
+#define LB_NFT_RULE_LOOPBACK   "loopback"
+#define LB_NFT_RULE_LINK_LOCAL "link-local"
+#define LB_NFT_RULE_RELATED    "related" /* the last of chain forward */
+#define LB_NFT_RULE_KEPT       "kept"    /* the second of each chain that masquerades */
 void lb_nft_text_table(struct lb_text *t, const char *table); /* table, static sets, chains */
 void lb_nft_text_sets(struct lb_text *t, const char *table, const struct lb_nft_class *c);
 void lb_nft_text_unset(struct lb_text *t, const char *table, const struct lb_nft_class *c);

@@ -250,10 +250,14 @@ void lb_nft_text_rules(struct lb_text *t, const char *table, const struct lb_nft
 		    "add rule inet %s prerouting fib daddr type != local return "
 		    "comment \"" LB_NFT_RULE_LOCAL "\"\n",
 		    table);
-	/* Which is local, too, but must not come in by an interface. */
+	/* Local, too, but what must not come in by an interface, or goes by no other one. */
 	lb_text_add(t,
 		    "add rule inet %s prerouting ip daddr 127.0.0.0/8 return "
 		    "comment \"" LB_NFT_RULE_LOOPBACK "\"\n",
+		    table);
+	lb_text_add(t,
+		    "add rule inet %s prerouting ip6 daddr fe80::/10 return "
+		    "comment \"" LB_NFT_RULE_LINK_LOCAL "\"\n",
 		    table);
 	for (; i < c->n; i++)
 		class_rule(t, table, &c->list[i], c);
@@ -287,6 +291,8 @@ const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_cla
 		return LB_NFT_RULE_LOCAL;
 	if (n == exact + 2)
 		return LB_NFT_RULE_LOOPBACK;
-	n -= n > exact ? 3 : 1;
+	if (n == exact + 3)
+		return LB_NFT_RULE_LINK_LOCAL;
+	n -= n > exact ? 4 : 1;
 	return n < c->n ? lb_nft_class_name(buf, &c->list[n]) : NULL;
 }
