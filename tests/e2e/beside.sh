@@ -52,6 +52,18 @@ if [[ $HOOK == nft ]]; then
 		'table "ip fw" of nftables: chain "filter" drops table "ip6 fw" of nftables: chain "filter" drops '
 	for family in ip ip6 bridge; do nft_in delete table $family fw; done
 
+	step "iptables is found where cron's PATH does not lead"
+	expect 0 lab_meshlb down
+	# shellcheck disable=SC2317
+	cron() { env PATH=/usr/bin:/bin nsenter --net="/run/netns/$LAB-node1" "$MESHLB" --instance "$LAB" "$@"; }
+	lab_in node1 iptables-nft -P FORWARD DROP
+	expect 0 cron apply -f "$CONFIG"
+	expect_alternation 4 2
+	expect 0 cron down
+	! lab_in node1 iptables-nft-save | grep MESHLB || fail 'it is left'
+	lab_in node1 iptables-nft -P FORWARD ACCEPT
+	expect 0 apply
+
 	step 'nobody comes in for 127.0.0.1'
 	lab_in node2 sysctl -qw net.ipv4.conf.all.route_localnet=1
 	lab_in node2 ip route del local 127.0.0.1 dev lo table local
@@ -137,7 +149,7 @@ if [[ $HOOK == nft ]]; then
 	mkdir "$LAB_DIR/bin"
 	# shellcheck disable=SC2317
 	broken() { # COMMAND: of iptables, says no; MESHLB...
-		printf '#!/bin/sh\necho no\nexit 1\n' >"$LAB_DIR/bin/$1"
+		printf '#!/bin/sh\necho no >&2\nexit 1\n' >"$LAB_DIR/bin/$1"
 		chmod +x "$LAB_DIR/bin/$1"
 		env PATH="$LAB_DIR/bin:$PATH" nsenter --net="/run/netns/$LAB-node1" "$MESHLB" --instance "$LAB" "${@:2}"
 	}
@@ -167,6 +179,8 @@ if [[ $HOOK == nft ]]; then
 	lab_in node1 iptables-legacy -P FORWARD DROP
 	expect 3 broken iptables-legacy-save verify
 	expect_text "$OUT" 'iptables-legacy-save.* failed: no: what it drops is not known'
+	expect 0 broken iptables-legacy-save apply -f "$CONFIG"
+	expect_text "$ERR" 'warning: iptables-legacy-save.* failed: no: what it drops is not known'
 	lab_in node1 iptables-legacy -P FORWARD ACCEPT
 	exit 0
 fi

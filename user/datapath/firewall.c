@@ -36,6 +36,11 @@ static const struct filter {
 static const char *const hooks[] = {"FORWARD", "INPUT", "OUTPUT"};
 #define HOOKS 3
 
+static int hooks_of(const struct lb_firewall *w)
+{
+	return w->host ? HOOKS : 1;
+}
+
 /* To look must not bring a table about: iptables makes what it is asked for. */
 static bool is_in_use(const struct filter *t)
 {
@@ -63,36 +68,56 @@ static const char *chain_name(const struct lb_firewall *w, char buf[CHAIN_MAX + 
 
 /* ---------------------------------------------------------------- commands */
 
+/* Where cron's PATH does not lead. */
+#define MORE_PATH "PATH=\"${PATH:+$PATH:}/usr/sbin:/sbin\"; "
+
+static int run(const char *line, struct lb_text *out)
+{
+	FILE *f = popen(line, "re");
+	char buf[512];
+
+	if (!f)
+		return -errno;
+	while (fgets(buf, sizeof(buf), f))
+		lb_text_add(out, "%s", buf);
+	if (pclose(f))
+		return -EIO;
+	return out->no_memory ? -ENOMEM : 0;
+}
+
+static int failed(const struct filter *t, const char *what, int says, struct lb_err *err)
+{
+	char reason[256];
+	ssize_t len = pread(says, reason, sizeof(reason) - 1, 0);
+
+	reason[len > 0 ? len : 0] = '\0';
+	reason[strcspn(reason, "\n")] = '\0';
+	return lb_err_set(err, EIO, "%s-%s failed%s%s", t->name, what, *reason ? ": " : "", reason);
+}
+
 /* Runs a command of the flavour with `input`; its output, to be freed, in *out. */
 static int command(const struct filter *t, const char *what, const struct lb_text *input,
 		   struct lb_text *out, struct lb_err *err)
 {
-	int fd = input ? memfd_create("meshlb", 0) : -1, ret = 0; /* the command inherits it */
-	char line[512];
-	FILE *f = NULL;
+	int fd = memfd_create("meshlb", 0), says = memfd_create("meshlb", 0); /* are inherited */
+	char line[256];
+	int ret = 0;
 
-	if (input && (fd < 0 || write(fd, input->s, input->len) != (ssize_t)input->len))
+	if (fd < 0 || says < 0 || (input && write(fd, input->s, input->len) != (ssize_t)input->len))
 		ret = -errno;
-	if (fd >= 0)
-		snprintf(line, sizeof(line), "%s-%s </proc/self/fd/%d 2>&1", t->name, what, fd);
-	else
-		snprintf(line, sizeof(line), "%s-%s 2>/dev/null", t->name, what);
+	snprintf(line, sizeof(line), MORE_PATH "%s-%s </proc/self/fd/%d 2>/proc/self/fd/%d",
+		 t->name, what, fd, says);
 	if (!ret)
-		f = popen(line, "re");
-	if (!ret && !f)
-		ret = -errno;
-	while (f && fgets(line, sizeof(line), f))
-		lb_text_add(out, "%s", line);
-	if (f && pclose(f))
-		ret = -EIO;
+		ret = run(line, out);
+	if (ret == -EIO)
+		failed(t, what, says, err);
+	else if (ret)
+		lb_err_sys(err, -ret, "running %s-%s", t->name, what);
 	if (fd >= 0)
 		close(fd);
-	if (!ret && out->no_memory)
-		ret = -ENOMEM;
-	if (ret == -EIO)
-		return lb_err_set(err, EIO, "%s-%s failed%s%.*s", t->name, what, out->s ? ": " : "",
-				  out->s ? (int)strcspn(out->s, "\n") : 0, out->s ? out->s : "");
-	return ret ? lb_err_sys(err, -ret, "running %s-%s", t->name, what) : 0;
+	if (says >= 0)
+		close(says);
+	return ret;
 }
 
 /* Of a table that somebody has changed by other means it may tell nothing, and not fail. */
@@ -204,38 +229,32 @@ static bool chain_is_sound(const char *text, const char *chain, const struct lb_
 }
 
 /* Calls fn for what is not as it should be. */
-static bool filter_audit(const struct filter *t, const char *text, const struct lb_firewall *w,
+static void filter_audit(const struct filter *t, const char *text, const struct lb_firewall *w,
 			 struct lb_findings *f)
 {
 	char chain[CHAIN_MAX + 1];
-	bool sound = true, needed = false;
+	size_t before = f->n;
+	bool needed = false;
 
 	chain_name(w, chain);
-	for (int i = 0; i < (w->host ? HOOKS : 1); i++) {
+	for (int i = 0; i < hooks_of(w); i++) {
 		const struct hook_look h = hook_look(text, hooks[i], chain);
 
-		if (!h.filters)
+		needed |= h.filters;
+		if (!h.filters || (h.ours && !h.before && !h.early))
 			continue;
-		needed = true;
-		if (h.ours && !h.before && !h.early)
-			continue;
-		sound = false;
-		if (f && h.early)
+		if (h.early)
 			lb_found(f, "%s: %s leads to chain %s before DOCKER-USER", t->name,
 				 hooks[i], chain);
-		else if (f)
+		else
 			lb_found(f, "%s: %s %s chain %s: our packets may be dropped", t->name,
 				 hooks[i], h.ours ? "has rules before" : "does not lead to", chain);
 	}
-	if (needed && sound && !chain_is_sound(text, chain, w)) {
-		sound = false;
-		if (f)
-			lb_found(f, "%s: chain %s is not as it should be", t->name, chain);
-	}
-	return sound;
+	if (needed && f->n == before && !chain_is_sound(text, chain, w))
+		lb_found(f, "%s: chain %s is not as it should be", t->name, chain);
 }
 
-void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w, bool unreadable)
+void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w)
 {
 	for (size_t i = 0; i < FILTERS; i++) {
 		struct lb_text text = {};
@@ -243,10 +262,10 @@ void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w, bool 
 
 		if (!is_in_use(&filters[i]))
 			continue;
-		if (!save(&filters[i], &text, &err))
-			filter_audit(&filters[i], text.s ? text.s : "", w, f);
-		else if (unreadable)
+		if (save(&filters[i], &text, &err))
 			lb_found(f, "%s: what it drops is not known", err.text);
+		else
+			filter_audit(&filters[i], text.s ? text.s : "", w, f);
 		free(text.s);
 	}
 }
@@ -269,7 +288,7 @@ static void put_text(struct lb_text *t, const char *text, const struct lb_firewa
 	lb_text_add(t, "*filter\n:%s - [0:0]\n", chain); /* one that is there is emptied */
 	for (size_t i = 0; w->rules[i]; i++)
 		lb_text_add(t, "-A %s %s\n", chain, w->rules[i]);
-	for (int i = 0; i < (w->host ? HOOKS : 1); i++) {
+	for (int i = 0; i < hooks_of(w); i++) {
 		const struct hook_look h = hook_look(text, hooks[i], chain);
 
 		if (!h.filters)
@@ -280,14 +299,18 @@ static void put_text(struct lb_text *t, const char *text, const struct lb_firewa
 	lb_text_add(t, "COMMIT\n");
 }
 
-static int filter_put(const struct filter *t, const struct lb_firewall *w, struct lb_err *err)
+static int filter_put(const struct filter *t, const struct lb_firewall *w, struct lb_findings *f,
+		      struct lb_err *err)
 {
 	struct lb_text text = {}, input = {};
+	size_t before = f->n;
 	int ret = 0;
 
-	if (save(t, &text, err)) {
+	if (save(t, &text, err))
 		lb_warn("%s: what it drops is not known", err->text);
-	} else if (!filter_audit(t, text.s ? text.s : "", w, NULL)) {
+	else
+		filter_audit(t, text.s ? text.s : "", w, f);
+	if (f->n > before) {
 		put_text(&input, text.s ? text.s : "", w);
 		ret = restore(t, &input, err);
 	}
@@ -296,23 +319,27 @@ static int filter_put(const struct filter *t, const struct lb_firewall *w, struc
 	return ret;
 }
 
-int lb_firewall_put(const struct lb_firewall *w, struct lb_err *err)
+int lb_firewall_put(const struct lb_firewall *w, struct lb_findings *f, struct lb_err *err)
 {
 	int ret = 0;
 
 	for (size_t i = 0; i < FILTERS && !ret; i++)
 		if (is_in_use(&filters[i]))
-			ret = filter_put(&filters[i], w, err);
+			ret = filter_put(&filters[i], w, f, err);
 	return ret;
 }
 
-static int filter_remove(const struct filter *t, const struct lb_firewall *w, struct lb_err *err)
+/* Of iptables-nft's the kernel tells, also of a table that is not iptables' alone. */
+static bool may_have_chain(const struct filter *t, const char *chain)
+{
+	return t->proc ? is_in_use(t) : lb_nft_has_chain(t->nfproto, "filter", &chain, 1);
+}
+
+static int filter_remove(const struct filter *t, const char *chain, struct lb_err *err)
 {
 	struct lb_text text = {}, input = {};
-	char chain[CHAIN_MAX + 1];
 	int ret = save(t, &text, err);
 
-	chain_name(w, chain);
 	if (!ret && text.s && has_chain(text.s, chain)) {
 		lb_text_add(&input, "*filter\n:%s - [0:0]\n", chain);
 		for (int i = 0; i < HOOKS; i++)
@@ -327,15 +354,15 @@ static int filter_remove(const struct filter *t, const struct lb_firewall *w, st
 
 bool lb_firewall_is_there(const struct lb_firewall *w)
 {
-	char chain[CHAIN_MAX + 1];
+	char buf[CHAIN_MAX + 1];
+	const char *chain = chain_name(w, buf);
 	bool found = false;
 
-	chain_name(w, chain);
 	for (size_t i = 0; i < FILTERS && !found; i++) {
 		struct lb_text text = {};
 		struct lb_err err;
 
-		if (is_in_use(&filters[i]) && !save(&filters[i], &text, &err) && text.s)
+		if (may_have_chain(&filters[i], chain) && !save(&filters[i], &text, &err) && text.s)
 			found = has_chain(text.s, chain);
 		free(text.s);
 	}
@@ -344,10 +371,13 @@ bool lb_firewall_is_there(const struct lb_firewall *w)
 
 int lb_firewall_remove(const struct lb_firewall *w, struct lb_err *err)
 {
+	char buf[CHAIN_MAX + 1];
+	const char *chain = chain_name(w, buf);
 	int ret = 0, one;
 
 	for (size_t i = 0; i < FILTERS; i++) {
-		one = is_in_use(&filters[i]) ? filter_remove(&filters[i], w, err) : 0;
+		one = may_have_chain(&filters[i], chain) ? filter_remove(&filters[i], chain, err)
+							 : 0;
 		ret = one ? one : ret;
 	}
 	return ret;
@@ -368,14 +398,14 @@ static const char *family_name(uint8_t nfproto)
 
 void lb_firewall_warn(const struct lb_firewall *w)
 {
-	static const uint32_t hooks_of[HOOKS] = {NF_INET_FORWARD, NF_INET_LOCAL_IN,
-						 NF_INET_LOCAL_OUT};
+	static const uint32_t numbers[HOOKS] = {NF_INET_FORWARD, NF_INET_LOCAL_IN,
+						NF_INET_LOCAL_OUT};
 
-	for (int i = 0; i < (w->host ? HOOKS : 1); i++) {
+	for (int i = 0; i < hooks_of(w); i++) {
 		struct lb_nft_drop *list;
 		size_t n;
 
-		if (lb_nft_drops(hooks_of[i], &list, &n))
+		if (lb_nft_drops(numbers[i], &list, &n))
 			n = 0;
 		for (size_t k = 0; k < n; k++)
 			if (!(w->dnat && list[k].passes_dnat))

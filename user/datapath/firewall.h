@@ -22,11 +22,12 @@ struct lb_firewall {
 		*rules[4]; /* as iptables-save writes them, without "-A CHAIN "; NULL ends them */
 };
 
-/* Names where our chain is missing, changed, or behind rules that may drop; and tables that are
- * `unreadable`, which put() cannot mend. */
-void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w, bool unreadable);
-/* Puts it where audit() would miss it. 0 or -errno. */
-int lb_firewall_put(const struct lb_firewall *w, struct lb_err *err);
+/* Names where our chain is missing, changed, or behind rules that may drop; and tables that cannot
+ * be read, which put() cannot mend. */
+void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w);
+/* Puts it where audit() would miss it, and says so to f; warns of tables that cannot be read. 0 or
+ * -errno. */
+int lb_firewall_put(const struct lb_firewall *w, struct lb_findings *f, struct lb_err *err);
 /* Is a chain of its there, whatever becomes of it? */
 bool lb_firewall_is_there(const struct lb_firewall *w);
 /* Takes it away everywhere. 0; or -errno of the last that failed, and err says which. */

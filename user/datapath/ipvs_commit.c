@@ -352,7 +352,7 @@ static int change(struct apply *a, struct lb_err *err)
 		return ret;
 	if (a->dp->fresh) {
 		lb_firewall_warn(&a->firewall);
-		ret = lb_firewall_put(&a->firewall, err);
+		ret = lb_firewall_put(&a->firewall, &(struct lb_findings){}, err);
 	}
 	if (!ret)
 		ret = build(a, err);
@@ -413,7 +413,7 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 	if (!ret)
 		ret = look(dp, m, true, &f, err);
 	if (!ret) {
-		lb_firewall_audit(&f, &w, true);
+		lb_firewall_audit(&f, &w);
 		lb_interfaces_audit(&f, m);
 	}
 	return ret ? ret : (int)f.n;
@@ -422,11 +422,8 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 /* Of an instance that stands. */
 static int firewall_repair(struct apply *a, struct lb_findings *f, struct lb_err *err)
 {
-	size_t before = f->n;
-
 	a->firewall = lb_ipvs_firewall(a->dp, a->rule);
-	lb_firewall_audit(f, &a->firewall, false);
-	return f->n > before ? lb_firewall_put(&a->firewall, err) : 0;
+	return lb_firewall_put(&a->firewall, f, err);
 }
 
 static void apply_free(struct apply *a)

@@ -205,7 +205,7 @@ int lb_nft_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, v
 		if (lb_nft_is_undone(&dp->table.state->elements))
 			lb_found(&f, "an earlier apply was interrupted: connections to backends "
 				     "that it has removed may live on");
-		lb_firewall_audit(&f, &w, true);
+		lb_firewall_audit(&f, &w);
 		lb_interfaces_audit(&f, m);
 	}
 	return ret < 0 ? ret : ret + (int)f.n;

@@ -261,8 +261,7 @@ static int firewall(struct lb_dp *dp, lb_finding_fn fn, void *arg, struct lb_err
 
 	if (dp->fresh)
 		lb_firewall_warn(&w);
-	lb_firewall_audit(&f, &w, false);
-	return f.n ? lb_firewall_put(&w, err) : 0;
+	return lb_firewall_put(&w, &f, err);
 }
 
 int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
