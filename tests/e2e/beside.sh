@@ -52,8 +52,18 @@ if [[ $HOOK == nft ]]; then
 		'table "ip fw" of nftables: chain "filter" drops table "ip6 fw" of nftables: chain "filter" drops '
 	for family in ip ip6 bridge; do nft_in delete table $family fw; done
 
-	step "iptables is found where cron's PATH does not lead"
+	step "a chain that only bears the name of iptables' own: what it drops is not iptables' to tell"
 	expect 0 lab_meshlb down
+	nft_in 'add table ip filter; add chain ip filter FORWARD { type filter hook forward priority -10; policy drop; }'
+	expect 0 apply
+	expect_text "$ERR" 'table "ip filter" of nftables: chain "FORWARD" drops'
+	expect_text "$ERR" 'warning: iptables-nft-save cannot tell of table filter: .*: what it drops is not known'
+	expect 3 verify
+	expect_text "$OUT" 'iptables-nft-save cannot tell of table filter: .*: what it drops is not known'
+	expect 0 lab_meshlb down
+	nft_in delete table ip filter
+
+	step "iptables is found where cron's PATH does not lead"
 	# shellcheck disable=SC2317
 	cron() { env PATH=/usr/bin:/bin nsenter --net="/run/netns/$LAB-node1" "$MESHLB" --instance "$LAB" "$@"; }
 	lab_in node1 iptables-nft -P FORWARD DROP

@@ -132,6 +132,18 @@ static int save(const struct filter *t, struct lb_text *out, struct lb_err *err)
 			  *text ? ": " : "", (int)strcspn(text, "\n"), text);
 }
 
+/* What may drop our packets. Of a chain that iptables has not made it would say "ACCEPT". */
+static int look(const struct filter *t, const struct lb_firewall *w, struct lb_text *out,
+		struct lb_err *err)
+{
+	if (!t->proc && lb_nft_filter_is_others(t->nfproto, hooks, hooks_of(w)))
+		return lb_err_set(err, EIO,
+				  "%s-save cannot tell of table filter: a chain in it is not as "
+				  "iptables makes it",
+				  t->name);
+	return save(t, out, err);
+}
+
 static int restore(const struct filter *t, struct lb_text *input, struct lb_err *err)
 {
 	struct lb_text out = {};
@@ -262,7 +274,7 @@ void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w)
 
 		if (!is_in_use(&filters[i]))
 			continue;
-		if (save(&filters[i], &text, &err))
+		if (look(&filters[i], w, &text, &err))
 			lb_found(f, "%s: what it drops is not known", err.text);
 		else
 			filter_audit(&filters[i], text.s ? text.s : "", w, f);
@@ -306,7 +318,7 @@ static int filter_put(const struct filter *t, const struct lb_firewall *w, struc
 	size_t before = f->n;
 	int ret = 0;
 
-	if (save(t, &text, err))
+	if (look(t, w, &text, err))
 		lb_warn("%s: what it drops is not known", err->text);
 	else
 		filter_audit(t, text.s ? text.s : "", w, f);

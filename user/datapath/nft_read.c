@@ -306,35 +306,79 @@ int lb_nft_tables(const struct lb_nft_kind *kind, void (*fn)(void *arg, const ch
 	return ret ? lb_err_sys(err, -ret, "listing the tables of nftables") : 0;
 }
 
+/* As iptables-nft makes them, which takes no others with these names for its own. */
+static bool is_iptables(const struct nftnl_chain *c)
+{
+	static const struct {
+		const char *name;
+		uint32_t hook;
+	} builtin[] = {
+		{"INPUT", NF_INET_LOCAL_IN},
+		{"FORWARD", NF_INET_FORWARD},
+		{"OUTPUT", NF_INET_LOCAL_OUT},
+	};
+	const char *type = nftnl_chain_get_str(c, NFTNL_CHAIN_TYPE);
+
+	if (strcmp(nftnl_chain_get_str(c, NFTNL_CHAIN_TABLE), "filter") != 0 || !type ||
+	    strcmp(type, "filter") != 0 || nftnl_chain_get_s32(c, NFTNL_CHAIN_PRIO) != 0)
+		return false;
+	for (size_t i = 0; i < sizeof(builtin) / sizeof(builtin[0]); i++)
+		if (!strcmp(nftnl_chain_get_str(c, NFTNL_CHAIN_NAME), builtin[i].name))
+			return nftnl_chain_get_u32(c, NFTNL_CHAIN_HOOKNUM) == builtin[i].hook;
+	return false;
+}
+
 struct chain_search {
 	const char *table, *const *chains;
 	size_t n;
+	bool others; /* only those that are at a hook, and not iptables' */
 	bool found;
 };
+
+static bool is_looked_for(const struct chain_search *s, const struct nftnl_chain *c)
+{
+	if (strcmp(nftnl_chain_get_str(c, NFTNL_CHAIN_TABLE), s->table) != 0)
+		return false;
+	if (s->others && (!nftnl_chain_is_set(c, NFTNL_CHAIN_HOOKNUM) || is_iptables(c)))
+		return false;
+	for (size_t i = 0; i < s->n; i++)
+		if (!strcmp(nftnl_chain_get_str(c, NFTNL_CHAIN_NAME), s->chains[i]))
+			return true;
+	return false;
+}
 
 static int chain_search(const struct nlmsghdr *nlh, void *arg)
 {
 	struct nftnl_chain *chain = nftnl_chain_alloc();
 	struct chain_search *s = arg;
 
-	if (chain && !nftnl_chain_nlmsg_parse(nlh, chain) &&
-	    !strcmp(nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE), s->table))
-		for (size_t i = 0; i < s->n; i++)
-			s->found |=
-				!strcmp(nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME), s->chains[i]);
+	if (chain && !nftnl_chain_nlmsg_parse(nlh, chain))
+		s->found |= is_looked_for(s, chain);
 	if (chain)
 		nftnl_chain_free(chain);
 	return MNL_CB_OK;
 }
 
-bool lb_nft_has_chain(uint8_t family, const char *table, const char *const *chains, size_t n)
+static bool search_chains(uint8_t family, struct chain_search *s)
 {
-	struct chain_search s = {.table = table, .chains = chains, .n = n};
 	int ret = -EINTR;
 
 	for (int i = 0; i < DUMP_TRIES && ret == -EINTR; i++)
-		ret = dump_of(family, NFT_MSG_GETCHAIN, chain_search, &s);
-	return s.found;
+		ret = dump_of(family, NFT_MSG_GETCHAIN, chain_search, s);
+	return s->found;
+}
+
+bool lb_nft_has_chain(uint8_t family, const char *table, const char *const *chains, size_t n)
+{
+	return search_chains(family,
+			     &(struct chain_search){.table = table, .chains = chains, .n = n});
+}
+
+bool lb_nft_filter_is_others(uint8_t family, const char *const *chains, size_t n)
+{
+	return search_chains(family,
+			     &(struct chain_search){
+				     .table = "filter", .chains = chains, .n = n, .others = true});
 }
 
 /* ---------------------------------------------------------------- chains of others that drop */
@@ -348,16 +392,11 @@ struct drops_search {
 /* Does it see packets that are forwarded here? Not iptables-nft's, whose commands tell more. */
 static bool is_others(const struct nftnl_chain *c)
 {
-	const char *name = nftnl_chain_get_str(c, NFTNL_CHAIN_NAME);
 	uint32_t family = nftnl_chain_get_u32(c, NFTNL_CHAIN_FAMILY);
 
 	if (family == NFPROTO_INET)
 		return true;
-	if (family != NFPROTO_IPV4 && family != NFPROTO_IPV6)
-		return false;
-	return strcmp(nftnl_chain_get_str(c, NFTNL_CHAIN_TABLE), "filter") != 0 ||
-	       (strcmp(name, "FORWARD") != 0 && strcmp(name, "INPUT") != 0 &&
-		strcmp(name, "OUTPUT") != 0);
+	return (family == NFPROTO_IPV4 || family == NFPROTO_IPV6) && !is_iptables(c);
 }
 
 static int drop_chain_read(const struct nlmsghdr *nlh, void *arg)

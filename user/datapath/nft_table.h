@@ -106,9 +106,12 @@ uint32_t lb_nft_generation(void);
 /* Has it, whosever it is, one of n chains? `family` is NFPROTO_*. False also where that cannot be
  * told. */
 bool lb_nft_has_chain(uint8_t family, const char *table, const char *const *chains, size_t n);
+/* Is one of them in table "filter", at a hook, and not as iptables-nft makes its own? Of such a one
+ * iptables-nft-save says "ACCEPT". */
+bool lb_nft_filter_is_others(uint8_t family, const char *const *chains, size_t n);
 
 /* A chain of whoever that drops at a hook (NF_INET_*) what none of its rules accepts, by its policy
- * or a last rule; those of iptables-nft's "filter" apart. *list is to be freed. */
+ * or a last rule; iptables-nft's own in "filter" apart. *list is to be freed. */
 struct lb_nft_drop {
 	uint8_t family;            /* NFPROTO_* */
 	char table[64], chain[64]; /* cut if longer */
