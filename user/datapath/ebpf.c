@@ -262,7 +262,7 @@ static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 static int ebpf_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
 	struct lb_model m = {};
-	bool known = !moves && !lb_ebpf_read(dp, &m, err), left = false;
+	bool known = !moves && !dp->foreign_netns && !lb_ebpf_read(dp, &m, err), left = false;
 	int ret;
 
 	if (dp->foreign_netns && !dp->force)
