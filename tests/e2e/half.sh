@@ -59,6 +59,20 @@ has_states() { # SERVICE STATES: a regular expression
 connections() { # SERVICE: that were opened
 	lab_meshlb -j stats | jq --arg name "$1" '.services[] | select(.name == $name) | .connections'
 }
+play() { # PORT CASE...: of half.py, and a family
+	local one to
+	for one in "${@:2}"; do
+		to=VIP${one: -1}
+		lab_in node2 timeout $((MOMENT * 12)) "$E2E/half.py" "${one%?}" "${!to}" "$1" - || fail "$one"
+	done
+}
+nobody_waits() { # SERVICE: all of its connections are over
+	local backend
+	equal "active ones of $1" "$(lab_meshlb -j service show "$1" | jq -c '[.backends[].active]')" '[0,0,0,0]'
+	for backend in "${LAB_V4[0]}:9000" "${LAB_V4[1]}:9000"; do
+		expect 0 lab_meshlb backend drain "$1" "$backend" --wait --timeout 2s
+	done
+}
 forgotten() { [[ $(lab_meshlb conn count --service "$1") == 0 ]]; }
 
 step 'one side closes, and nothing is said for long'
@@ -98,33 +112,18 @@ has_states slow '4:closing 4:closing 6:closing 6:closing'
 equal 'packets of no connection' "$(reason no-connection)" "$before"
 
 step 'the end is believed, however much both have said since they were looked at'
-for one in fin4 fin6 rst4 rst6; do
-	to=VIP${one: -1}
-	lab_in node2 "$E2E/half.py" "${one%?}" "${!to}" 9003 - || fail "$one"
-done
+play 9003 fin4 fin6 rst4 rst6
 has_states talk '4:closing 4:(closed|reset) 6:closing 6:(closed|reset)'
 
 step 'and however much went both ways at once: nobody waits for it in vain'
-for one in echo4 echo6 echo-back4 echo-back6; do
-	to=VIP${one: -1}
-	lab_in node2 "$E2E/half.py" "${one%?}" "${!to}" 9004 - || fail "$one"
-done
+play 9004 echo4 echo6 echo-back4 echo-back6
 has_states echo '4:closing 4:closing 6:closing 6:closing'
-equal 'active ones of echo' "$(lab_meshlb -j service show echo | jq -c '[.backends[].active]')" '[0,0,0,0]'
-for one in "${LAB_V4[0]}:9000" "${LAB_V4[1]}:9000"; do
-	expect 0 lab_meshlb backend drain echo "$one" --wait --timeout 2s
-done
+nobody_waits echo
 
 step 'nor where one side resets it in the midst of that'
-for one in abort4 abort6 abort-back4 abort-back6; do
-	to=VIP${one: -1}
-	lab_in node2 timeout 60 "$E2E/half.py" "${one%?}" "${!to}" 9005 - || fail "$one"
-done
+play 9005 abort4 abort6 abort-back4 abort-back6
 has_states abort '(4:(closed|reset) ){2}6:(closed|reset) 6:(closed|reset)'
-equal 'active ones of abort' "$(lab_meshlb -j service show abort | jq -c '[.backends[].active]')" '[0,0,0,0]'
-for one in "${LAB_V4[0]}:9000" "${LAB_V4[1]}:9000"; do
-	expect 0 lab_meshlb backend drain abort "$one" --wait --timeout 2s
-done
+nobody_waits abort
 
 step 'requests over one connection of curl, to nginx'
 for one in 4 6; do

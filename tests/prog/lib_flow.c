@@ -124,6 +124,13 @@ int flow_establish(struct flow *f)
 	return rc;
 }
 
+struct flow flow_established(struct flow f)
+{
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	return f;
+}
+
 int flow_state(const struct flow *f)
 {
 	struct pkt_end client = pkt_end(f->client, f->cport);

@@ -38,6 +38,9 @@ struct flow flow_guessed(const struct flow *f);
 /* A TCP handshake, or a datagram and its answer. RUN_FORWARDED, or the first that was not. */
 int flow_establish(struct flow *f);
 
+/* The same of a TCP flow that must be established: else the test has failed. */
+struct flow flow_established(struct flow f);
+
 /* Its state in the table; -1: it has no entry, or several. */
 int flow_state(const struct flow *f);
 

@@ -161,6 +161,12 @@ void run_later(struct run *r, uint32_t ticks)
 	run_clock(r, run_now(r) + ticks);
 }
 
+void run_fresh(struct run *r)
+{
+	run_forget_connections(r);
+	run_later(r, 10000);
+}
+
 uint32_t run_ticks(const struct run *r, int state)
 {
 	return r->skel->data_timeouts->lb_timeouts.ticks[state];

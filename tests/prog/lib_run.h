@@ -96,6 +96,9 @@ struct run_entries {
 void run_entries(struct run *r, uint8_t proto, const struct pkt_end *client,
 		 const struct pkt_end *service, struct run_entries *e);
 void run_forget_connections(struct run *r);
+/* For the next test: without connections, and much later. Time never goes back, for a backend
+ * remembers in which tick it asked for its way. */
+void run_fresh(struct run *r);
 /* Entries of a backend in the table that count as its load, expired or not. */
 uint32_t run_count_backend(struct run *r, uint32_t backend);
 

@@ -557,8 +557,7 @@ static void test_full(void **state)
 static int fresh(void **state)
 {
 	(void)state;
-	run_forget_connections(&run);
-	run_later(&run, 10000); /* time never goes back */
+	run_fresh(&run);
 	next_port = 20000;
 	return 0;
 }

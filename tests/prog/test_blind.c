@@ -28,11 +28,7 @@ static struct flow tcp(void)
 
 static struct flow established(void)
 {
-	struct flow f = tcp();
-
-	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	return f;
+	return flow_established(tcp());
 }
 
 #define UNIT (1u << 24)
@@ -398,8 +394,7 @@ static int fresh(void **state)
 {
 	(void)state;
 	next_port = 20000;
-	run_forget_connections(&run);
-	run_later(&run, 10000); /* time never goes back */
+	run_fresh(&run);
 	return 0;
 }
 

@@ -51,11 +51,7 @@ static struct flow busy(void)
 
 static struct flow established(void)
 {
-	struct flow f = flow_make(&run, hook, family, next_port++, 80, 0);
-
-	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	return f;
+	return flow_established(flow_make(&run, hook, family, next_port++, 80, 0));
 }
 
 /* The backend has not got the client's last `bytes` yet. */
@@ -250,8 +246,7 @@ static int fresh(void **state)
 {
 	(void)state;
 	next_port = 20000;
-	run_forget_connections(&run);
-	run_later(&run, 10000); /* time never goes back */
+	run_fresh(&run);
 	return 0;
 }
 

@@ -198,8 +198,7 @@ static void test_handshake_in_flood(void **state)
 static int fresh(void **state)
 {
 	(void)state;
-	run_forget_connections(&run);
-	run_later(&run, 10000);
+	run_fresh(&run);
 	next_port = 1024;
 	return 0;
 }

@@ -3,9 +3,6 @@
  * test_states.c - a connection's states: how it opens and ends, also by a SYN, and when it expires;
  * by both hooks and families.
  */
-#include <stdlib.h>
-#include <string.h>
-
 #include "lib_flow.h"
 #include "lib_group.h"
 
@@ -51,11 +48,7 @@ static struct flow udp(void)
 
 static struct flow established(void)
 {
-	struct flow f = tcp();
-
-	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
-	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
-	return f;
+	return flow_established(tcp());
 }
 
 static void test_tcp_states(void **state)
@@ -402,9 +395,7 @@ static int fresh(void **state)
 {
 	(void)state;
 	next_port = 20000;
-	run_forget_connections(&run);
-	/* Time never goes back: a backend remembers in which tick it asked for its way. */
-	run_later(&run, 10000);
+	run_fresh(&run);
 	return 0;
 }
 
@@ -422,7 +413,6 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		STATE_TEST(test_tcp_states),
 		STATE_TEST(test_tcp_other_ends),
-
 		STATE_TEST(test_syn_on_half_closed),
 		STATE_TEST(test_syn_on_closed),
 		STATE_TEST(test_syn_on_reset),
