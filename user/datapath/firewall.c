@@ -85,14 +85,14 @@ static int run(const char *line, struct lb_text *out)
 	return out->no_memory ? -ENOMEM : 0;
 }
 
-static int failed(const struct filter *t, const char *what, int says, struct lb_err *err)
+static void failed(const struct filter *t, const char *what, int says, struct lb_err *err)
 {
 	char reason[256];
 	ssize_t len = pread(says, reason, sizeof(reason) - 1, 0);
 
 	reason[len > 0 ? len : 0] = '\0';
 	reason[strcspn(reason, "\n")] = '\0';
-	return lb_err_set(err, EIO, "%s-%s failed%s%s", t->name, what, *reason ? ": " : "", reason);
+	lb_err_set(err, EIO, "%s-%s failed%s%s", t->name, what, *reason ? ": " : "", reason);
 }
 
 /* Runs a command of the flavour with `input`; its output, to be freed, in *out. */

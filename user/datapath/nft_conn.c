@@ -299,7 +299,7 @@ int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *befor
 	struct conn_walk w = {};
 	int ret = 0;
 
-	for (size_t i = 0; standing && i < standing->n_services && !ret; i++) {
+	for (size_t i = 0; i < standing->n_services && !ret; i++) {
 		const struct lb_service_conf *s = &standing->services[i];
 		const struct lb_service_conf *old =
 			before ? lb_model_find_service(before, s->name) : NULL;

@@ -115,7 +115,7 @@ int lb_nft_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_f
 int lb_nft_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
 		      struct lb_err *err);
 /* Forgets all connections to the backends of `gone` by its listens; but those by `*` only where no
- * service of `standing` (NULL: none) with that backend listens on the very address, or did so in
+ * service of `standing` with that backend listens on the very address, or did so in
  * `before` (NULL: unknown). */
 int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *before,
 		       const struct lb_model *standing, struct lb_err *err);
