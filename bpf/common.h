@@ -104,21 +104,22 @@ static __always_inline bool lb_is_resettable(const struct lb_packet *p)
 #define LB_STOP(reason)        (-1 - (int)(reason))
 #define LB_STOP_REASON(result) ((__u32)(-1 - (result)))
 
-#define LB_REASON_DROP_BIT(name, text, drop, help) | (drop##u << LB_REASON_##name)
+#define LB_REASON_DROP_BIT(name, text, drop, help) | (drop##ull << LB_REASON_##name)
 #define LB_REASON_DROPS                            (0 LB_REASON_LIST(LB_REASON_DROP_BIT))
-_Static_assert(LB_REASONS <= 32, "the drop mask has 32 bits");
+_Static_assert(LB_REASONS <= 64, "the drop mask has 64 bits");
 
 /* Counts why a packet is not forwarded and returns the hook's verdict for it. */
 static __always_inline int lb_stop(const int hook, __u32 reason)
 {
 	__u32 zero = 0;
 	struct lb_reasons *r = bpf_map_lookup_elem(&lb_reasons, &zero);
+	__u64 at = reason; /* or it is copied to be widened, and the bound is the copy's */
 	bool drop;
 
-	barrier_var(reason); /* or the check below is merged with others and the bound lost */
-	if (r && reason < LB_REASONS)
-		r->count[hook][reason]++;
-	drop = LB_REASON_DROPS >> reason & 1;
+	barrier_var(at); /* or the check below is merged with others and the bound lost */
+	if (r && at < LB_REASONS)
+		r->count[hook][at]++;
+	drop = LB_REASON_DROPS >> at & 1;
 	if (hook == LB_HOOK_XDP)
 		return drop ? XDP_DROP : XDP_PASS;
 	return drop ? LB_TC_DROP : LB_TC_NEXT;

@@ -205,8 +205,9 @@ static __always_inline int lb_reset(const int hook, const int family, void *ctx,
 	struct lb_iface *iface =
 		hook == LB_HOOK_XDP ? bpf_map_lookup_elem(&lb_ifaces, &ifindex) : NULL;
 	int way = iface ? lb_xdp_way(ctx, ifindex, iface->flags) : 0, made;
-	bool ours = reason == LB_REASON_BACKEND_GONE_RESET && e &&
-		    LB_META_STATE(e->meta) != LB_CONN_CLOSED;
+	bool ours = (reason == LB_REASON_BACKEND_GONE_RESET ||
+		     reason == LB_REASON_BACKEND_DRAINED_RESET) &&
+		    e && LB_META_STATE(e->meta) != LB_CONN_CLOSED;
 
 	if (hook == LB_HOOK_XDP && !way)
 		return lb_stop(hook, LB_REASON_TO_TC);

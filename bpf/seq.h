@@ -33,7 +33,7 @@ struct lb_seq {
 	__u32 client, backend;
 };
 
-/* A packet's, which has ACK: without it only its sender's is known. */
+/* A packet's. Without ACK only its sender's is known. */
 static __always_inline struct lb_seq lb_seq_of(const struct lb_packet *p, bool reverse)
 {
 	__u32 seq = bpf_ntohl(p->seq) >> 12, ack = bpf_ntohl(p->ack) >> 12;
@@ -41,8 +41,8 @@ static __always_inline struct lb_seq lb_seq_of(const struct lb_packet *p, bool r
 	return reverse ? (struct lb_seq){ack, seq} : (struct lb_seq){seq, ack};
 }
 
-/* Where an entry's are. Who reads them while they are written may read the one before and the other
- * after: both are near. */
+/* Where an entry's are, or both NULL. Who reads them while they are written may read the one before
+ * and the other after: both are near. */
 struct lb_seq_place {
 	__u32 *seen;
 	__u8 *fine;
@@ -71,7 +71,7 @@ static __always_inline struct lb_seq lb_seq_seen(__u32 family, __u32 pos)
 	struct lb_seq_place at = lb_seq_at(family, pos);
 	__u32 seen, fine;
 
-	if (!at.seen || !at.fine)
+	if (!at.seen)
 		return (struct lb_seq){};
 	seen = READ_ONCE(*at.seen);
 	fine = READ_ONCE(*at.fine);
@@ -83,7 +83,7 @@ static __always_inline void lb_seq_note(const struct lb_packet *p, __u32 pos, bo
 	struct lb_seq_place at = lb_seq_at(p->family, pos);
 	struct lb_seq is = lb_seq_of(p, reverse);
 
-	if (!at.seen || !at.fine)
+	if (!at.seen)
 		return;
 	WRITE_ONCE(*at.seen, is.client >> 4 << 16 | is.backend >> 4);
 	WRITE_ONCE(*at.fine, (is.client & 15) << 4 | (is.backend & 15));
@@ -104,14 +104,25 @@ static __always_inline bool lb_seq_answers(const struct lb_packet *p, __u32 pos)
 	       LB_SEQ_CLOSE;
 }
 
+/* Does the backend's SYN-ACK p repeat that of the connection's own handshake? The client's answer
+ * to that was lost, or it waits for what its client has to say (TCP_DEFER_ACCEPT). Another
+ * connection's begins elsewhere. */
+static __always_inline bool lb_seq_repeats(const struct lb_packet *p, __u32 pos)
+{
+	struct lb_seq seen = lb_seq_seen(p->family, pos), is = lb_seq_of(p, true);
+
+	return lb_seq_distance(is.client, seen.client) <= LB_SEQ_CLOSE &&
+	       lb_seq_distance(is.backend, seen.backend) <= LB_SEQ_CLOSE;
+}
+
 /* Is it where its sender was when the entry was looked at? Of a RST without ACK no more is known.
  */
 static __always_inline bool lb_seq_continues(const struct lb_packet *p, __u32 pos, bool reverse)
 {
-	struct lb_seq seen = lb_seq_seen(p->family, pos);
-	__u32 own = bpf_ntohl(p->seq) >> 12;
+	struct lb_seq seen = lb_seq_seen(p->family, pos), is = lb_seq_of(p, reverse);
 
-	return lb_seq_distance(own, reverse ? seen.backend : seen.client) <= LB_SEQ_SAME;
+	return (reverse ? lb_seq_distance(is.backend, seen.backend)
+			: lb_seq_distance(is.client, seen.client)) <= LB_SEQ_SAME;
 }
 
 /* Is it the end that a side says? A host answers by a RST without ACK what it does not know, with

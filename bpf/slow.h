@@ -113,6 +113,8 @@ static __always_inline int lb_slow_reverse(const int hook, const int family, voi
 	int nexthop = lb_track_reverse(ctx, p, e, now);
 
 	lb_affinity_note(family, p, e, true, was, now);
+	if (nexthop == LB_STOP(LB_REASON_BACKEND_DRAINED_RESET))
+		return lb_reset(hook, family, ctx, p, e, LB_REASON_BACKEND_DRAINED_RESET, now);
 	if (nexthop < 0)
 		return lb_stop(hook, LB_STOP_REASON(nexthop));
 	lb_rewrite_reverse(family, &t, e, &r);

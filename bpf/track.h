@@ -330,6 +330,20 @@ static __always_inline bool lb_conn_is_told(const struct lb_conn_found *e)
 	return b && !lb_backend_holds(b, e->ref);
 }
 
+/* Does its drained backend open a new one in its place? It has forgotten the one that it had: to a
+ * SYN on that it would have answered by an ACK (RFC 5961, 4.2). */
+static __always_inline bool lb_conn_reopens(const struct lb_packet *p,
+					    const struct lb_conn_found *e)
+{
+	struct lb_backend *b;
+
+	if (!(p->tcp_flags & LB_TCP_SYN) || !lb_is_resettable(p) ||
+	    !lb_conn_is_guarded(LB_META_STATE(e->meta)) || lb_seq_repeats(p, e->pos))
+		return false;
+	b = lb_backend_get(LB_REF_BACKEND(e->ref));
+	return b && lb_backend_holds(b, e->ref) && !lb_backend_opens(b, e->ref, lb_generation());
+}
+
 /* The same for a packet from the backend. Returns the client's next hop's id, SPARE or LB_STOP().
  */
 static __noinline int lb_track_reverse(void *ctx, struct lb_packet *p, struct lb_conn_found *e,
@@ -341,6 +355,8 @@ static __noinline int lb_track_reverse(void *ctx, struct lb_packet *p, struct lb
 		return LB_STOP(LB_REASON_BAD_STATE);
 	if (lb_conn_is_told(e))
 		return LB_STOP(LB_REASON_BACKEND_GONE);
+	if (lb_conn_reopens(p, e))
+		return LB_STOP(LB_REASON_BACKEND_DRAINED_RESET);
 	nexthop = LB_REF_NEXTHOP(e->ref);
 	if (!nexthop || LB_META_TICK(e->meta) != now) {
 		nexthop = lb_nexthop_find(ctx, p, e->service, p->flow.daddr, now);

@@ -11,7 +11,7 @@
 #ifndef LB_ABI_H
 #define LB_ABI_H
 
-#define LB_ABI_VERSION 10
+#define LB_ABI_VERSION 11
 #define LB_ABI_OLDEST  7
 
 /* ---------------------------------------------------------------- numbers that never change */
@@ -80,6 +80,8 @@ enum lb_on_remove {
 	X(BACKEND_GONE, "backend-gone", 1, "the connection's backend was removed")                 \
 	X(BACKEND_GONE_RESET, "backend-gone-reset", 1,                                             \
 	  "the connection's backend was removed: answered by a reset")                             \
+	X(BACKEND_DRAINED_RESET, "backend-drained-reset", 1,                                       \
+	  "a drained backend that has forgotten a connection opens another one: reset")            \
 	X(RESET_LIMITED, "reset-limited", 1,                                                       \
 	  "a reset was due, but too many were sent in this second")                                \
 	X(RATE_CPU, "rate-cpu", 1, "more new flows on this CPU than `rates.per-cpu`")              \

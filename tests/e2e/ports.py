@@ -1,27 +1,39 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""ports.py serve NAME PORT | ask PORT SOURCE_PORT TIMES each|mixed ADDRESS...
+"""ports.py serve NAME PORT | ask PORT SOURCE_PORT TIMES each|mixed|HOW ADDRESS...
 
 Connections to each ADDRESS, TIMES from one and the same source port, each at once after the one before
 has ended. How they end: who closes first, `client` or `server`, or who resets, `client-reset` or
-`server-reset`. `each`: from SOURCE_PORT on a port for each way; `mixed`: the ways of one port change.
+`server-reset`; or both `forget` it and say nothing, as if they had been switched off. `each`: from
+SOURCE_PORT on a port for each way; `mixed`: the ways of one port change; HOW: that alone.
 Prints for each "ADDRESS HOW NAME", by which server it was answered.
 
 Needs net.ipv4.tcp_max_tw_buckets=0 at the client: it has no TIME_WAIT, and so no reason of its own to
 wait. All is on one CPU: nothing overtakes anything."""
+import fcntl
 import os
 import random
 import socket
 import struct
 import sys
+import termios
+import time
 
 WAYS = ("client", "server", "client-reset", "server-reset")
 PATIENCE = 20  # seconds; a SYN that is swallowed comes again after one
 ABORT = struct.pack("ii", 1, 0)  # of SO_LINGER: close() resets
+TCP_REPAIR = 19  # linux/tcp.h: close() sends nothing
 
 
 def abort(sock):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+
+
+def forget(sock):
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # what it got it says
+    while struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]:
+        time.sleep(0.001)  # it has not all come yet
+    sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
 
 
 def serve(name, port):
@@ -37,6 +49,9 @@ def serve(name, port):
                 sock.sendall(name.encode())
                 sock.recv(1)
                 abort(sock)
+            elif how == "forget":
+                sock.sendall(name.encode())
+                forget(sock)
             else:
                 sock.sendall(name.encode())
                 if how == "server":
@@ -63,8 +78,8 @@ def ask(address, source, how):
         sock.connect(address)
         sock.sendall(how.encode() + b"\n")
         print(address[0], how, sock.recv(100).decode(), flush=True)
-        if how == "client-reset":
-            abort(sock)
+        if how in ("client-reset", "forget"):
+            abort(sock) if how == "client-reset" else forget(sock)
             return
         if how == "server-reset":
             sock.sendall(b"x")
@@ -80,12 +95,11 @@ def main():
     if sys.argv[1] == "serve":
         serve(sys.argv[2], int(sys.argv[3]))
     port, source, times = map(int, sys.argv[2:5])
+    ways = {"each": [[way] for way in WAYS], "mixed": [WAYS] * len(WAYS)}
     for address in sys.argv[6:]:
-        for i in range(len(WAYS) * times):
-            if sys.argv[5] == "mixed":
-                ask((address, port), source, random.choice(WAYS))
-            else:
-                ask((address, port), source + i // times, WAYS[i // times])
+        for i, some in enumerate(ways.get(sys.argv[5], [[sys.argv[5]]])):
+            for _ in range(times):
+                ask((address, port), source + i * (sys.argv[5] == "each"), random.choice(some))
 
 
 main()

@@ -100,6 +100,26 @@ equal 'drops' "$(lab_meshlb -j stats | jq -c '[.reasons[] | select(.drop and .xd
 again=$(lab_in node2 nstat -asz TcpExtTCPSynRetrans | awk '/SynRetrans/ { print $2 }')
 echo "SYNs: $(counted syn), of them sent again: $again"
 
+step 'its backend has forgotten it, and is drained: another one takes it, with its second SYN'
+asked() { # HOW: who answers from one port, a line for each family
+	lab_in node2 "$E2E/ports.py" ask 8080 30040 1 "$1" $VIP4 $VIP6 | awk '{ print $3 }' | paste -sd' '
+}
+forgotten() { [[ ! $(lab_in "$1" ss -tnH sport 9000) ]]; }
+states() { lab_meshlb -j conn ls | jq -r '[.connections[] | select(.client | endswith(":30040")) | .state] | join(" ")'; }
+drain drain 2
+equal 'who answers' "$(asked forget)" 'r1 r1'
+lab_until 5 forgotten r1
+equal 'states' "$(states)" 'established established'
+drain undrain 2
+equal 'it takes new ones itself' "$(asked forget)" 'r1 r1'
+lab_until 5 forgotten r1
+drain drain 1
+before=$(reason backend-drained-reset)
+equal 'who answers instead' "$(asked client)" 'r2 r2'
+equal 'connections that r1 opened' "$(reason backend-drained-reset)" $((before + 2))
+lab_until 5 forgotten r1
+drain undrain 1
+
 step 'control: a SYN that is swallowed is seen'
 for replica in r1 r2; do
 	lab_in $replica nft -f - <<-NFT

@@ -244,6 +244,7 @@ static int judge_verdict(enum lb_hook hook, struct run_result *res)
 			: res->verdict == TC_REDIRECT;
 
 	res->answered = sent && (res->reason == LB_REASON_BACKEND_GONE_RESET ||
+				 res->reason == LB_REASON_BACKEND_DRAINED_RESET ||
 				 res->reason == LB_REASON_NO_CONNECTION_RESET ||
 				 res->reason == LB_REASON_BACKENDS_FULL_RESET);
 	res->forwarded = sent && !res->answered;

@@ -45,6 +45,7 @@ static const int reached_by[] = {
 	LB_REASON_NO_CONNECTION,
 	LB_REASON_MARTIAN,
 	LB_REASON_BACKEND_GONE_RESET,
+	LB_REASON_BACKEND_DRAINED_RESET,
 	LB_REASON_NO_CONNECTION_DROP,
 	LB_REASON_NO_CONNECTION_RESET,
 	LB_REASON_RESET_LIMITED,
@@ -52,13 +53,25 @@ static const int reached_by[] = {
 	LB_REASON_RATE_SOURCE,
 };
 
-enum world { NORMAL, FORWARDING_OFF, BACKENDS_GONE, TABLE_BUSY, RINGS_BROKEN, RATED, WORLDS };
+enum world {
+	NORMAL,
+	FORWARDING_OFF,
+	BACKENDS_GONE,
+	BACKENDS_DRAINED,
+	TABLE_BUSY,
+	RINGS_BROKEN,
+	RATED,
+	WORLDS
+};
 
 static struct run run;
 static struct mutate mutate;
 static struct run_result result;
 static enum world world;
-static struct pkt known[KNOWN];
+static struct known {
+	struct pkt p;
+	struct pkt_end client, backend;
+} known[KNOWN];
 static uint32_t n_known;
 static uint64_t hits[LB_HOOKS][LB_REASONS], forwarded[LB_HOOKS], ran[LB_HOOKS], reached;
 
@@ -78,6 +91,23 @@ static void set_table(enum lb_conn_state state)
 		run.conn4[i / LB_CONN4_SLOTS].meta[i % LB_CONN4_SLOTS] = LB_META(9, state, 0);
 	for (i = 0; i < run.buckets6 * LB_CONN6_SLOTS; i++)
 		run.conn6[i / LB_CONN6_SLOTS].meta[i % LB_CONN6_SLOTS] = LB_META(9, state, 0);
+}
+
+/* What hardly one in a million packets at random does. */
+static void establish(uint32_t *meta)
+{
+	if (LB_META_STATE(*meta) == LB_CONN_SYN_SENT)
+		*meta = LB_META(LB_META_VERSION(*meta),
+				LB_LIFE_IN(LB_META_LIFE(*meta), LB_CONN_ESTABLISHED),
+				LB_META_TICK(*meta));
+}
+
+static void establish_all(void)
+{
+	for (uint32_t i = 0; i < run.buckets4 * LB_CONN4_SLOTS; i++)
+		establish(&run.conn4[i / LB_CONN4_SLOTS].meta[i % LB_CONN4_SLOTS]);
+	for (uint32_t i = 0; i < run.buckets6 * LB_CONN6_SLOTS; i++)
+		establish(&run.conn6[i / LB_CONN6_SLOTS].meta[i % LB_CONN6_SLOTS]);
 }
 
 static void change_services(void (*change)(struct lb_service_version *v))
@@ -119,10 +149,13 @@ static void change_world(enum world to)
 		bool gone = to == BACKENDS_GONE && (id + gone_before) % 2;
 
 		run.backends[id].state = gone ? LB_BACKEND_GONE : LB_BACKEND_LIVE;
+		run.backends[id].drained = run.config->generation << 1 | (to == BACKENDS_DRAINED);
 	}
 	gone_before += to == BACKENDS_GONE;
 	if (world == TABLE_BUSY || to == TABLE_BUSY)
 		set_table(to == TABLE_BUSY ? LB_CONN_BUSY : LB_CONN_DEAD);
+	if (to == BACKENDS_DRAINED)
+		establish_all();
 	if ((world == RINGS_BROKEN) != (to == RINGS_BROKEN))
 		change_services(break_rings);
 	world = to;
@@ -177,11 +210,12 @@ static bool is_reached(void)
 /* TCP in the middle of a connection. */
 static void remember(const struct pkt *p)
 {
-	struct pkt_view v;
+	struct pkt_view in, out;
 
-	pkt_parse(p->data, p->len, &v);
-	if (v.proto == PKT_TCP && !(p->data[v.l4_off + 13] & PKT_SYN))
-		known[n_known++ % KNOWN] = *p;
+	pkt_parse(p->data, p->len, &in);
+	pkt_parse(result.out.data, result.out.len, &out);
+	if (in.proto == PKT_TCP && !(p->data[in.l4_off + 13] & PKT_SYN))
+		known[n_known++ % KNOWN] = (struct known){*p, in.src, out.dst};
 }
 
 static int fuzz_one(enum lb_hook hook, uint32_t ifindex, const struct pkt *p, char *why)
@@ -207,14 +241,36 @@ static int fuzz_one(enum lb_hook hook, uint32_t ifindex, const struct pkt *p, ch
 	return judge_translation(hook, ifindex, p, why);
 }
 
-/* While backends are gone, half of the packets are of connections that had one. */
+/* Its backend opens another connection in its place. */
+static void reopen(const struct known *k, struct pkt *p)
+{
+	static const uint8_t b0_mac[6] = NET_B0_MAC;
+	char from[64], to[64];
+	struct pkt_spec s = {.src = pkt_addr_str(from, &k->backend.addr),
+			     .dst = pkt_addr_str(to, &k->client.addr),
+			     .sport = k->backend.port,
+			     .dport = k->client.port,
+			     .flags = PKT_SYN | PKT_ACK,
+			     .seq = mutate_random(&mutate, UINT32_MAX),
+			     .dmac = b0_mac};
+
+	pkt_build(p, &s);
+}
+
+/* While backends are gone or drained, half of the packets are of connections that had one. */
 static void next_packet(struct pkt *p, bool *from_backend)
 {
+	const struct known *k = &known[mutate_random(&mutate, KNOWN)];
+
 	mutate_next(&mutate, p, from_backend);
-	if (world != BACKENDS_GONE || n_known < KNOWN || mutate_one_in(&mutate, 2))
+	if ((world != BACKENDS_GONE && world != BACKENDS_DRAINED) || n_known < KNOWN ||
+	    mutate_one_in(&mutate, 2))
 		return;
-	*p = known[mutate_random(&mutate, KNOWN)];
-	*from_backend = false;
+	*from_backend = world == BACKENDS_DRAINED;
+	if (*from_backend)
+		reopen(k, p);
+	else
+		*p = k->p;
 }
 
 static void print_reasons(void)

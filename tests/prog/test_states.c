@@ -249,6 +249,65 @@ static void test_syn_on_drained(void **state)
 	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
 }
 
+/* Established, half-closed by either side, or reset, by the backend that web_drained drains. */
+static struct flow guarded_at_first(uint32_t in)
+{
+	struct flow f = established_at_first();
+
+	if (in == LB_CONN_FIN_CLIENT)
+		sends(&f, PKT_FIN | PKT_ACK);
+	else if (in == LB_CONN_FIN_BACKEND)
+		answers(&f, PKT_FIN | PKT_ACK);
+	else if (in == LB_CONN_RESET)
+		sends(&f, PKT_RST);
+	assert_int_equal(flow_state(&f), in);
+	return f;
+}
+
+/* The drained backend has forgotten a connection, and would take its client's next one: that is
+ * balanced anew, as soon as the backend shows it. */
+static void test_drained_forgets(void **state)
+{
+	static const uint32_t in[] = {LB_CONN_ESTABLISHED, LB_CONN_FIN_CLIENT, LB_CONN_FIN_BACKEND,
+				      LB_CONN_RESET};
+	struct flow begun = established_at_first(), open = begun;
+
+	(void)state;
+	sends(&begun, PKT_RST | PKT_ACK);
+	do { /* its handshake may end */
+		begun = tcp();
+		sends(&begun, PKT_SYN);
+	} while (!pkt_addr_equal(&begun.backend.addr, &open.backend.addr));
+	for (size_t i = 0; i < sizeof(in) / sizeof(in[0]); i++) {
+		struct flow f = guarded_at_first(in[i]), first = f, again = flow_guessed(&f);
+
+		run_next_version(&run, WEB, &web_drained, ++run.config->generation);
+		sends(&again, PKT_SYN);
+		assert_true(pkt_addr_equal(&again.backend.addr, &first.backend.addr));
+		answers(&f, PKT_ACK); /* it knows it still */
+		assert_int_equal(flow_state(&f), in[i]);
+		assert_int_equal(flow_answer(&again, PKT_SYN | PKT_ACK),
+				 LB_REASON_BACKEND_DRAINED_RESET);
+		assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+		sends(&again, PKT_SYN);
+		assert_false(pkt_addr_equal(&again.backend.addr, &first.backend.addr));
+		assert_int_equal(flow_state(&again), LB_CONN_SYN_SENT);
+		run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+		f = guarded_at_first(in[i]);
+		again = flow_guessed(&f);
+		sends(&again, PKT_SYN);
+		answers(&again, PKT_SYN | PKT_ACK); /* it takes new ones */
+		assert_int_equal(flow_state(&f), in[i] == LB_CONN_ESTABLISHED ? LB_CONN_ESTABLISHED
+									      : LB_CONN_SYN_RECV);
+	}
+	run_next_version(&run, WEB, &web_drained, ++run.config->generation);
+	answers(&begun, PKT_SYN | PKT_ACK);
+	sends(&begun, PKT_ACK);
+	answers(&begun, PKT_SYN | PKT_ACK); /* it has not seen that */
+	assert_int_equal(flow_state(&begun), LB_CONN_ESTABLISHED);
+	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+}
+
 /* Nor does it end by a SYN to another service of its backend, or straight to that. */
 static void test_syn_elsewhere(void **state)
 {
@@ -411,17 +470,12 @@ static const struct group group = {.name = "states",
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		STATE_TEST(test_tcp_states),
-		STATE_TEST(test_tcp_other_ends),
-		STATE_TEST(test_syn_on_half_closed),
-		STATE_TEST(test_syn_on_closed),
-		STATE_TEST(test_syn_on_reset),
-		STATE_TEST(test_syn_on_forged_reset),
-		STATE_TEST(test_syn_on_drained),
-		STATE_TEST(test_syn_elsewhere),
-		STATE_TEST(test_taken_up_behind),
-		STATE_TEST(test_udp_states),
-		STATE_TEST(test_expiry),
+		STATE_TEST(test_tcp_states),          STATE_TEST(test_tcp_other_ends),
+		STATE_TEST(test_syn_on_half_closed),  STATE_TEST(test_syn_on_closed),
+		STATE_TEST(test_syn_on_reset),        STATE_TEST(test_syn_on_forged_reset),
+		STATE_TEST(test_syn_on_drained),      STATE_TEST(test_drained_forgets),
+		STATE_TEST(test_syn_elsewhere),       STATE_TEST(test_taken_up_behind),
+		STATE_TEST(test_udp_states),          STATE_TEST(test_expiry),
 		STATE_TEST(test_one_side_keeps_both),
 	};
 
