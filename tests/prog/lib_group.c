@@ -7,26 +7,30 @@
 #include <stdio.h>
 #include <string.h>
 
-int group_run(const struct group *g, uint32_t buckets, uint64_t seed,
-	      const struct CMUnitTest *tests, size_t n)
+struct run run;
+enum lb_hook hook;
+enum lb_family family;
+
+int group_run_all(const char *name, const struct run_service *services, size_t n_services,
+		  uint32_t buckets, uint64_t seed, const struct CMUnitTest *tests, size_t n)
 {
-	int failed = run_open(g->run, buckets, buckets, seed);
-	char name[64];
+	int failed = run_open(&run, buckets, buckets, seed);
+	char title[64];
 
 	if (failed) {
-		fprintf(stderr, "%s: loading the programs: %s\n", g->name, strerror(-failed));
+		fprintf(stderr, "%s: loading the programs: %s\n", name, strerror(-failed));
 		return 1;
 	}
-	for (size_t i = 0; i < g->n_services; i++)
-		run_add_service(g->run, &g->services[i]);
-	for (int hook = 0; hook < LB_HOOKS; hook++)
-		for (int family = 0; family < LB_FAMILIES; family++) {
-			*g->hook = hook;
-			*g->family = family;
-			snprintf(name, sizeof(name), "%s, %s, IPv%d", g->name,
-				 hook == LB_HOOK_XDP ? "XDP" : "tc", family == LB_V4 ? 4 : 6);
-			failed += _cmocka_run_group_tests(name, tests, n, NULL, NULL);
+	for (size_t i = 0; i < n_services; i++)
+		run_add_service(&run, &services[i]);
+	for (int h = 0; h < LB_HOOKS; h++)
+		for (int f = 0; f < LB_FAMILIES; f++) {
+			hook = h;
+			family = f;
+			snprintf(title, sizeof(title), "%s, %s, IPv%d", name,
+				 h == LB_HOOK_XDP ? "XDP" : "tc", f == LB_V4 ? 4 : 6);
+			failed += _cmocka_run_group_tests(title, tests, n, NULL, NULL);
 		}
-	run_close(g->run);
+	run_close(&run);
 	return failed;
 }

@@ -51,9 +51,6 @@ static const struct run_service services[] = {
 };
 enum { WEB_ID = 1 };
 
-static struct run run;
-static enum lb_hook hook;
-static enum lb_family family;
 static uint16_t next_port;
 
 static const char *const clients[][LB_FAMILIES] = {
@@ -580,15 +577,8 @@ static const struct CMUnitTest small[] = {
 	AFFINITY_TEST(test_full),
 };
 
-static const struct group group = {.name = "affinity",
-				   .run = &run,
-				   .hook = &hook,
-				   .family = &family,
-				   .services = services,
-				   .n_services = sizeof(services) / sizeof(services[0])};
-
 int main(void)
 {
-	return group_run(&group, LARGE, 5, large, sizeof(large) / sizeof(large[0])) +
-	       group_run(&group, SMALL, 5, small, sizeof(small) / sizeof(small[0]));
+	return group_run("affinity", services, LARGE, 5, large) +
+	       group_run("affinity", services, SMALL, 5, small);
 }

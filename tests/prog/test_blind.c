@@ -16,9 +16,6 @@ static const struct run_service services[] = {
 		      {"fd00:1::12", 8080, 1}}},
 };
 
-static struct run run;
-static enum lb_hook hook;
-static enum lb_family family;
 static uint16_t next_port;
 
 static struct flow tcp(void)
@@ -398,13 +395,6 @@ static int fresh(void **state)
 	return 0;
 }
 
-static const struct group group = {.name = "blind",
-				   .run = &run,
-				   .hook = &hook,
-				   .family = &family,
-				   .services = services,
-				   .n_services = sizeof(services) / sizeof(services[0])};
-
 #define BLIND_TEST(f) cmocka_unit_test_setup(f, fresh)
 
 int main(void)
@@ -418,5 +408,5 @@ int main(void)
 		BLIND_TEST(test_revived_closed), BLIND_TEST(test_backends_reset),
 	};
 
-	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));
+	return group_run("blind", services, BUCKETS, 1, tests);
 }

@@ -24,9 +24,6 @@ static const struct run_service services[] = {
 	 .backends = BACKENDS},
 };
 
-static struct run run;
-static enum lb_hook hook;
-static enum lb_family family;
 static uint16_t next_port;
 
 #define MIB (1u << 20)
@@ -250,13 +247,6 @@ static int fresh(void **state)
 	return 0;
 }
 
-static const struct group group = {.name = "claims",
-				   .run = &run,
-				   .hook = &hook,
-				   .family = &family,
-				   .services = services,
-				   .n_services = sizeof(services) / sizeof(services[0])};
-
 #define CLAIM_TEST(f) cmocka_unit_test_setup(f, fresh)
 
 int main(void)
@@ -271,5 +261,5 @@ int main(void)
 		CLAIM_TEST(test_claim_of_former),
 	};
 
-	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));
+	return group_run("claims", services, BUCKETS, 1, tests);
 }

@@ -25,9 +25,6 @@ static const struct run_service services[] = {
 	 .backends = {{"10.1.0.12", 8080, 1}, {"fd00:1::12", 8080, 1}}},
 };
 
-static struct run run;
-static enum lb_hook hook;
-static enum lb_family family;
 static uint16_t next_port;
 
 static struct flow flow_to(uint16_t port)
@@ -213,15 +210,8 @@ static const struct CMUnitTest large[] = {
 	FLOOD_TEST(test_handshake_in_flood),
 };
 
-static const struct group group = {.name = "flood",
-				   .run = &run,
-				   .hook = &hook,
-				   .family = &family,
-				   .services = services,
-				   .n_services = sizeof(services) / sizeof(services[0])};
-
 int main(void)
 {
-	return group_run(&group, SMALL, 11, small, sizeof(small) / sizeof(small[0])) +
-	       group_run(&group, LARGE, 11, large, sizeof(large) / sizeof(large[0]));
+	return group_run("flood", services, SMALL, 11, small) +
+	       group_run("flood", services, LARGE, 11, large);
 }

@@ -51,9 +51,6 @@ static const struct run_service services[] = {
 		      FOUR("fd00:1::11", 9011), FOUR("fd00:1::12", 9011)}},
 };
 
-static struct run run;
-static enum lb_hook hook;
-static enum lb_family family;
 static uint16_t next_port;
 
 static struct flow flow_of(int service, uint8_t proto)
@@ -467,13 +464,6 @@ static void test_given_away(void **state)
 
 #define LOAD_TEST(f) cmocka_unit_test_setup_teardown(f, fresh, check_counts)
 
-static const struct group group = {.name = "load",
-				   .run = &run,
-				   .hook = &hook,
-				   .family = &family,
-				   .services = services,
-				   .n_services = sizeof(services) / sizeof(services[0])};
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -487,5 +477,5 @@ int main(void)
 		LOAD_TEST(test_expired_away), LOAD_TEST(test_reset_full),
 	};
 
-	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));
+	return group_run("load", services, BUCKETS, 1, tests);
 }

@@ -37,9 +37,6 @@ static const struct run_service web_moved = {
 	"web", LB_SCHED_RR, .backends = {{"10.1.0.12", 8080, 1}, {"fd00:1::12", 8080, 1}},
 	.on_remove = LB_ON_REMOVE_REHASH};
 
-static struct run run;
-static enum lb_hook hook;
-static enum lb_family family;
 static uint16_t next_port;
 
 static void set_rates(struct lb_rates_conf conf)
@@ -479,13 +476,6 @@ static int fresh(void **state)
 
 #define RATE_TEST(f) cmocka_unit_test_setup(f, fresh)
 
-static const struct group group = {.name = "rates",
-				   .run = &run,
-				   .hook = &hook,
-				   .family = &family,
-				   .services = services,
-				   .n_services = sizeof(services) / sizeof(services[0])};
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -499,5 +489,5 @@ int main(void)
 	};
 
 	run_tick_ns = 1000000000 / TICKS;
-	return group_run(&group, BUCKETS, 12, tests, sizeof(tests) / sizeof(tests[0]));
+	return group_run("rates", services, BUCKETS, 12, tests);
 }

@@ -23,9 +23,6 @@ static const struct run_service services[] = {
 	 .backends = BACKENDS},
 };
 
-static struct run run;
-static enum lb_hook hook;
-static enum lb_family family;
 static uint16_t next_port;
 
 static struct flow tcp(void)
@@ -99,13 +96,6 @@ static int fresh(void **state)
 	return 0;
 }
 
-static const struct group group = {.name = "resets",
-				   .run = &run,
-				   .hook = &hook,
-				   .family = &family,
-				   .services = services,
-				   .n_services = sizeof(services) / sizeof(services[0])};
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -114,5 +104,5 @@ int main(void)
 	};
 
 	run_resets_max = MAX;
-	return group_run(&group, BUCKETS, 13, tests, sizeof(tests) / sizeof(tests[0]));
+	return group_run("resets", services, BUCKETS, 13, tests);
 }

@@ -31,9 +31,6 @@ static const struct run_service services[] = {
 /* Its first backend is. */
 static const struct run_service web_drained = {"web", LB_SCHED_RR, .backends = TWO(8080, 0)};
 
-static struct run run;
-static enum lb_hook hook;
-static enum lb_family family;
 static uint16_t next_port;
 
 static struct flow tcp(void)
@@ -458,13 +455,6 @@ static int fresh(void **state)
 	return 0;
 }
 
-static const struct group group = {.name = "states",
-				   .run = &run,
-				   .hook = &hook,
-				   .family = &family,
-				   .services = services,
-				   .n_services = sizeof(services) / sizeof(services[0])};
-
 #define STATE_TEST(f) cmocka_unit_test_setup(f, fresh)
 
 int main(void)
@@ -479,5 +469,5 @@ int main(void)
 		STATE_TEST(test_one_side_keeps_both),
 	};
 
-	return group_run(&group, BUCKETS, 1, tests, sizeof(tests) / sizeof(tests[0]));
+	return group_run("states", services, BUCKETS, 1, tests);
 }
