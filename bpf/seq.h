@@ -3,14 +3,14 @@
  * seq.h - is a packet from within the connection? Who only guesses addresses and ports must not end
  * somebody's entry (RFC 5961 has hosts guard their own state so).
  *
- * Of each side the upper 20 bits of the sequence number are remembered, when a connection is
- * established and whenever its entry is refreshed: a look every few seconds, and no write for the
- * packets between. Backends are believed what they say of both sides; clients, whom anybody may
- * forge, only if that is near to what was seen, and else their packets refresh nothing: the
- * backend's answer does. A client's FIN or RST ends something where it has ACK and both numbers
- * together are near: of two sides that race one way the other stands almost still. A guess is
- * believed one time in 7 million. What is not believed at once has not ended anything, but may
- * have: see lb_conn_seems_reset() for a RST, and claim.h for a FIN.
+ * Of each side the upper 20 bits of the sequence number are remembered, as the backend says them,
+ * when a connection is established and whenever its entry is refreshed: a look every few seconds,
+ * and no write for the packets between. What comes from the client anybody may forge: of an open
+ * connection it refreshes nothing, the backend's answer does, and no number of it is noted, or a
+ * guess that is near would make the next one right. Its FIN or RST ends something where it has ACK
+ * and both numbers together are near: of two sides that race one way the other stands almost still.
+ * A guess is believed one time in 7 million. What is not believed at once has not ended anything,
+ * but may have: see lb_conn_seems_reset() for a RST, and claim.h for a FIN.
  */
 #ifndef LB_SEQ_H
 #define LB_SEQ_H
@@ -24,9 +24,6 @@
 #define LB_SEQ_CLOSE 16
 #define LB_SEQ_SAME  1
 #define LB_SEQ_BOTH  16385
-
-/* Believed, but not its numbers; no TCP flag. */
-#define LB_SEQ_ALIVE 0x100
 
 /* The two sides' numbers, in units of 4 KiB: 20 bits. */
 struct lb_seq {
@@ -78,10 +75,11 @@ static __always_inline struct lb_seq lb_seq_seen(__u32 family, __u32 pos)
 	return (struct lb_seq){seen >> 16 << 4 | fine >> 4, (seen & 0xffff) << 4 | (fine & 15)};
 }
 
-static __always_inline void lb_seq_note(const struct lb_packet *p, __u32 pos, bool reverse)
+/* Of a backend's packet. */
+static __always_inline void lb_seq_note(const struct lb_packet *p, __u32 pos)
 {
 	struct lb_seq_place at = lb_seq_at(p->family, pos);
-	struct lb_seq is = lb_seq_of(p, reverse);
+	struct lb_seq is = lb_seq_of(p, true);
 
 	if (!at.seen)
 		return;
@@ -106,13 +104,14 @@ static __always_inline bool lb_seq_answers(const struct lb_packet *p, __u32 pos)
 
 /* Does the backend's SYN-ACK p repeat that of the connection's own handshake? The client's answer
  * to that was lost, or it waits for what its client has to say (TCP_DEFER_ACCEPT). Another
- * connection's begins elsewhere. */
-static __always_inline bool lb_seq_repeats(const struct lb_packet *p, __u32 pos)
+ * connection's begins elsewhere. `open`: it is half-open, and its client's number tells: a SYN
+ * cookie may be another each minute. */
+static __always_inline bool lb_seq_repeats(const struct lb_packet *p, __u32 pos, bool open)
 {
 	struct lb_seq seen = lb_seq_seen(p->family, pos), is = lb_seq_of(p, true);
 
 	return lb_seq_distance(is.client, seen.client) <= LB_SEQ_CLOSE &&
-	       lb_seq_distance(is.backend, seen.backend) <= LB_SEQ_CLOSE;
+	       (open || lb_seq_distance(is.backend, seen.backend) <= LB_SEQ_CLOSE);
 }
 
 /* Is it where its sender was when the entry was looked at? Of a RST without ACK no more is known.
@@ -137,9 +136,8 @@ static __always_inline bool lb_seq_ends(__u32 flags, bool reverse, __u32 client,
 	return (2 * client + 1ull) * (2 * backend + 1) <= LB_SEQ_BOTH;
 }
 
-/* What of packet p's flags is believed: FIN and RST, and ACK, so that its numbers are noted. 0: it
- * changes nothing. `reset`: its entry seems to be, and it is enough that one side is where it was:
- * what is on its way is more than a look knows of. */
+/* What of packet p's flags is believed. 0: it changes nothing. `reset`: its entry seems to be, and
+ * it is enough that one side is where it was: what is on its way is more than a look knows of. */
 static __always_inline __u32 lb_seq_believed(const struct lb_packet *p, __u32 pos, bool reverse,
 					     bool reset)
 {
@@ -152,11 +150,14 @@ static __always_inline __u32 lb_seq_believed(const struct lb_packet *p, __u32 po
 		return 0;
 	if (ends && !lb_seq_ends(flags, reverse, client, backend))
 		return 0;
-	if (reverse || (client <= LB_SEQ_NEAR && backend <= LB_SEQ_NEAR))
+	if (reverse || ends)
 		return flags;
-	if (ends || !reset)
-		return ends;
-	return client <= LB_SEQ_CLOSE || backend <= LB_SEQ_CLOSE ? LB_SEQ_ALIVE : 0;
+	if (!reset)
+		return 0;
+	return client <= LB_SEQ_CLOSE || backend <= LB_SEQ_CLOSE ||
+			       (client <= LB_SEQ_NEAR && backend <= LB_SEQ_NEAR)
+		       ? flags
+		       : 0;
 }
 
 #endif

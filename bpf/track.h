@@ -79,16 +79,17 @@ static __always_inline __u32 lb_conn_life(const struct lb_conn_found *e, __u32 l
 	return v ? lb_service_life(v, state) : life;
 }
 
-/* Are the numbers of a packet with ACK to be noted that found its entry with this meta, and left it
- * in this state? In a handshake the backend's once a tick: what it goes on to send must not run
- * ahead of its client's acknowledgements. */
+/* Are the numbers of a backend's packet with ACK to be noted that found its entry with this meta,
+ * and left it in this state? In a handshake once a tick: what it goes on to send must not run ahead
+ * of its client's acknowledgements. A SYN that leaves an open connection open may be the answer to
+ * one that somebody has forged. */
 static __always_inline bool lb_conn_notes_seq(const struct lb_packet *p, __u32 meta, __u32 state,
-					      bool reverse, __u32 now)
+					      __u32 now)
 {
 	if (state == LB_CONN_SYN_RECV)
-		return reverse && (LB_META_STATE(meta) != LB_CONN_SYN_RECV ||
-				   LB_META_TICK(meta) != now || (p->tcp_flags & LB_TCP_SYN));
-	return lb_conn_is_guarded(state);
+		return LB_META_STATE(meta) != LB_CONN_SYN_RECV || LB_META_TICK(meta) != now ||
+		       (p->tcp_flags & LB_TCP_SYN);
+	return lb_conn_is_guarded(state) && !(p->tcp_flags & LB_TCP_SYN);
 }
 
 /* What of packet p's flags is believed where its entry has this state; 0: it changes nothing, and
@@ -103,8 +104,7 @@ static __always_inline __u32 lb_conn_believed(const struct lb_packet *p, __u32 p
 		return lb_seq_continues(p, pos, reverse) ? flags : 0;
 	if (lb_conn_is_guarded(state) || (state == LB_CONN_SYN_RECV && (flags & LB_TCP_RST)))
 		return lb_seq_believed(p, pos, reverse, state == LB_CONN_RESET);
-	if (state == LB_CONN_SYN_RECV && !reverse && !(flags & LB_TCP_SYN) &&
-	    !lb_seq_answers(p, pos))
+	if (state == LB_CONN_SYN_RECV && !reverse && !lb_seq_answers(p, pos))
 		return 0;
 	return flags;
 }
@@ -194,7 +194,8 @@ static __always_inline void lb_conn_judge(const struct lb_packet *p, __u32 pos, 
 	}
 	c->state = lb_conn_next_state(state, reverse, p->udp, c->flags);
 	c->tick = now;
-	if (answer == LB_CLAIM_PENDING && c->state == LB_CONN_ESTABLISHED)
+	if (c->state == LB_CONN_ESTABLISHED &&
+	    (answer == LB_CLAIM_PENDING || (p->tcp_flags & LB_TCP_SYN)))
 		c->tick = lb_conn_unsettled_tick(now); /* it must not settle */
 	/* Its client has not come so far, or nobody knows whether it is still there. */
 	if (reverse && (state == LB_CONN_SYN_RECV || state == LB_CONN_RESET))
@@ -224,9 +225,9 @@ __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, 
 		was = lb_conn_become(p->family, e->pos, meta, e->ref, life, c.tick);
 		if (was == meta) {
 			e->meta = LB_META(LB_META_VERSION(meta), life, c.tick);
-			if ((c.flags & LB_TCP_ACK) &&
-			    lb_conn_notes_seq(p, meta, c.state, reverse, now))
-				lb_seq_note(p, e->pos, reverse);
+			if (reverse && (c.flags & LB_TCP_ACK) &&
+			    lb_conn_notes_seq(p, meta, c.state, now))
+				lb_seq_note(p, e->pos);
 		}
 		if (was == meta || LB_META_VERSION(was) != LB_META_VERSION(meta) ||
 		    LB_META_STATE(was) <= LB_CONN_BUSY)
@@ -335,10 +336,12 @@ static __always_inline bool lb_conn_is_told(const struct lb_conn_found *e)
 static __always_inline bool lb_conn_reopens(const struct lb_packet *p,
 					    const struct lb_conn_found *e)
 {
+	__u32 state = LB_META_STATE(e->meta);
 	struct lb_backend *b;
 
 	if (!(p->tcp_flags & LB_TCP_SYN) || !lb_is_resettable(p) ||
-	    !lb_conn_is_guarded(LB_META_STATE(e->meta)) || lb_seq_repeats(p, e->pos))
+	    !(state == LB_CONN_SYN_RECV || lb_conn_is_guarded(state)) ||
+	    lb_seq_repeats(p, e->pos, state == LB_CONN_SYN_RECV))
 		return false;
 	b = lb_backend_get(LB_REF_BACKEND(e->ref));
 	return b && lb_backend_holds(b, e->ref) && !lb_backend_opens(b, e->ref, lb_generation());

@@ -221,6 +221,16 @@ static void test_forged_handshake(void **state)
 	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
 	sends(&f, PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	/* The backend's number was right by chance: the client's does not become known by that. */
+	f.cport = forged.cport = next_port++;
+	sends(&f, PKT_SYN);
+	answers(&f, PKT_SYN | PKT_ACK);
+	forged.backend_seq = f.backend_seq;
+	sends(&forged, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	sends(&forged, PKT_RST | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	forged.backend_seq = 9 * UNIT;
 	/* A SYN of an entry that is gone by now: the backend asks for the one that it knows. */
 	run_forget_connections(&run);
 	sends(&forged, PKT_SYN);
@@ -283,6 +293,58 @@ static void test_poison(void **state)
 			  run_ticks(&run, LB_CONN_ESTABLISHED) / 2 + 2); /* nor is it kept alive */
 		assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
 	}
+}
+
+/* What is near enough to be the connection's own must not make a second guess right, whatever came
+ * first; nor does it keep the connection alive, though its numbers be the very ones. */
+static void test_two_steps(void **state)
+{
+	static const uint8_t first[] = {PKT_ACK, PKT_ACK | PKT_FIN, PKT_ACK | PKT_RST, PKT_SYN,
+					PKT_SYN | PKT_ACK};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(first); i++) {
+		struct flow f = tcp(), forged;
+
+		f.seq = 200 * UNIT;
+		f.backend_seq = 100 * UNIT;
+		assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+		forged = f;
+		forged.seq += UNIT / 2;
+		forged.backend_seq -= UNIT / 2;
+		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) / 2);
+		for (int times = 0; times < 2; times++) {
+			sends(&forged, first[i]);
+			sends(&forged, PKT_ACK);
+			sends(&forged, PKT_RST | PKT_ACK);
+			assert_int_equal(flow_state(&f), LB_CONN_RESET);
+			sends(&f, PKT_ACK);
+			assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+		}
+		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) / 2);
+		sends(&f, PKT_ACK);
+		run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) / 2 + 2);
+		assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
+	}
+}
+
+/* Somebody before the backend answers every SYN (SYNPROXY): by one that is forged its numbers do
+ * not become the connection's. */
+static void test_syn_answered(void **state)
+{
+	struct flow f = established(), forged = flow_guessed(&f);
+
+	(void)state;
+	sends(&forged, PKT_SYN);
+	answers(&forged, PKT_SYN | PKT_ACK);
+	sends(&forged, PKT_RST | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	/* What its own backend says then is looked at. */
+	answers(&f, PKT_ACK);
+	sends(&f, PKT_RST | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 }
 
 /* Flags that do not go together open and end nothing. */
@@ -403,6 +465,7 @@ int main(void)
 		BLIND_TEST(test_blind),          BLIND_TEST(test_spray),
 		BLIND_TEST(test_believed),       BLIND_TEST(test_forged_handshake),
 		BLIND_TEST(test_edges),          BLIND_TEST(test_poison),
+		BLIND_TEST(test_two_steps),      BLIND_TEST(test_syn_answered),
 		BLIND_TEST(test_odd_flags),      BLIND_TEST(test_revived),
 		BLIND_TEST(test_not_revived),    BLIND_TEST(test_revived_ahead),
 		BLIND_TEST(test_revived_closed), BLIND_TEST(test_backends_reset),

@@ -263,32 +263,34 @@ static struct flow guarded_at_first(uint32_t in)
 
 /* The drained backend has forgotten a connection, and would take its client's next one: that is
  * balanced anew, as soon as the backend shows it. */
+static void drained_forgets(struct flow f)
+{
+	struct pkt_end backend = f.backend;
+	struct flow again = flow_guessed(&f);
+	int was = flow_state(&f);
+
+	sends(&again, PKT_SYN);
+	assert_true(pkt_addr_equal(&again.backend.addr, &backend.addr));
+	answers(&f, PKT_ACK); /* it knows it still */
+	assert_int_equal(flow_state(&f), was);
+	assert_int_equal(flow_answer(&again, PKT_SYN | PKT_ACK), LB_REASON_BACKEND_DRAINED_RESET);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+	sends(&again, PKT_SYN);
+	assert_false(pkt_addr_equal(&again.backend.addr, &backend.addr));
+	assert_int_equal(flow_state(&again), LB_CONN_SYN_SENT);
+}
+
 static void test_drained_forgets(void **state)
 {
 	static const uint32_t in[] = {LB_CONN_ESTABLISHED, LB_CONN_FIN_CLIENT, LB_CONN_FIN_BACKEND,
 				      LB_CONN_RESET};
-	struct flow begun = established_at_first(), open = begun;
 
 	(void)state;
-	sends(&begun, PKT_RST | PKT_ACK);
-	do { /* its handshake may end */
-		begun = tcp();
-		sends(&begun, PKT_SYN);
-	} while (!pkt_addr_equal(&begun.backend.addr, &open.backend.addr));
 	for (size_t i = 0; i < sizeof(in) / sizeof(in[0]); i++) {
-		struct flow f = guarded_at_first(in[i]), first = f, again = flow_guessed(&f);
+		struct flow f = guarded_at_first(in[i]), again;
 
 		run_next_version(&run, WEB, &web_drained, ++run.config->generation);
-		sends(&again, PKT_SYN);
-		assert_true(pkt_addr_equal(&again.backend.addr, &first.backend.addr));
-		answers(&f, PKT_ACK); /* it knows it still */
-		assert_int_equal(flow_state(&f), in[i]);
-		assert_int_equal(flow_answer(&again, PKT_SYN | PKT_ACK),
-				 LB_REASON_BACKEND_DRAINED_RESET);
-		assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
-		sends(&again, PKT_SYN);
-		assert_false(pkt_addr_equal(&again.backend.addr, &first.backend.addr));
-		assert_int_equal(flow_state(&again), LB_CONN_SYN_SENT);
+		drained_forgets(f);
 		run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
 		f = guarded_at_first(in[i]);
 		again = flow_guessed(&f);
@@ -297,12 +299,49 @@ static void test_drained_forgets(void **state)
 		assert_int_equal(flow_state(&f), in[i] == LB_CONN_ESTABLISHED ? LB_CONN_ESTABLISHED
 									      : LB_CONN_SYN_RECV);
 	}
+}
+
+/* The same of a connection that was half-open when its backend was drained; and that one may still
+ * be established, though its SYN-ACK comes again, by another cookie or when its client has answered
+ * already. */
+static void test_drained_half_open(void **state)
+{
+	struct flow open = established_at_first(), f[2], cookie;
+
+	(void)state;
+	sends(&open, PKT_RST | PKT_ACK);
+	for (int i = 0; i < 2; i++)
+		do {
+			f[i] = tcp();
+			sends(&f[i], PKT_SYN);
+			answers(&f[i], PKT_SYN | PKT_ACK);
+		} while (!pkt_addr_equal(&f[i].backend.addr, &open.backend.addr));
 	run_next_version(&run, WEB, &web_drained, ++run.config->generation);
-	answers(&begun, PKT_SYN | PKT_ACK);
-	sends(&begun, PKT_ACK);
-	answers(&begun, PKT_SYN | PKT_ACK); /* it has not seen that */
-	assert_int_equal(flow_state(&begun), LB_CONN_ESTABLISHED);
+	drained_forgets(f[0]);
+	cookie = f[1];
+	cookie.seq = 1000000;
+	cookie.backend_seq = 40 * UNIT;
+	sends(&f[1], PKT_SYN);
+	answers(&cookie, PKT_SYN | PKT_ACK);
+	sends(&cookie, PKT_ACK);
+	assert_int_equal(flow_state(&f[1]), LB_CONN_ESTABLISHED);
+	answers(&cookie, PKT_SYN | PKT_ACK);
+	assert_int_equal(flow_state(&f[1]), LB_CONN_ESTABLISHED);
 	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+}
+
+/* A SYN keeps nothing alive that its backend has answered: that does, while it knows it. */
+static void test_syn_keeps_nothing(void **state)
+{
+	struct flow f = tcp();
+
+	(void)state;
+	sends(&f, PKT_SYN);
+	answers(&f, PKT_SYN | PKT_ACK);
+	run_later(&run, run_ticks(&run, LB_CONN_SYN_RECV));
+	sends(&f, PKT_SYN);
+	run_later(&run, 1);
+	assert_int_equal(flow_answer(&f, PKT_SYN | PKT_ACK), LB_REASON_NO_SERVICE);
 }
 
 /* Nor does it end by a SYN to another service of its backend, or straight to that. */
@@ -464,6 +503,7 @@ int main(void)
 		STATE_TEST(test_syn_on_half_closed),  STATE_TEST(test_syn_on_closed),
 		STATE_TEST(test_syn_on_reset),        STATE_TEST(test_syn_on_forged_reset),
 		STATE_TEST(test_syn_on_drained),      STATE_TEST(test_drained_forgets),
+		STATE_TEST(test_drained_half_open),   STATE_TEST(test_syn_keeps_nothing),
 		STATE_TEST(test_syn_elsewhere),       STATE_TEST(test_taken_up_behind),
 		STATE_TEST(test_udp_states),          STATE_TEST(test_expiry),
 		STATE_TEST(test_one_side_keeps_both),
