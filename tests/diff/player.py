@@ -19,7 +19,7 @@ from world import Client, World
 SLOW = 8 if os.environ.get("TEST_GUEST") == "1" else 1
 PATIENCE, SILENCE = 3.0 * SLOW, 0.12 * SLOW
 COMMAND_LIMIT = 30 * SLOW
-WAIT = f"{SLOW}s"  # until what is left is left
+WAIT = f"{(SLOW + 1) // 2}s"  # until what is left is left
 IPVS_SUMS = 2.5  # seconds: Linux adds up what its processors have counted every two
 INSTANCES = 80  # until a mark is used again
 CLIENTS_DO = ("open", "udp", "say", "half", "shut", "finish", "bye", "close", "reset", "many", "flood")

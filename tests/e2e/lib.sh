@@ -16,7 +16,7 @@ readonly CONFIG=$LAB_DIR/meshlb.yaml PINS=/sys/fs/bpf/meshlb/$LAB E2E=$PWD/tests
 # lab_until knows that by itself.
 readonly MOMENT=$((${TEST_GUEST:-0} ? 30 : 5))
 
-step() { printf -- '--- %s\n' "$*"; }
+step() { printf -- '--- %s (%d s)\n' "$*" $SECONDS; }
 
 fail() {
 	printf 'FAILED: %s\n' "$*" >&2
