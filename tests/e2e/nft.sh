@@ -145,6 +145,29 @@ write_config >"$CONFIG"
 expect 0 apply
 expect_alternation 4 4
 
+step 'conntrack refuses what follows the change: done in part, and the next apply ends the connections'
+LAB_V4=("${v4[stays]}") LAB_V6=("${v6[stays]}")
+write_config >"$LAB_DIR/one.yaml"
+LAB_V4=("${v4[@]}") LAB_V6=("${v6[@]}")
+one() { lab_in node1 strace -qq -o "$LAB_DIR/trace" -e trace=sendto "${@:2}" "$MESHLB" --instance "$LAB" "$1" -f "$LAB_DIR/one.yaml"; }
+to_gone() { grep -c "src=${v4[1 - stays]} " <(lab_in node1 cat /proc/net/nf_conntrack) || true; }
+ask 4 >/dev/null && ask 4 >/dev/null # one of these is to be forgotten
+expect 0 one apply
+refused=$(grep -n -m 1 CTNETLINK "$LAB_DIR/trace" | cut -d: -f1)
+expect 0 apply
+ask 4 >/dev/null && ask 4 >/dev/null
+expect 4 one apply -e inject=sendto:error=EPERM:when="$refused"
+expect_text "$OUT" "^ +- ${v4[1 - stays]}"
+expect_text "$ERR" 'warning: left undone: reading conntrack: Operation not permitted'
+(($(to_gone) > 0)) || fail 'the lab: nothing was left'
+expect 3 lab_meshlb verify -f "$LAB_DIR/one.yaml"
+expect_text "$OUT" 'connections to backends that it has removed may live on'
+expect 0 lab_meshlb apply -f "$LAB_DIR/one.yaml"
+equal 'connections to the removed backend' "$(to_gone)" 0
+expect 0 lab_meshlb verify -f "$LAB_DIR/one.yaml"
+expect 0 apply
+expect_alternation 4 4
+
 step 'UDP that began before its service; what one service loses is not what another has'
 lab_spawn r1 "$E2E/udp_echo.py" serve 5300
 lab_spawn r2 "$E2E/udp_echo.py" serve 5300
@@ -466,10 +489,13 @@ expect 0 lab_meshlb verify -f "$LAB_DIR/ebpf.yaml"
 equal 'rules of ours' "$(lab_in node1 iptables-nft -S | grep -c MESHLB || true)" 0
 expect 0 lab_meshlb down
 
-step "somebody's rule leads to our chain: down says what it leaves, and takes it when it can"
+step "somebody's rule leads to our chain: a change of datapath and down say what they leave, and take it when they can"
 expect 0 apply
 lab_in node1 iptables-nft -N ADMIN
 lab_in node1 iptables-nft -A ADMIN -j "MESHLB-$LAB"
+expect 4 lab_meshlb apply -f "$LAB_DIR/ebpf.yaml"
+expect_text "$OUT" '^~ datapath nft -> ebpf$'
+expect_text "$ERR" 'left undone: iptables-nft-restore'
 expect 4 lab_meshlb down
 expect_text "$ERR" 'iptables-nft-restore'
 equal tables "$(nft_in list tables | grep -c "$TABLE" || true)" 0

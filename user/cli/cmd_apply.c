@@ -22,7 +22,7 @@ struct apply {
 	struct lb_texts skipped;  /* what the datapath cannot do, with --best-effort */
 	bool armed;               /* a process will go back */
 	bool passed_over;         /* `auto` has told what it would rather have had */
-	bool partly;              /* the change is made, but another could not be removed */
+	bool partly;              /* the change is made, but not all that goes with it */
 };
 
 static void add_finding(void *findings, const char *text)
@@ -164,10 +164,12 @@ static int commit(struct apply *a, struct lb_err *err)
 	}
 	if (!ret)
 		ret = a->on.s.ops->apply(a->on.s.dp, &a->diff, add_finding, &a->findings, err);
-	if (!ret && (a->on.n_others || a->on.n_parts)) {
+	a->partly = ret > 0;
+	if (ret >= 0 && (a->on.n_others || a->on.n_parts)) {
 		ret = lb_instance_leave(&a->on, err);
-		a->partly = ret;
+		a->partly |= ret != 0;
 	}
+	ret = ret > 0 ? 0 : ret;
 	if (!ret && !a->armed) /* what became of an earlier one is of no interest any more */
 		lb_pending_forget(cli->instance);
 	return ret;
@@ -301,6 +303,8 @@ int lb_cmd_apply(struct lb_cli *cli)
 			!cli->dry_run && (a.diff.n || a.findings.n || a.on.fresh || a.on.n_others);
 		print(&a);
 		code = tell_confirm(&a);
+		if (a.partly && code == LB_EXIT_DONE)
+			code = LB_EXIT_PARTLY;
 		if (cli->dry_run && (a.diff.n || a.findings.n || a.on.n_others))
 			code = LB_EXIT_DIFFERENT;
 	}

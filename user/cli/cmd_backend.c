@@ -106,14 +106,16 @@ static int set_override(struct lb_cli *cli, uint32_t weight)
 	if (b->override != weight)
 		ret = apply_override(&session, s - session.model.services, b - s->backends, weight,
 				     &err);
-	if (ret)
+	if (ret < 0)
 		lb_error("service \"%s\", backend \"%s\": %s", cli->argv[0], cli->argv[1],
 			 err.text);
 	else if (cli->wait)
 		code = wait_and_print(&session, cli, s, b);
 	else
 		code = print(cli, s, b, weight, NULL);
-	cli->changed = !ret;
+	if (ret > 0 && code == LB_EXIT_DONE)
+		code = LB_EXIT_PARTLY;
+	cli->changed = ret >= 0;
 out:
 	lb_session_close(&session);
 	return code;

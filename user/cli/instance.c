@@ -131,24 +131,24 @@ const struct lb_session *lb_instance_served(const struct lb_instance *i)
 
 static int leave(struct lb_session *s, size_t n, struct lb_err *err)
 {
+	bool left = false;
 	int ret = 0;
 
 	for (size_t k = 0; k < n && !ret; k++) {
 		ret = s[k].ops->down(s[k].dp, true, err);
 		s[k].dp = NULL;
-		if (ret > 0) {
-			lb_warn("%s", err->text);
-			ret = 0;
-		}
+		left |= lb_warned(ret > 0, err);
+		ret = ret > 0 ? 0 : ret;
 	}
-	return ret;
+	return ret ? ret : left;
 }
 
 int lb_instance_leave(struct lb_instance *i, struct lb_err *err)
 {
-	int ret = leave(i->others, i->n_others, err);
+	int left = leave(i->others, i->n_others, err);
+	int ret = left < 0 ? left : leave(i->parts, i->n_parts, err);
 
-	return ret ? ret : leave(i->parts, i->n_parts, err);
+	return ret ? ret : left;
 }
 
 void lb_instance_release(struct lb_instance *i)

@@ -65,12 +65,13 @@ static void drop_gone_interfaces(struct lb_model *m, const char *instance)
 static int change(struct lb_instance *i, const struct lb_model *desired, struct lb_err *err)
 {
 	struct lb_diff diff;
-	int ret = lb_diff_make(&diff, &i->s.model, desired, LB_SOURCE_FILE, err);
+	int ret = lb_diff_make(&diff, &i->s.model, desired, LB_SOURCE_FILE, err), left;
 
 	if (!ret)
 		ret = i->s.ops->apply(i->s.dp, &diff, NULL, NULL, err);
 	lb_diff_free(&diff);
-	return ret ? ret : lb_instance_leave(i, err);
+	left = ret < 0 ? ret : lb_instance_leave(i, err);
+	return left ? left : ret;
 }
 
 static int restore(const struct lb_rollback *r, struct lb_err *err)
@@ -113,6 +114,7 @@ static int take_down(const struct lb_rollback *r, struct lb_err *err)
 	return ret;
 }
 
+/* 1: it is done, but not all that goes with it. */
 static int go_back(const struct lb_rollback *r, struct lb_err *err)
 {
 	return r->old ? restore(r, err) : take_down(r, err);
@@ -130,12 +132,14 @@ static void wait_and_go_back(const struct lb_rollback *r, int pending, const str
 {
 	char path[PATH_MAX];
 	struct lb_err err;
+	int ret;
 
 	sleep_until(until);
 	if (lb_pending_decide(pending))
 		return;
 	openlog("meshlb", LOG_PID, LOG_DAEMON);
-	if (go_back(r, &err)) {
+	ret = go_back(r, &err);
+	if (ret < 0) {
 		lb_pending_path(path, r->instance, "rollback.yaml");
 		syslog(LOG_ERR,
 		       "instance \"%s\": not confirmed, and going back failed: %s; the old "
@@ -145,8 +149,8 @@ static void wait_and_go_back(const struct lb_rollback *r, int pending, const str
 		return;
 	}
 	lb_ebpf_put_back(held);
-	syslog(LOG_WARNING, "instance \"%s\": not confirmed within %" PRIu32 " s: went back",
-	       r->instance, r->seconds);
+	syslog(LOG_WARNING, "instance \"%s\": not confirmed within %" PRIu32 " s: went back%s",
+	       r->instance, r->seconds, ret ? ", and left something undone" : "");
 	unlink(lb_pending_path(path, r->instance, "rollback.yaml"));
 	lb_pending_conclude(pending, LB_PENDING_UNDONE, "");
 }

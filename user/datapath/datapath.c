@@ -51,6 +51,13 @@ void lb_found(struct lb_findings *f, const char *fmt, ...)
 	va_end(args);
 }
 
+bool lb_warned(int ret, const struct lb_err *err)
+{
+	if (ret)
+		lb_warn("left undone: %s", err->text);
+	return ret;
+}
+
 int lb_status_interfaces(struct lb_dp_status *s, const struct lb_model *m, const char *mode,
 			 const char *name, struct lb_err *err)
 {

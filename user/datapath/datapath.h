@@ -101,6 +101,8 @@ struct lb_findings {
 };
 void lb_findings_add(struct lb_findings *f, const char *fmt, va_list args);
 void lb_found(struct lb_findings *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Of what follows a change that is made: `ret` other than 0 is warned of. True: it was. */
+bool lb_warned(int ret, const struct lb_err *err);
 
 /* Of capabilities(): errnum 0: it is there; else why not, with a remark on what follows (or ""). */
 typedef void (*lb_capability_fn)(void *arg, const char *name, int errnum, const char *remark);
@@ -145,7 +147,8 @@ struct lb_dp_ops {
 	/* Applies a whole diff or nothing: from what this handle read, which is d->actual, to
 	 * d->desired. Also repairs what audit() finds, and brings the programs up to date; calls fn
 	 * (may be NULL) for each finding. Without a difference and a finding all stays as it is,
-	 * the generation too. */
+	 * the generation too. 0; 1: all is made, but something that must follow could not be done,
+	 * and was warned of; or -errno. */
 	int (*apply)(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
 		     struct lb_err *err);
 

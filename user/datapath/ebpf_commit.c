@@ -112,46 +112,45 @@ static void commit(struct apply *a)
 
 /* Writes only where something is not as it should be. What fails is tried again by the next
  * apply. */
-static void tidy(struct lb_dp *dp)
+static bool tidy(struct lb_dp *dp)
 {
 	struct lb_err err;
+	bool left = lb_warned(lb_settle(dp, &err), &err);
 
-	if (lb_settle(dp, &err))
-		lb_warn("%s", err.text);
 	lb_hooks_settle(dp);
 	lb_hooks_flags(dp);
 	lb_displaced_forget(dp);
 	lb_slow_trim(dp);
 	lb_instance_forget_next(dp);
+	return left;
 }
 
-static void clean_up(struct apply *a)
+static bool clean_up(struct apply *a)
 {
+	bool left = false;
 	struct lb_err err;
 
-	if (a->fresh.fd[LB_HOOK_XDP] >= 0 && lb_progs_pin(a->dp, &a->fresh, &err))
-		lb_warn("%s", err.text);
+	if (a->fresh.fd[LB_HOOK_XDP] >= 0)
+		left = lb_warned(lb_progs_pin(a->dp, &a->fresh, &err), &err);
 	lb_maps_repin(a->dp);
 	lb_tx_listen_flags(&a->tx);
 	lb_hooks_record(a->dp, &a->plan);
-	tidy(a->dp);
+	left |= tidy(a->dp);
+	/* When we return no program is at work that may still choose who was drained. */
+	if (a->tx.drains)
+		lb_grace_end(&a->dp->grace);
+	return lb_warned(lb_conntrack_forget_gone(a->diff, &err), &err) || left;
 }
 
 static int change(struct apply *a, struct lb_err *err)
 {
 	int ret = prepare(a, err);
-	struct lb_err left;
 
 	if (ret) {
 		undo(a);
 	} else {
 		commit(a);
-		clean_up(a);
-		/* When we return no program is at work that may still choose who was drained. */
-		if (a->tx.drains)
-			lb_grace_end(&a->dp->grace);
-		if (lb_conntrack_forget_gone(a->diff, &left))
-			lb_warn("%s", left.text);
+		ret = clean_up(a);
 	}
 	lb_tx_end(&a->tx);
 	lb_hooks_plan_free(&a->plan);
@@ -171,8 +170,8 @@ int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 	if (!ret && (d->n || a.audit.findings.n || dp->fresh))
 		ret = change(&a, err);
 	else if (!ret) /* what an interrupted apply left where no packet sees it; new interfaces */
-		tidy(dp);
-	if (!ret && d->n)
+		ret = tidy(dp);
+	if (ret >= 0 && d->n)
 		lb_others_warn(dp, d->desired);
 	free(a.audit.damaged);
 	return ret;

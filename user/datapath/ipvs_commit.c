@@ -327,10 +327,22 @@ static void undo(struct apply *a)
 		lb_warn("%s", err.text);
 }
 
+/* The change is made: what finish() leaves verify names, and the next apply does it. */
+static bool follow_up(struct apply *a)
+{
+	const struct lb_diff *d = a->diff;
+	struct lb_err err;
+	bool left;
+
+	lb_diff_each_wanted(d, say_scheduler);
+	left = lb_warned(lb_conntrack_forget_new(d, a->new_table, &err), &err);
+	left |= lb_warned(lb_conntrack_forget_gone(d, &err), &err);
+	return lb_warned(finish(a, &err), &err) || left;
+}
+
 static int change(struct apply *a, struct lb_err *err)
 {
 	const struct lb_diff *d = a->diff;
-	struct lb_err left;
 	int ret;
 
 	a->ids = calloc(d->desired->n_services + 1, sizeof(*a->ids));
@@ -362,14 +374,7 @@ static int change(struct apply *a, struct lb_err *err)
 		undo(a);
 		return ret;
 	}
-	lb_diff_each_wanted(d, say_scheduler);
-	if (lb_conntrack_forget_new(d, a->new_table, &left))
-		lb_warn("%s", left.text);
-	if (lb_conntrack_forget_gone(d, &left))
-		lb_warn("%s", left.text);
-	if (finish(a, &left)) /* the change is made, and what is left verify names */
-		lb_warn("%s", left.text);
-	return 0;
+	return follow_up(a);
 }
 
 /* ---------------------------------------------------------------- looked at */
@@ -451,8 +456,8 @@ int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 	if (!ret && (dp->fresh || a.repair || d->n))
 		ret = change(&a, err);
 	/* Where not all was looked at: what should be changed may not have been as it should be. */
-	if (ret && !dp->fresh && !all && !a.repair && !look(dp, d->actual, true, &f, &ignored) &&
-	    f.n) {
+	if (ret < 0 && !dp->fresh && !all && !a.repair &&
+	    !look(dp, d->actual, true, &f, &ignored) && f.n) {
 		apply_free(&a);
 		a.repair = true;
 		ret = change(&a, err);

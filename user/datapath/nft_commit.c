@@ -218,19 +218,20 @@ bool lb_nft_is_undone(const struct lb_nft_elements *all)
 	return false;
 }
 
-/* The change is made: what is left to do is tried again by the next apply, or verify names it. */
-static void follow_up(struct apply *a)
+/* The change is made: of what could not be done verify names all but new UDP, and the next apply
+ * does it. */
+static bool follow_up(struct apply *a)
 {
 	const struct lb_diff *d = a->diff;
+	bool left = false;
 	struct lb_err err;
 
 	lb_diff_each_wanted(d, lb_nft_say_ring);
-	if (a->new_rules && lb_nft_rules_note(&a->dp->table, &err))
-		lb_warn("%s", err.text);
-	if (lb_nft_is_undone(&a->to) && finish(a->dp, &a->to, d->actual, d->desired, &err))
-		lb_warn("%s", err.text);
-	if (lb_conntrack_forget_new(d, a->whole, &err))
-		lb_warn("%s", err.text);
+	if (a->new_rules)
+		left |= lb_warned(lb_nft_rules_note(&a->dp->table, &err), &err);
+	if (lb_nft_is_undone(&a->to))
+		left |= lb_warned(finish(a->dp, &a->to, d->actual, d->desired, &err), &err);
+	return lb_warned(lb_conntrack_forget_new(d, a->whole, &err), &err) || left;
 }
 
 static void apply_reset(struct apply *a)
@@ -296,8 +297,8 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 			ret = change(&a, err);
 		}
 	}
-	if (ret >= 0 && (a.whole || d->n))
-		follow_up(&a);
+	if (ret >= 0)
+		ret = (a.whole || d->n) && follow_up(&a);
 	apply_free(&a);
-	return ret < 0 ? ret : 0;
+	return ret;
 }
