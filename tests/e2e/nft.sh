@@ -168,6 +168,16 @@ expect 0 lab_meshlb verify -f "$LAB_DIR/one.yaml"
 expect 0 apply
 expect_alternation 4 4
 
+step 'connections end with their backend also by an apply that comes with a repair, which makes the table anew'
+(($(to_gone) > 0)) || fail 'the lab: nothing is to be forgotten'
+nft_in insert rule inet "$TABLE" forward drop
+expect 0 lab_meshlb apply -f "$LAB_DIR/one.yaml"
+expect_text "$OUT" 'repaired: chain "forward": rule 1'
+equal 'connections to the removed backend' "$(to_gone)" 0
+expect 0 lab_meshlb verify -f "$LAB_DIR/one.yaml"
+expect 0 apply
+expect_alternation 4 4
+
 step 'UDP that began before its service; what one service loses is not what another has'
 lab_spawn r1 "$E2E/udp_echo.py" serve 5300
 lab_spawn r2 "$E2E/udp_echo.py" serve 5300

@@ -75,14 +75,23 @@ static int service_differs(struct apply *a, const struct lb_change *c, struct lb
 {
 	int ret = 0;
 
-	if (c->from) {
+	if (c->from)
 		ret = lb_nft_service_elements(&a->from, c->from, c->from->id);
-		if (!ret)
-			ret = gone_add(a, c->from, c->to);
-	}
 	if (!ret && c->to)
 		ret = lb_nft_service_elements(&a->to, c->to, c->from ? c->from->id : ++a->next_id);
 	return ret ? refuse(c->to ? c->to : c->from, ret, err) : 0;
+}
+
+/* Also where the table is made anew: connections know nothing of it. */
+static int all_gone(struct apply *a, struct lb_err *err)
+{
+	const struct lb_diff *d = a->diff;
+	int ret = 0;
+
+	for (size_t i = 0; i < d->n && !ret; i++)
+		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].from)
+			ret = gone_add(a, d->changes[i].from, d->changes[i].to);
+	return ret ? lb_err_sys(err, -ret, "listing the backends that go") : 0;
 }
 
 static int differences(struct apply *a, struct lb_err *err)
@@ -199,6 +208,8 @@ static int change(struct apply *a, struct lb_err *err)
 		ret = lb_nft_everything(d->desired, &a->to, err);
 	else
 		ret = differences(a, err);
+	if (!ret)
+		ret = all_gone(a, err);
 	if (!ret && !a->whole && lb_nft_classes_of(d->actual, &a->classes_from))
 		ret = lb_err_sys(err, ENOMEM, "comparing rings");
 	if (!ret && lb_nft_classes_of(d->desired, &a->classes_to))
