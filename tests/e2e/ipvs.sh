@@ -204,6 +204,20 @@ restored
 equal 'virtual services' "$(ipvs_in -Sn | sort)" "$theirs"
 expect 0 apply
 
+step "somebody else's virtual service that comes to a listen later: it is told, and gets nothing"
+ipvs_in -A -t "$VIP4:8080" -s rr
+ipvs_in -a -t "$VIP4:8080" -r 10.0.9.9:80 -m
+told="warning: service \"vote\": listen \"\*:8080/tcp\": a virtual service of IPVS that meshlb has not made is at $VIP4:8080, and gets no"
+expect 0 verify
+expect_text "$ERR" "$told"
+sed 's/scheduler: wrr/scheduler: rr/' "$CONFIG" >"$LAB_DIR/other.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/other.yaml"
+expect_text "$ERR" "$told"
+expect_alternation 4 2
+ipvs_in -D -t "$VIP4:8080"
+expect 0 apply
+[[ $ERR != *'not made'* ]] || fail "it is gone: $ERR"
+
 step 'a removed backend: its connections end, UDP is balanced anew'
 lab_spawn r1 "$E2E/udp_echo.py" serve 5300
 lab_spawn r2 "$E2E/udp_echo.py" serve 5300
@@ -283,6 +297,7 @@ step 'a listen taken by force comes back when the change is not confirmed'
 } | lab_config >"$LAB_DIR/taken.yaml"
 expect 1 lab_meshlb apply -f "$LAB_DIR/taken.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/taken.yaml" --force
+expect_text "$ERR" "warning: service \"taken\": .* is at $VIP4:9000, and gets no connections"
 lab_service vote '*:8080' 80 | lab_config | sed 's/^datapath: .*/datapath: nft/' >"$LAB_DIR/away.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/away.yaml" --confirm-timeout 10s
 has_decided() { [[ $(lab_meshlb -j status | jq -r .confirm.state) != waiting ]]; }

@@ -114,6 +114,38 @@ static int foreign_check(const struct lb_ipvs_services *all, const struct lb_cha
 	return 0;
 }
 
+static void foreign_warn_one(const struct lb_ipvs_service *v, const struct lb_model *m)
+{
+	char at[LB_ENDPOINT_STRLEN], listen[LB_ENDPOINT_STRLEN];
+
+	for (size_t i = 0; i < m->n_services; i++)
+		for (size_t k = 0; k < m->services[i].n_listens; k++) {
+			const struct lb_listen *l = &m->services[i].listens[k];
+
+			if (!same_listen(v, l))
+				continue;
+			lb_warn("service \"%s\": listen \"%s\": a virtual service of IPVS that "
+				"meshlb has not made is at %s, and gets no connections: take one "
+				"of the two away",
+				m->services[i].name, lb_listen_str(listen, l),
+				lb_endpoint_str(at, &v->at));
+			return;
+		}
+}
+
+/* No finding: it may have been there before a --force. */
+static void foreign_warn(struct lb_dp *dp, const struct lb_model *m)
+{
+	struct lb_ipvs_services all = {};
+
+	if (lb_ipvs_services_read(&dp->ipvs, &all))
+		return;
+	for (size_t i = 0; i < all.n; i++)
+		if (!all.list[i].mark)
+			foreign_warn_one(&all.list[i], m);
+	lb_ipvs_services_free(&all);
+}
+
 static int listens_check(const struct apply *a, struct lb_err *err)
 {
 	const struct lb_diff *d = a->diff;
@@ -420,6 +452,7 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 	if (!ret) {
 		lb_firewall_audit(&f, &w);
 		lb_interfaces_audit(&f, m);
+		foreign_warn(dp, m);
 	}
 	return ret ? ret : (int)f.n;
 }
@@ -462,6 +495,8 @@ int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 		a.repair = true;
 		ret = change(&a, err);
 	}
+	if (ret >= 0 && d->n)
+		foreign_warn(dp, d->desired);
 	apply_free(&a);
 	return ret;
 }
