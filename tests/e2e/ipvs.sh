@@ -189,6 +189,12 @@ damaged 'a rule too many' 'rules: they are not as the last apply has made them'
 lab_in node1 sysctl -qw net.ipv4.vs.expire_nodest_conn=0
 damaged 'a sysctl' 'sysctl net/ipv4/vs/expire_nodest_conn is 0, should be 1'
 theirs_stay
+note=$(grep -l "^instance $LAB " /run/meshlb/ipvs-*)
+was=$(<"$note")
+rm "$note"
+damaged 'its note' "\"$note\" does not name the instance"
+equal 'the note' "$(<"$note")" "$(grep '^instance' <<<"$was")"
+echo "$was" >"$note"
 nft_in flush ruleset # as `systemctl reload nftables` does
 expect 1 verify
 expect_text "$ERR" 'there is none'

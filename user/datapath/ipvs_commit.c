@@ -422,6 +422,7 @@ static int look(struct lb_dp *dp, const struct lb_model *m, bool all, struct lb_
 	lb_ipvs_frame_audit(f, &dp->table, m);
 	if (lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_UNDONE))
 		lb_found(f, "an earlier apply was interrupted");
+	lb_ipvs_note_audit(f, dp);
 	lb_ipvs_sysctls_audit(f, m);
 	if (all)
 		ret = everything(dp, m, NULL, &wanted, err);

@@ -451,6 +451,23 @@ int lb_ipvs_unregister(struct lb_dp *dp, struct lb_err *err)
 	return ret;
 }
 
+void lb_ipvs_note_audit(struct lb_findings *f, const struct lb_dp *dp)
+{
+	struct lb_err err;
+	struct host h;
+
+	if (host_open(&h, false, &err)) {
+		lb_found(f, "%s", err.text);
+		return;
+	}
+	if (!instance_find(&h, dp->table.instance))
+		lb_found(f,
+			 "\"%s\" does not name the instance: another one may take its marks, and "
+			 "`meshlb down` may not restore the sysctls",
+			 h.path);
+	host_close(&h);
+}
+
 bool lb_ipvs_is_registered(struct lb_dp *dp)
 {
 	const struct host_instance *i;

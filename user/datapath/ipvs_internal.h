@@ -104,6 +104,7 @@ int lb_ipvs_unregister(struct lb_dp *dp, struct lb_err *err);
 /* With its number in dp. Also without a table: another datapath has it, or somebody took it away.
  */
 bool lb_ipvs_is_registered(struct lb_dp *dp);
+void lb_ipvs_note_audit(struct lb_findings *f, const struct lb_dp *dp);
 void lb_ipvs_sysctls_audit(struct lb_findings *f, const struct lb_model *m);
 /* Calls fn while nobody else in this network namespace registers or calls this. */
 int lb_ipvs_alone(int (*fn)(void *arg, struct lb_err *err), void *arg, struct lb_err *err);
