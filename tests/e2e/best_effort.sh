@@ -46,7 +46,9 @@ equal 'forwarding' "$(lab_meshlb -j service show vote | jq -r .forwarding)" nat
 expect_alternation 4 4
 equal 'the client that nginx sees' "$(seen_client 4)" $CLIENT4
 expect 3 verify
-expect_text "$OUT" '~ service vote: forwarding nat -> masq'
+expect_text "$OUT" "^$masq"
+equal 'lines of verify' "$(wc -l <<<"$OUT")" 1
+equal 'changes, in JSON' "$(lab_meshlb -j verify -f "$CONFIG" | jq -c '[.changes, (.findings | length)]')" '[[],1]'
 expect 0 lab_meshlb verify -f "$CONFIG" --best-effort
 expect_text "$OUT" "left out: $masq"
 expect 0 apply --best-effort -j

@@ -76,6 +76,15 @@ static int look_elsewhere(struct verify *v)
 	return 0;
 }
 
+/* What apply would refuse of the config, on the datapath that it would take. */
+static int fit(const struct verify *v, const struct lb_fit *f, struct lb_err *err)
+{
+	struct lb_choice c = {.probe = true};
+	int ret = lb_fit_choose(f, &v->desired, &c, err);
+
+	return ret ? ret : lb_fit_check(f, &v->desired, c.ops, err);
+}
+
 /* With the config, where there is one. */
 static int compare(struct verify *v, struct lb_err *err)
 {
@@ -90,8 +99,13 @@ static int compare(struct verify *v, struct lb_err *err)
 		return ret;
 	lb_overrides_carry(&v->desired, &v->s.model);
 	ret = lb_diff_make(&v->diff, &v->s.model, &v->desired, LB_SOURCE_FILE, err);
-	if (ret != -EPERM && ret != -EBUSY)
+	if (ret && ret != -EPERM && ret != -EBUSY)
 		return ret;
+	if (!ret && v->diff.n && !v->cli->best_effort)
+		ret = fit(v, &f, err);
+	if (!ret)
+		return 0;
+	lb_diff_free(&v->diff);
 	lb_texts_add(&v->findings, "%s", err->text); /* no apply could do it, but different it is */
 	return 0;
 }
