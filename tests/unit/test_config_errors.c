@@ -242,6 +242,11 @@ static const struct wrong wrong_services[] = {
 	 "t:3: listen: \"80\": no port: write A.B.C.D:PORT or [IPV6]:PORT"},
 	{"services:\n- name: a\n  listen: 224.0.0.1:80\n",
 	 "t:3: listen: \"224.0.0.1:80\": a group address: write that of one host"},
+	{"services:\n- name: a\n  listen: 127.0.0.2:80\n",
+	 "t:3: listen: \"127.0.0.2:80\": a loopback address, which no packet on a network has"},
+	{"services:\n- name: a\n  listen: '[febf::1]:80'\n",
+	 "t:3: listen: \"[febf::1]:80\": a link-local address, which means nothing without its "
+	 "link: write another of the host's"},
 	{"services:\n- name: a\n  listen: ['[::ffff:10.0.0.1]:80']\n",
 	 "t:3: listen: \"[::ffff:10.0.0.1]:80\": an IPv4-mapped IPv6 address: write the "
 	 "IPv4 address itself"},

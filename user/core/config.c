@@ -45,9 +45,13 @@ static int read_maglev_size(struct lb_yaml *y, uint32_t *into)
 
 /* ---------------------------------------------------------------------------- services */
 
-static bool is_link_local(const struct lb_endpoint *at)
+/* Nor are packets forwarded that have such a source, as a client of such a listen has. */
+static const char *link_local_why_not(const struct lb_endpoint *at)
 {
-	return at->family == LB_V6 && at->addr.b[0] == 0xfe && at->addr.b[1] >> 6 == 2;
+	return at->family == LB_V6 && at->addr.b[0] == 0xfe && at->addr.b[1] >> 6 == 2
+		       ? "a link-local address, which means nothing without its link: write "
+			 "another of the host's"
+		       : NULL;
 }
 
 static int read_address(struct lb_yaml *y, void *into)
@@ -64,9 +68,7 @@ static int read_address(struct lb_yaml *y, void *into)
 		return lb_yaml_refuse(y, "backend", v,
 				      "the unspecified address: write the backend's own");
 	why = lb_addr_why_not(&b->at.addr, b->at.family);
-	if (!why && is_link_local(&b->at))
-		why = "a link-local address, which means nothing without its link: write another "
-		      "of the host's";
+	why = why ? why : link_local_why_not(&b->at);
 	return why ? lb_yaml_refuse(y, "backend", v, "%s", why) : 0;
 }
 
@@ -125,7 +127,8 @@ static int read_listen(struct lb_yaml *y, void *into)
 	if (lb_listen_parse(l, lb_yaml_value(y), &why))
 		return lb_yaml_refuse(y, "listen", lb_yaml_value(y), "%s", why);
 	l->line = lb_yaml_line(y);
-	return 0;
+	why = link_local_why_not(&l->at);
+	return why ? lb_yaml_refuse(y, "listen", lb_yaml_value(y), "%s", why) : 0;
 }
 
 static int read_listens(struct lb_yaml *y, void *into)
