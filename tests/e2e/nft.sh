@@ -107,6 +107,24 @@ damage 'no chain' 'chain "forward" is missing' "flush chain inet $TABLE forward;
 expect_alternation 4 4
 equal 'the connection that stood' "$(ask_held h)" "$held"
 
+step 'another instance that takes the same, on each datapath that is here'
+LAB_INSTANCES+=("$LAB-b.c")
+other() { lab_in node1 "$MESHLB" --instance "$LAB-b.c" "$@"; }
+too() { grep -oE 'warning: .* too, on .* \(datapath [a-z]+\)' <<<"$ERR" || true; }
+for datapath in nft ebpf; do
+	lab_service theirs '0.0.0.0:8080,198.51.100.1:8082' 80 | lab_config | sed "s/^datapath: .*/datapath: $datapath/" >"$LAB_DIR/other.yaml"
+	expect 0 other apply -f "$LAB_DIR/other.yaml"
+	equal 'what its apply warns of' "$(too)" \
+		"warning: service \"theirs\": listen \"0.0.0.0:8080/tcp\" is instance \"$LAB\"'s, too, on interface \"eth0\" (datapath nft)"
+	expect 0 verify
+	equal 'what verify warns of' "$(too)" \
+		"warning: service \"vote\": listen \"*:8080/tcp\" is instance \"$LAB-b.c\"'s, too, on interface \"eth0\" (datapath $datapath)"
+	sed -i 's/0.0.0.0:8080/192.0.2.1:8099/' "$LAB_DIR/other.yaml"
+	expect 0 other apply -f "$LAB_DIR/other.yaml"
+	equal 'warnings where no listen is shared' "$(too)" ''
+done
+expect 0 other down
+
 step 'a table of an older meshlb is made anew, one of a newer or unknown one refused'
 magic() { # VERSION
 	nft_in "delete element inet $TABLE model { 0 . 0 }; add element inet $TABLE model { 0 . 0 comment \"meshlb nft $1\" }"

@@ -448,9 +448,6 @@ __u32 lb_listen_flags(const struct lb_listen_entry *e);       /* those that it c
 /* ebpf_read.c */
 int lb_ebpf_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err);
 
-/* ebpf_others.c - warns of other instances that take what the model takes */
-void lb_others_warn(const struct lb_dp *dp, const struct lb_model *m);
-
 /* ebpf_audit.c */
 int lb_audit_run(struct lb_dp *dp, const struct lb_model *m, struct lb_audit *a,
 		 struct lb_err *err);

@@ -454,6 +454,7 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 		lb_firewall_audit(&f, &w);
 		lb_interfaces_audit(&f, m);
 		foreign_warn(dp, m);
+		lb_others_warn(dp->table.instance, m);
 	}
 	return ret ? ret : (int)f.n;
 }
@@ -496,8 +497,10 @@ int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 		a.repair = true;
 		ret = change(&a, err);
 	}
-	if (ret >= 0 && d->n)
+	if (ret >= 0 && d->n) {
 		foreign_warn(dp, d->desired);
+		lb_others_warn(dp->table.instance, d->desired);
+	}
 	apply_free(&a);
 	return ret;
 }

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ebpf_others.c - other instances of this host that take what this one takes: of two the one whose
- * program comes first has the packets, and the other waits in vain.
+ * others.c - other instances of this host that take what this one takes: of two the one that
+ * packets meet first has them, and the other waits in vain.
  */
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "ebpf_internal.h"
+#include "datapath.h"
 
 struct overlap {
 	const char *ifname;
@@ -63,64 +61,46 @@ static struct overlap overlap_find(const struct lb_model *ours, const struct lb_
 	return o;
 }
 
-/* Asked first, for most others serve another network namespace. */
-static bool serves(const char *pin, __u64 netns)
-{
-	struct bpf_map_info info = {};
-	__u32 len = sizeof(info), zero = 0;
-	int fd = bpf_obj_get(pin);
-	struct lb_config c = {};
+struct look {
+	const struct lb_dp_ops *ops;
+	const char *instance; /* ours */
+	const struct lb_model *m;
+};
 
-	if (fd < 0)
-		return false;
-	if (!bpf_obj_get_info_by_fd(fd, &info, &len) && info.value_size == sizeof(c))
-		bpf_map_lookup_elem(fd, &zero, &c);
-	close(fd);
-	return c.netns == netns;
-}
-
-/* One that cannot be opened takes nothing from us. */
-static void other_warn(const char *instance, const struct lb_model *m)
+/* One that cannot be opened, or is another network namespace's, takes nothing from us. */
+static void look_at(void *arg, const char *instance)
 {
 	const struct lb_dp_options opt = {.instance = instance};
+	const struct look *look = arg;
 	char text[LB_ENDPOINT_STRLEN];
 	struct lb_model theirs = {};
 	struct lb_dp *dp;
 	struct overlap o;
 	struct lb_err err;
 
-	if (!lb_dp_ebpf.open(&dp, &opt, &err) && !lb_dp_ebpf.read(dp, &theirs, &err)) {
-		o = overlap_find(m, &theirs);
+	if (!strcmp(instance, look->instance)) /* ours, also on another datapath */
+		return;
+	if (!look->ops->open(&dp, &opt, &err) && !look->ops->read(dp, &theirs, &err)) {
+		o = overlap_find(look->m, &theirs);
 		if (o.n)
 			lb_warn("service \"%s\": listen \"%s\" is instance \"%s\"'s, too, on "
-				"interface \"%s\": whose program comes first takes it%s",
+				"interface \"%s\" (datapath %s): the one that packets meet first "
+				"takes it%s",
 				o.service->name, lb_listen_str(text, o.listen), instance, o.ifname,
-				o.n > 1 ? "; and others" : "");
+				look->ops->name, o.n > 1 ? "; and others" : "");
 	}
 	lb_model_free(&theirs);
 	if (dp)
-		lb_dp_ebpf.close(dp);
+		look->ops->close(dp);
 }
 
-void lb_others_warn(const struct lb_dp *dp, const struct lb_model *m)
+void lb_others_warn(const char *instance, const struct lb_model *m)
 {
-	DIR *dir = lb_instance_list(dp, "..");
-	struct dirent *e;
+	struct lb_err ignored;
 
-	while (dir && (e = readdir(dir))) {
-		char name[sizeof(dp->instance)], pin[LB_PIN_MAX * 2];
-
-		if (e->d_name[0] == '.' || strlen(e->d_name) >= sizeof(name))
-			continue;
-		snprintf(name, sizeof(name), "%.64s", e->d_name);
-		for (char *p = name; *p; p++)
-			if (*p == ':') /* as lb_pin_path() has it */
-				*p = '.';
-		snprintf(pin, sizeof(pin), "%s/../%.64s/%s", dp->dir, e->d_name,
-			 lb_map_name(LB_MAP_CONFIG));
-		if (strcmp(name, dp->instance) != 0 && serves(pin, dp->config->netns))
-			other_warn(name, m);
-	}
-	if (dir)
-		closedir(dir);
+	for (size_t i = 0; lb_datapaths[i]; i++)
+		lb_datapaths[i]->list(
+			look_at,
+			&(struct look){.ops = lb_datapaths[i], .instance = instance, .m = m},
+			&ignored);
 }
