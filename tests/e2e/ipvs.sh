@@ -195,6 +195,9 @@ rm "$note"
 damaged 'its note' "\"$note\" does not name the instance"
 equal 'the note' "$(<"$note")" "$(grep '^instance' <<<"$was")"
 echo "$was" >"$note"
+nft_in flush set inet "$TABLE" model
+damaged 'no model' 'set "model" is empty'
+theirs_stay
 nft_in flush ruleset # as `systemctl reload nftables` does
 expect 1 verify
 expect_text "$ERR" 'there is none'

@@ -97,6 +97,11 @@ damage 'a rule turned round' 'rules: they are not as the last apply' \
 for record in '0 . 1' '0 . 2' '0 . 3' '1 . 0' '1 . 1' '1 . 2' '1 . 3'; do
 	damage "record $record" '.' delete element inet "$TABLE" model "{ $record }"
 done
+nft_in flush set inet "$TABLE" model
+expect 0 lab_meshlb export
+expect_text "$ERR" "warning: instance \"$LAB\": set \"model\" is empty in table \"inet $TABLE\": .*.meshlb apply. makes it anew"
+damage 'no model' 'set "model" is empty' "flush set inet $TABLE model"
+damage 'no sign whose it is' 'set "model": element \{ 0 . 0 \} is missing' "delete element inet $TABLE model { 0 . 0 }"
 nft_in insert rule inet "$TABLE" forward drop
 sed 's/scheduler: random/scheduler: rr/' "$CONFIG" >"$LAB_DIR/other.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/other.yaml"

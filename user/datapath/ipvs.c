@@ -58,6 +58,9 @@ static int look_in(struct lb_dp *dp, struct lb_err *err)
 	if (!ret) {
 		dp->has_table = true;
 		dp->number = lb_ipvs_number_read(&dp->table.state->elements, dp->table.instance);
+		if (!lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_NUMBER))
+			lb_ipvs_is_registered(dp);
+		lb_nft_model_warn(&dp->table);
 		ret = lb_ipvs_connect(&dp->ipvs, err);
 		dp->ipvs_is_open = !ret;
 	}

@@ -419,6 +419,10 @@ static int look(struct lb_dp *dp, const struct lb_model *m, bool all, struct lb_
 
 	if (ret)
 		return ret;
+	if (lb_nft_model_is_lost(&dp->table)) { /* of the rest there is nothing to tell */
+		lb_found(f, LB_NFT_MODEL_LOST);
+		return 0;
+	}
 	lb_ipvs_frame_audit(f, &dp->table, m);
 	if (lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_UNDONE))
 		lb_found(f, "an earlier apply was interrupted");

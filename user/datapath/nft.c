@@ -69,8 +69,10 @@ static int nft_dp_open(struct lb_dp **dp, const struct lb_dp_options *opt, struc
 										    : -ENOENT;
 	if (!ret)
 		ret = lb_nft_list(&(*dp)->table, LB_NFT_MODEL, err);
-	if (!ret)
+	if (!ret) {
+		lb_nft_model_warn(&(*dp)->table);
 		(*dp)->state_is_new = true;
+	}
 	if (ret == -ENOENT)
 		lb_err_set(err, ENOENT, "instance \"%s\": there is none: `meshlb apply` makes it",
 			   opt->instance);

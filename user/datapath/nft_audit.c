@@ -175,6 +175,10 @@ int lb_nft_look(struct lb_dp *dp, const struct lb_model *m, bool elements, lb_fi
 	int ret =
 		elements ? lb_nft_list(&dp->table, LB_NFT_ALL, err) : lb_nft_frame(&dp->table, err);
 
+	if (!ret && lb_nft_model_is_lost(&dp->table)) { /* of the rest there is nothing to tell */
+		lb_found(&a, LB_NFT_MODEL_LOST);
+		return (int)a.n;
+	}
 	if (!ret && elements)
 		ret = lb_nft_everything(m, &wanted, err);
 	if (!ret && lb_nft_classes_of(m, &classes))

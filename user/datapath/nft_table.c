@@ -68,6 +68,36 @@ int lb_nft_status(struct lb_nft_table *t, enum lb_nft_part part, const char *dat
 	return ret ? ret : lb_nft_model_read(&t->state->elements, false, m, err);
 }
 
+/* Somebody has emptied `model`: sets and chains still tell whose it is. */
+static bool has_our_frame(const struct lb_nft_table *t)
+{
+	struct lb_nft_state *s = NULL;
+	bool has = !lb_nft_state_read(t->name, &s) && lb_nft_state_has_set(s, LB_NFT_SET_MODEL) &&
+		   lb_nft_state_has_set(s, LB_NFT_SET_INTERFACES) &&
+		   lb_nft_chain_find(s, "prerouting") && lb_nft_chain_find(s, "forward");
+
+	lb_nft_state_free(s);
+	return has;
+}
+
+bool lb_nft_model_is_lost(const struct lb_nft_table *t)
+{
+	for (size_t i = 0; i < t->state->elements.n; i++)
+		if (!strcmp(t->state->elements.list[i].set, LB_NFT_SET_MODEL))
+			return false;
+	return true;
+}
+
+void lb_nft_model_warn(const struct lb_nft_table *t)
+{
+	if (lb_nft_model_is_lost(t))
+		lb_warn("instance \"%s\": " LB_NFT_MODEL_LOST
+			" in table \"inet %s\": what it serves, "
+			"and weights set by hand, nobody knows: `meshlb apply` makes it anew from "
+			"the config",
+			t->instance, t->name);
+}
+
 static int is_ours(const struct lb_nft_table *t, const struct lb_nft_state *s, struct lb_err *err)
 {
 	const struct lb_nft_element *e =
@@ -87,6 +117,8 @@ static int is_ours(const struct lb_nft_table *t, const struct lb_nft_state *s, s
 			"instance \"%s\": its table has the layout \"%s\", this meshlb "
 			"makes \"%s\": run `nft delete table inet %s`, then `meshlb apply`",
 			t->instance, e->value, magic, t->name);
+	if (!e && has_our_frame(t))
+		return 0;
 	return lb_err_set(err, EEXIST,
 			  "instance \"%s\": there is a table \"inet %s\" that meshlb has not made: "
 			  "remove it (`nft delete table inet %s`), or use another --instance",

@@ -164,6 +164,10 @@ enum lb_nft_part { LB_NFT_MODEL, LB_NFT_FRAME, LB_NFT_ALL };
 int lb_nft_list(struct lb_nft_table *t, enum lb_nft_part part, struct lb_err *err);
 /* The frame, and the elements that were read before: of a writer, whom nobody disturbs. */
 int lb_nft_frame(struct lb_nft_table *t, struct lb_err *err);
+/* Has somebody emptied the set `model`? It is warned of once, where an instance is opened. */
+#define LB_NFT_MODEL_LOST "set \"" LB_NFT_SET_MODEL "\" is empty"
+bool lb_nft_model_is_lost(const struct lb_nft_table *t);
+void lb_nft_model_warn(const struct lb_nft_table *t);
 bool lb_nft_table_is_there(const struct lb_nft_table *t); /* also where that cannot be told */
 /* Calls fn with the instance of each table of that kind. */
 int lb_nft_tables(const struct lb_nft_kind *kind, void (*fn)(void *arg, const char *instance),
