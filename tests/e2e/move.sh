@@ -33,6 +33,8 @@ lab_meshlb backend drain vote 10.0.2.2:80 >/dev/null
 lab_meshlb backend weight other 10.0.1.2:80 5 >/dev/null
 
 step "from $home to nft, not confirmed"
+expect 3 lab_meshlb verify -f "$LAB_DIR/nft.yaml"
+expect_text "$OUT" '^~ defaults: .*limits'
 expect 0 lab_meshlb apply -f "$LAB_DIR/nft.yaml" --confirm-timeout $((MOMENT - 1))s
 expect_text "$OUT" "~ datapath $home -> nft"
 expect_text "$OUT" '~ defaults: .*limits'

@@ -98,6 +98,9 @@ static int compare(struct verify *v, struct lb_err *err)
 	if (ret)
 		return ret;
 	lb_overrides_carry(&v->desired, &v->s.model);
+	/* Limits are what maps were made for: on another datapath they may be others. */
+	if (v->desired.datapath != LB_DATAPATH_AUTO)
+		v->s.model.limits_free |= lb_datapath_named(v->desired.datapath) != v->s.ops;
 	ret = lb_diff_make(&v->diff, &v->s.model, &v->desired, LB_SOURCE_FILE, err);
 	if (ret && ret != -EPERM && ret != -EBUSY)
 		return ret;
