@@ -293,13 +293,23 @@ static int exact_add(struct lb_pairs *exact, const struct lb_service_conf *s,
 	return ret;
 }
 
+static bool has_any(const struct lb_model *m)
+{
+	for (size_t i = 0; i < m->n_services; i++)
+		for (size_t l = 0; l < m->services[i].n_listens; l++)
+			if (m->services[i].listens[l].any)
+				return true;
+	return false;
+}
+
 int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *before,
 		       const struct lb_model *standing, struct lb_err *err)
 {
+	bool any = has_any(gone); /* else nobody asks for exact ones, which are many */
 	struct conn_walk w = {};
 	int ret = 0;
 
-	for (size_t i = 0; i < standing->n_services && !ret; i++) {
+	for (size_t i = 0; any && i < standing->n_services && !ret; i++) {
 		const struct lb_service_conf *s = &standing->services[i];
 		const struct lb_service_conf *old =
 			before ? lb_model_find_service(before, s->name) : NULL;
