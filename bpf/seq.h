@@ -5,9 +5,9 @@
  *
  * Of each side the upper 20 bits of the sequence number are remembered, as the backend says them,
  * when a connection is established and whenever its entry is refreshed: a look every few seconds,
- * and no write for the packets between. What comes from the client anybody may forge: of an open
- * connection it refreshes nothing, the backend's answer does, and no number of it is noted, or a
- * guess that is near would make the next one right. Its FIN or RST ends something where it has ACK
+ * and no write for the packets between. What comes from the client anybody may forge: no number of
+ * it is noted, or a guess that is near would make the next one right; if it is near it keeps the
+ * entry alive, no more. Its FIN or RST ends something where it has ACK
  * and both numbers together are near: of two sides that race one way the other stands almost still.
  * A guess is believed one time in 7 million. What is not believed at once has not ended anything,
  * but may have: see lb_conn_seems_reset() for a RST, and claim.h for a FIN.
@@ -150,14 +150,9 @@ static __always_inline __u32 lb_seq_believed(const struct lb_packet *p, __u32 po
 		return 0;
 	if (ends && !lb_seq_ends(flags, reverse, client, backend))
 		return 0;
-	if (reverse || ends)
+	if (reverse || ends || (client <= LB_SEQ_NEAR && backend <= LB_SEQ_NEAR))
 		return flags;
-	if (!reset)
-		return 0;
-	return client <= LB_SEQ_CLOSE || backend <= LB_SEQ_CLOSE ||
-			       (client <= LB_SEQ_NEAR && backend <= LB_SEQ_NEAR)
-		       ? flags
-		       : 0;
+	return reset && (client <= LB_SEQ_CLOSE || backend <= LB_SEQ_CLOSE) ? flags : 0;
 }
 
 #endif

@@ -116,6 +116,14 @@ static __always_inline __u32 lb_conn_unsettled_tick(__u32 now)
 	return (now - lb_fresh[LB_CONN_ESTABLISHED] - 1) & LB_META_TICK_MASK;
 }
 
+/* The tick of an established entry that a packet of its client's, which anybody may have forged,
+ * keeps alive: the backend's answer is to be looked at still. */
+static __always_inline __u32 lb_conn_kept_tick(__u32 meta, __u32 now)
+{
+	return lb_conn_age(meta, now) > lb_fresh[LB_CONN_ESTABLISHED] ? lb_conn_unsettled_tick(now)
+								      : LB_META_TICK(meta);
+}
+
 /* The next packets shall be looked at. It does not live longer by that. */
 static __always_inline void lb_conn_unsettle(__u32 family, __u32 pos, __u32 meta, __u32 now)
 {
@@ -194,6 +202,8 @@ static __always_inline void lb_conn_judge(const struct lb_packet *p, __u32 pos, 
 	}
 	c->state = lb_conn_next_state(state, reverse, p->udp, c->flags);
 	c->tick = now;
+	if (!reverse && c->state == LB_CONN_ESTABLISHED && state == LB_CONN_ESTABLISHED)
+		c->tick = lb_conn_kept_tick(meta, now);
 	if (c->state == LB_CONN_ESTABLISHED &&
 	    (answer == LB_CLAIM_PENDING || (p->tcp_flags & LB_TCP_SYN)))
 		c->tick = lb_conn_unsettled_tick(now); /* it must not settle */

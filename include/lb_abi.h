@@ -268,13 +268,14 @@ struct lb_load {
 /* lb_backend_stats[id], per CPU: struct lb_counters. lb_reasons[0], per CPU: */
 struct lb_reasons {
 	__u64 count[LB_HOOKS][LB_REASONS];
-	__u64 evicted[4]; /* live connections pushed out, by enum lb_evicted */
+	__u64 evicted[5]; /* live connections pushed out, by enum lb_evicted */
 	__u64 taken_up;   /* TCP connections in their middle, by `unknown: hash` */
 };
 enum lb_evicted {
 	LB_EVICT_HALF_OPEN,
 	LB_EVICT_CLOSING,
-	LB_EVICT_UDP, /* answered: a spoofed query can bring that about, an established TCP not */
+	LB_EVICT_UDP,   /* answered: a spoofed query can bring that about, an established TCP not */
+	LB_EVICT_RESET, /* it may live still, and anybody can say that it does not */
 	LB_EVICT_ESTABLISHED,
 	LB_EVICT_KINDS
 };

@@ -267,9 +267,8 @@ static void test_edges(void **state)
 }
 
 /* Numbers of nobody's must not become the connection's, be they near or not, whatever came first:
- * who guesses would be right with the next ones. Nor is it kept alive by its client's own: its
- * backend's packets do that. */
-static void poisoned_by(uint8_t first, uint32_t backend_ahead)
+ * who guesses would be right with the next ones. What is near keeps it alive, no more. */
+static void poisoned_by(uint8_t first, uint32_t backend_ahead, bool keeps)
 {
 	struct flow f = tcp(), forged;
 
@@ -291,9 +290,9 @@ static void poisoned_by(uint8_t first, uint32_t backend_ahead)
 		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 	}
 	run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) / 2);
-	sends(&f, PKT_ACK);
+	sends(&forged, PKT_ACK);
 	run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) / 2 + 2);
-	assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
+	assert_int_equal(flow_answer(&f, PKT_ACK), keeps ? RUN_FORWARDED : LB_REASON_NO_SERVICE);
 }
 
 static void test_poison(void **state)
@@ -303,10 +302,26 @@ static void test_poison(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(first); i++) {
-		poisoned_by(first[i], 50 * UNIT);
-		poisoned_by(first[i], UNIT / 2);
-		poisoned_by(first[i], -(UNIT / 2));
+		poisoned_by(first[i], 50 * UNIT, false);
+		poisoned_by(first[i], UNIT / 2, true);
+		poisoned_by(first[i], -(UNIT / 2), true);
 	}
+}
+
+/* The client is heard of first, after a while: what its backend answers is looked at all the same.
+ */
+static void test_answer_noted(void **state)
+{
+	struct flow f = established();
+
+	(void)state;
+	run_later(&run, 20);
+	sends(&f, PKT_ACK);
+	f.seq = 40 * UNIT;
+	f.backend_seq = 70 * UNIT;
+	answers(&f, PKT_ACK);
+	sends(&f, PKT_RST | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 }
 
 /* Somebody before the backend answers every SYN (SYNPROXY): by one that is forged its numbers do
@@ -446,10 +461,10 @@ int main(void)
 		BLIND_TEST(test_blind),          BLIND_TEST(test_spray),
 		BLIND_TEST(test_believed),       BLIND_TEST(test_forged_handshake),
 		BLIND_TEST(test_edges),          BLIND_TEST(test_poison),
-		BLIND_TEST(test_syn_answered),   BLIND_TEST(test_odd_flags),
-		BLIND_TEST(test_revived),        BLIND_TEST(test_not_revived),
-		BLIND_TEST(test_revived_ahead),  BLIND_TEST(test_revived_closed),
-		BLIND_TEST(test_backends_reset),
+		BLIND_TEST(test_answer_noted),   BLIND_TEST(test_syn_answered),
+		BLIND_TEST(test_odd_flags),      BLIND_TEST(test_revived),
+		BLIND_TEST(test_not_revived),    BLIND_TEST(test_revived_ahead),
+		BLIND_TEST(test_revived_closed), BLIND_TEST(test_backends_reset),
 	};
 
 	return group_run("blind", services, BUCKETS, 1, tests);

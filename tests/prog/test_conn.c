@@ -292,11 +292,13 @@ static uint64_t model_rank(const struct slot *s)
 		break;
 	case LB_CONN_CLOSING:
 	case LB_CONN_CLOSED:
-	case LB_CONN_RESET:
 		kind = LB_EVICT_CLOSING + 1;
 		break;
 	case LB_CONN_UDP:
 		kind = LB_EVICT_UDP + 1;
+		break;
+	case LB_CONN_RESET:
+		kind = LB_EVICT_RESET + 1;
 		break;
 	default:
 		kind = LB_EVICT_ESTABLISHED + 1;
@@ -522,13 +524,14 @@ static void test_model(void **state)
 	model_compare_all();
 	printf("  %" PRIu64 " finds, %" PRIu64 " hits (%" PRIu64 " fast), %" PRIu64
 	       " inserts, %" PRIu64 " refused; evicted %" PRIu64 " half-open, %" PRIu64
-	       " closing, %" PRIu64 " udp, %" PRIu64 " established; %" PRIu64 " changes, %" PRIu64
-	       " of what was gone or changed\n",
+	       " closing, %" PRIu64 " udp, %" PRIu64 " reset, %" PRIu64 " established; %" PRIu64
+	       " changes, %" PRIu64 " of what was gone or changed\n",
 	       model.finds, model.hits, model.fast, model.inserts, model.refused, model.evicted[0],
-	       model.evicted[1], model.evicted[2], model.evicted[3], model.sets, model.stale);
+	       model.evicted[1], model.evicted[2], model.evicted[3], model.evicted[4], model.sets,
+	       model.stale);
 	assert_true(model.hits > ops / 20 && model.fast > ops / 50 && model.inserts > ops / 20);
 	assert_true(model.evicted[LB_EVICT_HALF_OPEN] && model.evicted[LB_EVICT_CLOSING] &&
-		    model.evicted[LB_EVICT_UDP]);
+		    model.evicted[LB_EVICT_UDP] && model.evicted[LB_EVICT_RESET]);
 	assert_int_equal(model.evicted[LB_EVICT_ESTABLISHED], 0);
 	assert_true(model.refused);
 	assert_true(model.stale && model.stale < model.sets);

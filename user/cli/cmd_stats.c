@@ -13,6 +13,7 @@ static const char *const evicted_names[LB_EVICT_KINDS] = {
 	[LB_EVICT_HALF_OPEN] = "half-open",
 	[LB_EVICT_CLOSING] = "closing",
 	[LB_EVICT_UDP] = "udp",
+	[LB_EVICT_RESET] = "reset",
 	[LB_EVICT_ESTABLISHED] = "established",
 };
 
