@@ -64,6 +64,26 @@ static int probe_rr(void *v, struct lb_err *err)
 	return ret ? lb_err_sys(err, -ret, "datapath \"ipvs\": making a virtual service") : 0;
 }
 
+/* 0 where it is 1, or can be set: apply sets it. */
+static int sysctl_probe(const char *path)
+{
+	int value = lb_sysctl_get(path);
+
+	return value < 0 ? value : value == 1 ? 0 : lb_sysctl_can_set(path);
+}
+
+static int probe_sysctls(struct lb_err *err)
+{
+	for (size_t i = 0; i < LB_IPVS_SYSCTLS; i++) {
+		int ret = sysctl_probe(lb_ipvs_sysctls[i]);
+
+		if (ret)
+			return lb_err_sys(err, -ret, "setting /proc/sys/%s to 1",
+					  lb_ipvs_sysctls[i]);
+	}
+	return 0;
+}
+
 int lb_ipvs_probe(struct lb_err *err)
 {
 	struct lb_ipvs v;
@@ -73,6 +93,7 @@ int lb_ipvs_probe(struct lb_err *err)
 		return ret;
 	ret = lb_ipvs_alone(probe_rr, &v, err);
 	lb_ipvs_close(&v);
+	ret = ret ? ret : probe_sysctls(err);
 	return ret ? ret : lb_nft_probe(lb_dp_ipvs.name, probe_text, err);
 }
 
@@ -111,8 +132,7 @@ void lb_ipvs_capabilities(lb_capability_fn fn, void *arg)
 	}
 	for (size_t i = 0; !open && i < LB_IPVS_SYSCTLS; i++) {
 		snprintf(text, sizeof(text), "sysctl %s", lb_ipvs_sysctls[i]);
-		ret = lb_sysctl_get(lb_ipvs_sysctls[i]);
-		fn(arg, text, ret < 0 ? -ret : 0, "");
+		fn(arg, text, -sysctl_probe(lb_ipvs_sysctls[i]), "");
 	}
 	if (!open)
 		lb_ipvs_close(&s.ipvs);

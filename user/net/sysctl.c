@@ -50,3 +50,13 @@ int lb_sysctl_set(const char *path, int value)
 	close(fd);
 	return err;
 }
+
+int lb_sysctl_can_set(const char *path)
+{
+	int fd = sysctl_open(path, O_WRONLY);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}

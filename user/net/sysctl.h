@@ -5,9 +5,11 @@
 
 /*
  * path: below /proc/sys, with slashes ("net/ipv4/conf/eth0.5/forwarding"): names of interfaces may
- * have dots. get returns the number (>= 0) or -errno, set 0 or -errno.
+ * have dots. get returns the number (>= 0) or -errno, set 0 or -errno; can_set the same without
+ * setting it.
  */
 int lb_sysctl_get(const char *path);
 int lb_sysctl_set(const char *path, int value);
+int lb_sysctl_can_set(const char *path);
 
 #endif
