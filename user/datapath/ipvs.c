@@ -58,8 +58,15 @@ static int look_in(struct lb_dp *dp, struct lb_err *err)
 	if (!ret) {
 		dp->has_table = true;
 		dp->number = lb_ipvs_number_read(&dp->table.state->elements, dp->table.instance);
-		if (!lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_NUMBER))
-			lb_ipvs_is_registered(dp);
+		if (!lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_NUMBER) &&
+		    !lb_ipvs_is_registered(dp) && lb_nft_model_is_lost(&dp->table))
+			return lb_err_set(
+				err, EEXIST,
+				"instance \"%s\": set \"model\" in table \"inet %s\" is empty, and "
+				"the note in " LB_RUN_DIR
+				" is gone: which virtual services are its own "
+				"nobody knows: remove them (`ipvsadm`) and the table",
+				dp->table.instance, dp->table.name);
 		lb_nft_model_warn(&dp->table);
 		ret = lb_ipvs_connect(&dp->ipvs, err);
 		dp->ipvs_is_open = !ret;
