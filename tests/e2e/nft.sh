@@ -98,8 +98,12 @@ for record in '0 . 1' '0 . 2' '0 . 3' '1 . 0' '1 . 1' '1 . 2' '1 . 3'; do
 	damage "record $record" '.' delete element inet "$TABLE" model "{ $record }"
 done
 nft_in flush set inet "$TABLE" model
-expect 0 lab_meshlb export
+expect 0 lab_meshlb service ls
 expect_text "$ERR" "warning: instance \"$LAB\": set \"model\" is empty in table \"inet $TABLE\": .*.meshlb apply. makes it anew"
+expect 1 lab_meshlb export # or `export | apply` would take all away
+expect_text "$ERR" 'what it serves nobody knows: nothing is exported'
+expect 1 apply --confirm-timeout 60s
+expect_text "$ERR" 'what to go back to nobody knows'
 damage 'no model' 'set "model" is empty' "flush set inet $TABLE model"
 damage 'no sign whose it is' 'set "model": element \{ 0 . 0 \} is missing' "delete element inet $TABLE model { 0 . 0 }"
 nft_in insert rule inet "$TABLE" forward drop
@@ -107,7 +111,10 @@ sed 's/scheduler: random/scheduler: rr/' "$CONFIG" >"$LAB_DIR/other.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/other.yaml"
 expect_text "$OUT" 'repaired: chain "forward": rule 1'
 expect 0 lab_meshlb verify -f "$LAB_DIR/other.yaml"
-expect 0 apply
+expect 0 apply --confirm-timeout 60s
+expect 1 lab_in node2 "$MESHLB" --instance "$LAB" confirm # there is none
+expect 0 lab_meshlb confirm
+expect_text "$ERR" ': confirmed'
 damage 'no chain' 'chain "forward" is missing' "flush chain inet $TABLE forward; delete chain inet $TABLE forward"
 expect_alternation 4 4
 equal 'the connection that stood' "$(ask_held h)" "$held"

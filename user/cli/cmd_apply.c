@@ -158,6 +158,10 @@ static int commit(struct apply *a, struct lb_err *err)
 	};
 	int ret = 0;
 
+	if (cli->confirm_timeout && stands && stands->model.lost)
+		return lb_err_set(err, EINVAL,
+				  "--confirm-timeout: what to go back to nobody knows: apply "
+				  "without it");
 	if (cli->confirm_timeout && (a->diff.n || a->on.fresh || a->on.n_others)) {
 		ret = lb_rollback_arm(&rollback, err);
 		a->armed = !ret;

@@ -6,26 +6,39 @@
 #include "json.h"
 #include "rollback.h"
 
-/* Where nothing waits, what was applied last is kept: unless there is no instance at all. */
-static int nothing_waits(const struct lb_cli *cli)
+/* Says so where there is none. */
+static bool is_there(const struct lb_cli *cli)
 {
 	struct lb_session s;
 
 	if (lb_session_start(&s, cli, LB_READ))
-		return LB_EXIT_FAILED;
+		return false;
 	lb_session_close(&s);
-	return LB_EXIT_DONE;
+	return true;
+}
+
+/* A change of an instance in another network namespace, which has the same name. */
+static bool waits_elsewhere(const struct lb_cli *cli)
+{
+	struct lb_pending p;
+	struct lb_err ignored;
+
+	return !lb_pending_read(cli->instance, &p, &ignored) && lb_pending_is_elsewhere(&p);
 }
 
 int lb_cmd_confirm(struct lb_cli *cli)
 {
 	struct lb_pending p;
 	struct lb_err err;
-	int ret = lb_rollback_cancel(cli->instance, &p, &err);
 	char at[LB_TEXT_MAX];
 	json_t *o;
+	int ret;
 
-	if (ret == -ENOENT && nothing_waits(cli))
+	if (waits_elsewhere(cli) && !is_there(cli))
+		return LB_EXIT_FAILED;
+	ret = lb_rollback_cancel(cli->instance, &p, &err);
+	/* Where nothing waits, what was applied last is kept: unless there is no instance. */
+	if (ret == -ENOENT && !is_there(cli))
 		return LB_EXIT_FAILED;
 	if (ret == -ECANCELED)
 		lb_error("instance \"%s\": too late: the change was undone at %s", cli->instance,

@@ -36,7 +36,12 @@ int lb_cmd_export(struct lb_cli *cli)
 
 	if (lb_session_start(&s, cli, LB_READ))
 		return LB_EXIT_FAILED;
-	if (cli->json)
+	if (s.model.lost) /* opening it has warned of that */
+		lb_error("instance \"%s\": what it serves nobody knows: nothing is exported",
+			 cli->instance);
+	if (s.model.lost)
+		code = LB_EXIT_FAILED;
+	else if (cli->json)
 		code = export_json(&s.model);
 	else if (lb_config_write(&s.model, stdout))
 		code = LB_EXIT_FAILED; /* main() says that writing failed */

@@ -142,6 +142,7 @@ struct lb_model {
 	struct lb_limits limits;
 	int limits_line;
 	bool limits_free; /* read back: from a datapath that did not fix them when it was made */
+	bool lost;        /* read back: somebody has removed it, and nobody knows what is served */
 	struct lb_interface_conf *interfaces;
 	size_t n_interfaces;
 	struct lb_service_conf *services; /* sorted by name */

@@ -267,6 +267,7 @@ int lb_nft_model_read(const struct lb_nft_elements *all, bool gone, struct lb_mo
 		records[n].n = strtoul(end + 3, NULL, 10);
 		records[n++].text = e->value;
 	}
+	m->lost = records && !n;
 	if (n)
 		qsort(records, n, sizeof(*records), record_order);
 	for (size_t i = 0; i < n && !ret; i++)
