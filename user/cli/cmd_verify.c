@@ -76,36 +76,50 @@ static int look_elsewhere(struct verify *v)
 	return 0;
 }
 
-/* What apply would refuse of the config, on the datapath that it would take. */
-static int fit(const struct verify *v, const struct lb_fit *f, struct lb_err *err)
+/* The datapath that apply would take. */
+static int choose(const struct verify *v, const struct lb_fit *f, const struct lb_dp_ops **ops,
+		  struct lb_err *err)
 {
-	struct lb_choice c = {.probe = true};
+	struct lb_choice c = {.best_effort = v->cli->best_effort, .probe = true};
 	int ret = lb_fit_choose(f, &v->desired, &c, err);
 
-	return ret ? ret : lb_fit_check(f, &v->desired, c.ops, err);
+	*ops = c.ops;
+	return ret;
+}
+
+/* Without limits where apply would change the datapath: they are what maps were made for. */
+static int differences(struct verify *v, const struct lb_dp_ops *ops, struct lb_err *err)
+{
+	lb_diff_free(&v->diff);
+	v->s.model.limits_free |= ops != v->s.ops;
+	return lb_diff_make(&v->diff, &v->s.model, &v->desired, LB_SOURCE_FILE, err);
 }
 
 /* With the config, where there is one. */
 static int compare(struct verify *v, struct lb_err *err)
 {
 	const struct lb_fit f = {.file = lb_file_name(v->cli), .standing = &v->s, .probe = true};
+	const struct lb_dp_ops *ops = v->s.ops;
 	int ret = 0;
 
 	if (!has_config(v->cli))
 		return 0;
 	if (v->cli->best_effort)
-		ret = lb_fit_cut(&f, &v->desired, v->s.ops, add_finding, &v->skipped, err);
+		ret = choose(v, &f, &ops, err);
+	if (!ret && v->cli->best_effort)
+		ret = lb_fit_cut(&f, &v->desired, ops, add_finding, &v->skipped, err);
 	if (ret)
 		return ret;
 	lb_overrides_carry(&v->desired, &v->s.model);
-	/* Limits are what maps were made for: on another datapath they may be others. */
-	if (v->desired.datapath != LB_DATAPATH_AUTO)
-		v->s.model.limits_free |= lb_datapath_named(v->desired.datapath) != v->s.ops;
-	ret = lb_diff_make(&v->diff, &v->s.model, &v->desired, LB_SOURCE_FILE, err);
+	ret = differences(v, ops, err);
 	if (ret && ret != -EPERM && ret != -EBUSY)
 		return ret;
-	if (!ret && v->diff.n && !v->cli->best_effort)
-		ret = fit(v, &f, err);
+	/* What is different is asked for once more, as apply would: it may refuse it. */
+	if ((ret || v->diff.n) && !v->cli->best_effort) {
+		ret = choose(v, &f, &ops, err);
+		ret = ret ? ret : differences(v, ops, err);
+		ret = ret ? ret : lb_fit_check(&f, &v->desired, ops, err);
+	}
 	if (!ret)
 		return 0;
 	lb_diff_free(&v->diff);

@@ -190,6 +190,22 @@ static int finish(struct lb_dp *dp, const struct lb_nft_elements *all,
 	return ret;
 }
 
+/* Records of what is not forgotten yet stay: an id that none of them has. */
+static uint32_t next_gone(const struct lb_nft_elements *all)
+{
+	uint32_t next = LB_NFT_GONE_ID;
+	struct lb_model gone;
+	struct lb_err ignored;
+
+	if (lb_nft_model_read(all, true, &gone, &ignored))
+		return next;
+	for (size_t i = 0; i < gone.n_services; i++)
+		if (gone.services[i].id >= next)
+			next = gone.services[i].id + 1;
+	lb_model_free(&gone);
+	return next;
+}
+
 static void apply_free(struct apply *a)
 {
 	lb_nft_elements_free(&a->from);
@@ -284,15 +300,17 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 			  .next_id = ids_in_use(d->actual),
 			  .next_gone = LB_NFT_GONE_ID,
 			  .whole = dp->fresh};
-	bool all = !d->n || lb_model_pairs(d->actual) <= LB_LOOK_AT_ALL;
+	bool all = !d->n || lb_model_pairs(d->actual) <= LB_LOOK_AT_ALL, left = false;
 	int ret = firewall(dp, fn, arg, err);
 
 	if (ret)
 		return ret;
-	if (dp->table.state &&
-	    lb_nft_is_undone(&dp->table.state->elements)) /* what a killed apply has left */
-		ret = finish(dp, &dp->table.state->elements, NULL, d->actual, err);
-	if (!ret && !dp->fresh) {
+	if (dp->table.state && lb_nft_is_undone(&dp->table.state->elements)) {
+		/* What a killed apply has left, or one that conntrack refused. */
+		left = lb_warned(finish(dp, &dp->table.state->elements, NULL, d->actual, err), err);
+		a.next_gone = next_gone(&dp->table.state->elements);
+	}
+	if (!dp->fresh) {
 		ret = lb_nft_look(dp, d->actual, all, fn, arg, err);
 		a.whole = ret > 0;
 	}
@@ -309,7 +327,7 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 		}
 	}
 	if (ret >= 0)
-		ret = (a.whole || d->n) && follow_up(&a);
+		ret = ((a.whole || d->n) && follow_up(&a)) || left;
 	if (ret >= 0 && d->n)
 		lb_others_warn(dp->table.instance, d->desired);
 	apply_free(&a);
