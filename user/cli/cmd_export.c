@@ -29,22 +29,27 @@ static int export_json(const struct lb_model *m)
 	return lb_json_print(o);
 }
 
+static int export(const struct lb_cli *cli, const struct lb_model *m)
+{
+	if (m->lost) { /* opening it has warned of that */
+		lb_error("instance \"%s\": what it serves nobody knows: nothing is exported",
+			 cli->instance);
+		return LB_EXIT_FAILED;
+	}
+	if (cli->json)
+		return export_json(m);
+	return lb_config_write(m, stdout) ? LB_EXIT_FAILED /* main() says that writing failed */
+					  : LB_EXIT_DONE;
+}
+
 int lb_cmd_export(struct lb_cli *cli)
 {
 	struct lb_session s;
-	int code = LB_EXIT_DONE;
+	int code;
 
 	if (lb_session_start(&s, cli, LB_READ))
 		return LB_EXIT_FAILED;
-	if (s.model.lost) /* opening it has warned of that */
-		lb_error("instance \"%s\": what it serves nobody knows: nothing is exported",
-			 cli->instance);
-	if (s.model.lost)
-		code = LB_EXIT_FAILED;
-	else if (cli->json)
-		code = export_json(&s.model);
-	else if (lb_config_write(&s.model, stdout))
-		code = LB_EXIT_FAILED; /* main() says that writing failed */
+	code = export(cli, &s.model);
 	lb_session_close(&s);
 	return code;
 }
