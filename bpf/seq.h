@@ -7,10 +7,10 @@
  * when a connection is established and whenever its entry is refreshed: a look every few seconds,
  * and no write for the packets between. What comes from the client anybody may forge: no number of
  * it is noted, or a guess that is near would make the next one right; if it is near it keeps the
- * entry alive, no more. Its FIN or RST ends something where it has ACK
- * and both numbers together are near: of two sides that race one way the other stands almost still.
- * A guess is believed one time in 7 million. What is not believed at once has not ended anything,
- * but may have: see lb_conn_seems_reset() for a RST, and claim.h for a FIN.
+ * entry alive, no more. Its FIN or RST ends something where it has ACK and both numbers together
+ * are near: of two sides that race one way the other stands almost still. A guess is believed one
+ * time in 7 million. What is not believed at once has not ended anything, but may have: see
+ * lb_conn_seems_reset() for a RST, and claim.h for a FIN.
  */
 #ifndef LB_SEQ_H
 #define LB_SEQ_H
