@@ -116,14 +116,6 @@ static __always_inline __u32 lb_conn_unsettled_tick(__u32 now)
 	return (now - lb_fresh[LB_CONN_ESTABLISHED] - 1) & LB_META_TICK_MASK;
 }
 
-/* The tick of an established entry that a packet of its client's, which anybody may have forged,
- * keeps alive: the backend's answer is to be looked at still. */
-static __always_inline __u32 lb_conn_kept_tick(__u32 meta, __u32 now)
-{
-	return lb_conn_age(meta, now) > lb_fresh[LB_CONN_ESTABLISHED] ? lb_conn_unsettled_tick(now)
-								      : LB_META_TICK(meta);
-}
-
 /* The next packets shall be looked at. It does not live longer by that. */
 static __always_inline void lb_conn_unsettle(__u32 family, __u32 pos, __u32 meta, __u32 now)
 {
@@ -202,8 +194,6 @@ static __always_inline void lb_conn_judge(const struct lb_packet *p, __u32 pos, 
 	}
 	c->state = lb_conn_next_state(state, reverse, p->udp, c->flags);
 	c->tick = now;
-	if (!reverse && c->state == LB_CONN_ESTABLISHED && state == LB_CONN_ESTABLISHED)
-		c->tick = lb_conn_kept_tick(meta, now);
 	if (c->state == LB_CONN_ESTABLISHED &&
 	    (answer == LB_CLAIM_PENDING || (p->tcp_flags & LB_TCP_SYN)))
 		c->tick = lb_conn_unsettled_tick(now); /* it must not settle */
@@ -306,7 +296,8 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 	if (gone && !opens)
 		return lb_track_gone(p, e);
 	if (!gone && !(opens && lb_conn_is_left(b, e))) {
-		/* The client's next hop is not confirmed now: forget it before the tick moves. */
+		/* The client's next hop is not confirmed now: forget it before the tick moves. So
+		 * the backend's answer comes the slow way, and its numbers are noted. */
 		if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
 			lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, 0);
 		lb_conn_note(p, e, false, now);

@@ -312,10 +312,11 @@ static void test_poison(void **state)
  */
 static void test_answer_noted(void **state)
 {
-	struct flow f = established();
+	struct flow f = established(), other = established();
 
 	(void)state;
 	run_later(&run, 20);
+	answers(&other, PKT_ACK); /* their client's next hop is known, for this tick */
 	sends(&f, PKT_ACK);
 	f.seq = 40 * UNIT;
 	f.backend_seq = 70 * UNIT;
