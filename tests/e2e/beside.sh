@@ -7,7 +7,6 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-nft_in() { lab_in node1 nft "$@"; }
 sysctl_of() { lab_in node1 sysctl -n "$1"; }
 
 lab_topology direct 2

@@ -9,7 +9,6 @@
 . "$(dirname "$0")/lib.sh"
 
 TABLE=meshlb_$LAB
-nft_in() { lab_in node1 nft "$@"; }
 
 lab_topology direct 2
 lab_nginx r1 r2

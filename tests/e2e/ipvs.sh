@@ -8,7 +8,6 @@
 . "$(dirname "$0")/lib.sh"
 
 TABLE=meshlb-ipvs_$LAB
-nft_in() { lab_in node1 nft "$@"; }
 ipvs_in() { lab_in node1 ipvsadm "$@"; }
 sysctl_of() { lab_in node1 sysctl -n "net.ipv4.vs.$1"; }
 restored() { # the sysctls that datapath ipvs changes, as they were

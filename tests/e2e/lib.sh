@@ -59,6 +59,8 @@ apply() { # [OPTION...]
 	lab_meshlb apply -f "$CONFIG" "$@"
 }
 
+nft_in() { lab_in node1 nft "$@"; }
+
 # What is in the kernel against the config that was applied.
 verify() { # [OPTION...]
 	lab_meshlb verify -f "$CONFIG" "$@"

@@ -36,6 +36,9 @@ def forget(sock):
     sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
 
 
+AT_ONCE = {"client-reset": abort, "forget": forget}  # ends of the client's that it does not wait for
+
+
 def serve(name, port):
     listening = socket.socket(socket.AF_INET6)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -78,8 +81,8 @@ def ask(address, source, how):
         sock.connect(address)
         sock.sendall(how.encode() + b"\n")
         print(address[0], how, sock.recv(100).decode(), flush=True)
-        if how in ("client-reset", "forget"):
-            abort(sock) if how == "client-reset" else forget(sock)
+        if how in AT_ONCE:
+            AT_ONCE[how](sock)
             return
         if how == "server-reset":
             sock.sendall(b"x")
