@@ -87,3 +87,15 @@ expect_text "$OUT" 'nothing waits for .meshlb confirm.: nothing was changed'
 expect 0 lab_meshlb confirm
 equal 'confirm in JSON' "$(lab_meshlb -j confirm | jq -c .waited)" false
 end_traffic
+
+step 'a first apply that nobody confirms: who looks for it is told'
+expect 0 lab_meshlb down
+expect 0 lab_meshlb apply --confirm-timeout 1s -f "$LAB_DIR/a.yaml"
+is_gone() { ! lab_meshlb status >/dev/null 2>&1; }
+lab_until 6 is_gone
+expect 1 lab_meshlb status
+expect_text "$ERR" 'there is none'
+expect_text "$ERR" 'not confirmed until .*, and has been undone'
+expect 0 lab_meshlb down
+expect 1 lab_meshlb status
+[[ $ERR != *undone* ]] || fail "it was taken down since: $ERR"

@@ -135,6 +135,10 @@ lab_until 5 lab_listening node1 5000 udp
 lab_service echo '*:5000/udp' 5000 | lab_config >"$CONFIG"
 refused '5000' '--force'
 expect 0 apply --force
+sed 's/5000.udp/5001\/udp/' "$CONFIG" >"$LAB_DIR/other.yaml"
+lab_meshlb apply -f "$LAB_DIR/other.yaml"
+expect 3 lab_meshlb verify -f "$CONFIG" # which apply would refuse
+expect_text "$OUT" 'listen: "\*:5000/udp": a local program listens there'
 lab_meshlb down
 
 step 'a config that is wrong, over a running instance'

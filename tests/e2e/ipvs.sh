@@ -53,11 +53,17 @@ expect_text "$ERR" 'left out: .*yaml:[0-9]+: listen: "203.0.113.1:8081/tcp": '
 expect_text "$ERR" 'left out: .*yaml:[0-9]+: service: "turns": it has no listen left'
 equal 'services that would be' "$(grep -c '^+ service' <<<"$OUT")" 7
 sed "s/$VIP4:8081/$VIP4:9000/" "$CONFIG" >"$LAB_DIR/taken.yaml"
-expect 1 lab_meshlb apply -f "$LAB_DIR/taken.yaml"
-expect_text "$ERR" "service \"turns\": listen: \"$VIP4:9000/tcp\": a virtual service of IPVS that meshlb has not made"
+for command in check apply 'apply -n'; do # shellcheck disable=SC2086
+	expect 1 lab_meshlb $command -f "$LAB_DIR/taken.yaml"
+	expect_text "$ERR" "taken.yaml:[0-9]+: listen: \"$VIP4:9000/tcp\": a virtual service of IPVS that meshlb has not made"
+done
+expect 0 lab_meshlb check --force -f "$LAB_DIR/taken.yaml"
+sed -i 's/^datapath: ipvs/datapath: nft/' "$LAB_DIR/taken.yaml" # no datapath would leave it its connections
+expect 1 lab_meshlb check -f "$LAB_DIR/taken.yaml"
+expect_text "$ERR" "taken.yaml:[0-9]+: listen: \"$VIP4:9000/tcp\": a virtual service of IPVS that meshlb has not made"
 ipvs_in -A -t "$VIP4:0" -s rr -p 60 # of all ports
 expect 1 apply
-expect_text "$ERR" "service \"bound\": listen: \"$VIP4:8085/tcp\": a virtual service of IPVS that meshlb has not made is at $VIP4:0"
+expect_text "$ERR" ":[0-9]+: listen: \"$VIP4:808[0-9]/tcp\": a virtual service of IPVS that meshlb has not made is at $VIP4:0"
 ipvs_in -D -t "$VIP4:0"
 equal tables "$(nft_in list tables)" ''
 restored
@@ -218,6 +224,9 @@ ipvs_in -a -t "$VIP4:8080" -r 10.0.9.9:80 -m
 told="warning: service \"vote\": listen \"\*:8080/tcp\": a virtual service of IPVS that meshlb has not made is at $VIP4:8080, and gets no"
 expect 0 verify
 expect_text "$ERR" "$told"
+sed "s/$VIP4:8081/$VIP4:9000/" "$CONFIG" >"$LAB_DIR/taken.yaml"
+expect 3 lab_meshlb verify -f "$LAB_DIR/taken.yaml" # which apply would refuse
+expect_text "$OUT" "listen: \"$VIP4:9000/tcp\": a virtual service of IPVS"
 sed 's/scheduler: wrr/scheduler: rr/' "$CONFIG" >"$LAB_DIR/other.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/other.yaml"
 expect_text "$ERR" "$told"

@@ -133,6 +133,15 @@ for datapath in nft ebpf; do
 	sed -i 's/0.0.0.0:8080/192.0.2.1:8099/' "$LAB_DIR/other.yaml"
 	expect 0 other apply -f "$LAB_DIR/other.yaml"
 	equal 'warnings where no listen is shared' "$(too)" ''
+	sed -i "s/192.0.2.1:8099/$VIP4:8081/; s/198.51.100.1:8082/$VIP4:8080/" "$LAB_DIR/other.yaml"
+	expect 0 other apply -f "$LAB_DIR/other.yaml"
+	equal 'what its apply warns of' "$(too)" \
+		"warning: service \"theirs\": listen \"$VIP4:8080/tcp\" is instance \"$LAB\"'s, too, on interface \"eth0\" (datapath nft)"
+	expect_text "$ERR" 'takes it; and others' # each at its address, and one at any
+	expect 0 verify
+	equal 'what verify warns of' "$(too)" \
+		"warning: service \"turns\": listen \"$VIP4:8081/tcp\" is instance \"$LAB-b.c\"'s, too, on interface \"eth0\" (datapath $datapath)"
+	expect_text "$ERR" 'takes it; and others'
 done
 expect 0 other down
 

@@ -134,6 +134,10 @@ int lb_session_read(struct lb_session *s, struct lb_err *err);
 void lb_session_release(struct lb_session *s);
 void lb_session_close(struct lb_session *s);
 
+/* others.c: warns of those who take what this instance's model takes: other instances, on whichever
+ * datapath, and virtual services of IPVS. */
+void lb_others_warn(const char *instance, const struct lb_model *m);
+
 /* What there is, for an error about what there is not; NULL where it is found. Errors are printed.
  */
 struct lb_service_conf *lb_need_service(const struct lb_model *m, const char *name);

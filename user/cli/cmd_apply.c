@@ -133,6 +133,8 @@ static int warn(const struct apply *a, struct lb_err *err)
 	for (size_t i = 0; i < warnings.n; i++)
 		lb_warn("%s", warnings.list[i]);
 	lb_texts_free(&warnings);
+	if (!ret && a->diff.n)
+		lb_others_warn(a->cli->instance, &a->desired);
 	return ret;
 }
 

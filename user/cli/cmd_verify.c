@@ -9,6 +9,7 @@
 #include "fit.h"
 #include "json.h"
 #include "overrides.h"
+#include "preflight.h"
 #include "table.h"
 
 struct verify {
@@ -95,6 +96,17 @@ static int differences(struct verify *v, const struct lb_dp_ops *ops, struct lb_
 	return lb_diff_make(&v->diff, &v->s.model, &v->desired, LB_SOURCE_FILE, err);
 }
 
+/* What stands in the way of a change; not what apply would only warn of. */
+static int preflight(const struct verify *v, const struct lb_dp_ops *ops, struct lb_err *err)
+{
+	struct lb_texts warnings = {};
+	int ret = lb_preflight(&v->desired, &v->diff, ops, lb_file_name(v->cli), false, &warnings,
+			       err);
+
+	lb_texts_free(&warnings);
+	return ret;
+}
+
 /* With the config, where there is one. */
 static int compare(struct verify *v, struct lb_err *err)
 {
@@ -119,6 +131,7 @@ static int compare(struct verify *v, struct lb_err *err)
 		ret = choose(v, &f, &ops, err);
 		ret = ret ? ret : differences(v, ops, err);
 		ret = ret ? ret : lb_fit_check(&f, &v->desired, ops, err);
+		ret = ret ? ret : preflight(v, ops, err);
 	}
 	if (!ret)
 		return 0;
@@ -230,6 +243,8 @@ int lb_cmd_verify(struct lb_cli *cli)
 		ret = lb_session_open(&v.s, cli->instance, LB_READ, false, &err);
 	if (!ret)
 		ret = examine_at_rest(&v, &err);
+	if (!ret)
+		lb_others_warn(cli->instance, &v.s.model);
 	if (ret)
 		lb_error("%s", err.text);
 	else if (cli->json)

@@ -21,23 +21,14 @@ struct fit {
 	struct lb_err why;     /* of what does not fit */
 };
 
-/* Where it stands: what was read back has no line. */
-static const char *place(const struct fit *f, int line, char buf[256])
-{
-	*buf = '\0';
-	if (line)
-		snprintf(buf, 256, "%.230s:%d: ", f->with->file, line);
-	return buf;
-}
-
 /* ---------------------------------------------------------------- one thing */
 
 static int refused(struct fit *f, const char *what, const char *name, int line, const char *why)
 {
-	char at[256];
+	char at[LB_PLACE_MAX];
 
-	return lb_err_set(&f->why, EOPNOTSUPP, "%s%s: \"%s\": datapath %s %s", place(f, line, at),
-			  what, name, f->ops->name, why);
+	return lb_err_set(&f->why, EOPNOTSUPP, "%s%s: \"%s\": datapath %s %s",
+			  lb_place_str(at, f->with->file, line), what, name, f->ops->name, why);
 }
 
 /* To nftables a packet comes in by the bridge, not by its port. */
@@ -64,7 +55,7 @@ static int interface_fits(struct fit *f, const struct lb_interface_conf *i)
 
 static int forwarding_fits(struct fit *f, const struct lb_service_conf *s)
 {
-	char at[256];
+	char at[LB_PLACE_MAX];
 
 	if (f->ops->forwardings & 1u << s->forwarding)
 		return 0;
@@ -72,14 +63,14 @@ static int forwarding_fits(struct fit *f, const struct lb_service_conf *s)
 			  "%sforwarding: \"%s\": service \"%s\": datapath %s knows nat alone, "
 			  "where replicas answer by way of this host: write that, or datapath ipvs "
 			  "or nft",
-			  place(f, s->line, at), lb_forwarding_name(s->forwarding), s->name,
-			  f->ops->name);
+			  lb_place_str(at, f->with->file, s->line),
+			  lb_forwarding_name(s->forwarding), s->name, f->ops->name);
 }
 
 static int scheduler_fits(struct fit *f, const struct lb_service_conf *s)
 {
 	const char *why = NULL;
-	char at[256];
+	char at[LB_PLACE_MAX];
 
 	if (f->ops->schedulers & 1u << s->scheduler) {
 		if (f->with->probe && f->ops->scheduler_why_not)
@@ -89,20 +80,21 @@ static int scheduler_fits(struct fit *f, const struct lb_service_conf *s)
 	return lb_err_set(&f->why, EOPNOTSUPP,
 			  "%sscheduler: \"%s\": service \"%s\": datapath %s does not count the "
 			  "connections of a backend: write rr or wrr, or datapath ebpf or ipvs",
-			  place(f, s->line, at), lb_scheduler_name(s->scheduler), s->name,
-			  f->ops->name);
+			  lb_place_str(at, f->with->file, s->line), lb_scheduler_name(s->scheduler),
+			  s->name, f->ops->name);
 }
 
 static int timeouts_fit(struct fit *f, const struct lb_model *m)
 {
-	char at[256];
+	char at[LB_PLACE_MAX];
 
 	for (int i = 0; i < LB_TIMEOUTS && !f->ops->keeps_connections; i++)
 		if (m->timeouts[i] != lb_timeout_default(i))
 			return lb_err_set(&f->why, EOPNOTSUPP,
 					  "%stimeouts: datapath %s leaves them to the kernel's own "
 					  "(sysctl net.netfilter.nf_conntrack_*, `ipvsadm --set`)",
-					  place(f, m->timeouts_line, at), f->ops->name);
+					  lb_place_str(at, f->with->file, m->timeouts_line),
+					  f->ops->name);
 	return 0;
 }
 
@@ -116,7 +108,7 @@ static int affinity_fits(struct fit *f, const struct lb_service_conf *s)
 
 static int rates_fit(struct fit *f, const struct lb_model *m)
 {
-	char at[256];
+	char at[LB_PLACE_MAX];
 
 	if (f->ops->keeps_connections || !memcmp(&m->rates, &LB_RATES_DEFAULT, sizeof(m->rates)))
 		return 0;
@@ -124,7 +116,7 @@ static int rates_fit(struct fit *f, const struct lb_model *m)
 		&f->why, EOPNOTSUPP,
 		"%srates: datapath %s lets in any number of new flows (a rule of nftables "
 		"can limit them: limit rate, meter)",
-		place(f, m->rates_line, at), f->ops->name);
+		lb_place_str(at, f->with->file, m->rates_line), f->ops->name);
 }
 
 static int service_timeouts_fit(struct fit *f, const struct lb_service_conf *s)
@@ -170,7 +162,7 @@ static int listen_fits(struct fit *f, const struct lb_service_conf *s, const str
 {
 	const struct lb_service_conf *stands =
 		f->standing ? lb_model_find_service(f->standing, s->name) : NULL;
-	char text[LB_ENDPOINT_STRLEN], address[LB_ENDPOINT_STRLEN], at[256];
+	char text[LB_ENDPOINT_STRLEN], address[LB_ENDPOINT_STRLEN], at[LB_PLACE_MAX];
 	struct lb_route route;
 
 	if (!f->ops->own_addresses || l->any || (stands && lb_service_has_listen(stands, l)))
@@ -180,8 +172,8 @@ static int listen_fits(struct fit *f, const struct lb_service_conf *s, const str
 	return lb_err_set(&f->why, EADDRNOTAVAIL,
 			  "%slisten: \"%s\": datapath %s serves addresses of this host alone: "
 			  "`ip addr add %s/%d dev lo`, or datapath ebpf or nft",
-			  place(f, l->line, at), lb_listen_str(text, l), f->ops->name,
-			  lb_addr_str(address, &l->at.addr, l->at.family),
+			  lb_place_str(at, f->with->file, l->line), lb_listen_str(text, l),
+			  f->ops->name, lb_addr_str(address, &l->at.addr, l->at.family),
 			  l->at.family == LB_V4 ? 32 : 128);
 }
 
@@ -340,7 +332,7 @@ static void hook_cut(const struct fit *f, struct lb_interface_conf *i, lb_findin
 /* True: the service goes. */
 static bool service_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn fn, void *arg)
 {
-	char at[256];
+	char at[LB_PLACE_MAX];
 
 	for (size_t k = 0; k < SETTINGS; k++) {
 		if (!settings[k].fits(f, s))
@@ -362,7 +354,7 @@ static bool service_cut(struct fit *f, struct lb_service_conf *s, lb_finding_fn 
 	}
 	if (!s->n_listens) {
 		lb_err_set(&f->why, EOPNOTSUPP, "%sservice: \"%s\": it has no listen left",
-			   place(f, s->line, at), s->name);
+			   lb_place_str(at, f->with->file, s->line), s->name);
 		fn(arg, f->why.text);
 		return true;
 	}

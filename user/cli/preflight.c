@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* preflight.c - what of this host would be in a config's way: interfaces, routes, sysctls, ports.
+/* preflight.c - what of this host would be in a config's way: interfaces, routes, sysctls.
  */
 #include <errno.h>
 #include <limits.h>
@@ -11,7 +11,6 @@
 #include "core/list.h"
 #include "net/link.h"
 #include "net/route.h"
-#include "net/sock.h"
 #include "net/sysctl.h"
 #include "preflight.h"
 
@@ -92,43 +91,6 @@ static void added_free(struct added *a)
 {
 	free(a->listens);
 	free(a->backends);
-}
-
-/* ------------------------------------------------------------------ ports */
-
-static int check_ports(const struct added *a, const char *file, struct lb_err *err)
-{
-	struct lb_listeners listeners = {};
-	bool have_read = false;
-	int ret = 0;
-
-	for (size_t i = 0; !ret && i < a->n_listens; i++) {
-		const struct lb_listen *l = a->listens[i];
-		char text[LB_ENDPOINT_STRLEN], name[64], who[128] = "";
-		const struct lb_listener *taken;
-		pid_t pid;
-
-		if (l->any == LB_ANY_NOT)
-			continue;
-		if (!have_read) /* most applies add no `*` port, and some hosts have many sockets */
-			ret = lb_listeners_read(&listeners);
-		have_read = true;
-		if (ret)
-			return lb_err_sys(err, -ret, "reading the listening sockets (/proc/net)");
-		taken = lb_listeners_find(&listeners, l);
-		if (!taken)
-			continue;
-		pid = lb_listener_owner(taken, name, sizeof(name));
-		if (pid)
-			snprintf(who, sizeof(who), " (%s, pid %d)", name, pid);
-		ret = lb_err_set(
-			err, EADDRINUSE,
-			"%s:%d: listen: \"%s\": a local program listens there%s, and would "
-			"get no more connections: use --force or another port",
-			file, l->line, lb_listen_str(text, l), who);
-	}
-	lb_listeners_free(&listeners);
-	return ret;
 }
 
 /* ------------------------------------------------------------------ routes */
@@ -346,7 +308,7 @@ int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const str
 	if (ret)
 		ret = lb_err_set(err, ENOMEM, "no memory");
 	if (!ret && !force)
-		ret = check_ports(&a, file, err);
+		ret = lb_preflight_listens(a.listens, a.n_listens, file, err);
 	if (!ret)
 		ret = check_routes(&a, m, file, warnings, err);
 	if (!ret && ops->has_programs)

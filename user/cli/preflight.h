@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* preflight.h - what of this host would be in a config's way: interfaces, hooks, memory, routes,
- * sysctls, ports.
+ * sysctls, listens.
  */
 #ifndef LB_PREFLIGHT_H
 #define LB_PREFLIGHT_H
@@ -21,10 +21,15 @@ int lb_preflight_hooks(const struct lb_model *m, const struct lb_session *s, boo
 /* Do the interfaces exist? -ENODEV where one does not. `file` stands in messages. */
 int lb_preflight_interfaces(const struct lb_model *m, const char *file, struct lb_err *err);
 
+/* -EADDRINUSE where a local program has one of the `n` listens that is a `*` port, or somebody
+ * else's virtual service of IPVS meets one. */
+int lb_preflight_listens(const struct lb_listen *const *l, size_t n, const char *file,
+			 struct lb_err *err);
+
 /*
- * Looks at the ports and backends that `diff` adds; at all of m's where diff is NULL: an apply that
- * changes one backend must not ask for the routes of all. -EADDRINUSE where a local program has a
- * `*` port (not with `force`); else 0, and what an operator should know is added to *warnings.
+ * Looks at the listens and backends that `diff` adds; at all of m's where diff is NULL: an apply
+ * that changes one backend must not ask for the routes of all. Refuses listens that are taken (not
+ * with `force`); else 0, and what an operator should know is added to *warnings.
  */
 int lb_preflight(const struct lb_model *m, const struct lb_diff *diff, const struct lb_dp_ops *ops,
 		 const char *file, bool force, struct lb_texts *warnings, struct lb_err *err);

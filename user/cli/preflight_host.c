@@ -47,7 +47,7 @@ static struct limit_cost dearest_limit(const struct lb_limits *l)
 int lb_preflight_memory(const struct lb_model *m, bool failed, const char *file, struct lb_err *err)
 {
 	uint64_t bytes = lb_ebpf_memory(&m->limits, NULL, NULL, NULL), host;
-	char need[LB_TEXT_MAX], all[LB_TEXT_MAX], have[LB_TEXT_MAX], line[16] = "";
+	char need[LB_TEXT_MAX], all[LB_TEXT_MAX], have[LB_TEXT_MAX], at[LB_PLACE_MAX];
 	struct limit_cost most;
 	struct sysinfo info;
 
@@ -57,13 +57,12 @@ int lb_preflight_memory(const struct lb_model *m, bool failed, const char *file,
 	if (!failed && bytes <= host)
 		return 0;
 	most = dearest_limit(&m->limits);
-	if (m->limits_line)
-		snprintf(line, sizeof(line), ":%d", m->limits_line);
 	return lb_err_set(err, ENOMEM,
-			  "%s%s: limits.%s: \"%u\": takes %s of kernel memory, all limits %s; this "
+			  "%slimits.%s: \"%u\": takes %s of kernel memory, all limits %s; this "
 			  "host has %s: lower it",
-			  file, line, most.name, most.value, lb_size_str(need, most.bytes),
-			  lb_size_str(all, bytes), lb_size_str(have, host));
+			  lb_place_str(at, file, m->limits_line), most.name, most.value,
+			  lb_size_str(need, most.bytes), lb_size_str(all, bytes),
+			  lb_size_str(have, host));
 }
 
 /* ------------------------------------------------------------------ XDP */
@@ -80,21 +79,21 @@ static int check_hook(const struct lb_interface_conf *c, const struct lb_link *l
 		      const struct lb_xdp_features *f, const struct lb_session *s, bool force,
 		      const char *file, struct lb_err *err)
 {
-	char name[16];
+	char name[16], at[LB_PLACE_MAX];
 
 	/* Ours may stand where an apply was killed. */
 	if (link->xdp_prog && !force &&
 	    !(s->dp && s->ops->has_programs && lb_prog_is_ours(s->dp, link->xdp_prog)))
 		return lb_err_set(err, EBUSY,
-				  "%s:%d: hook: \"%s\": XDP program \"%s\" (id %u) is on interface "
+				  "%shook: \"%s\": XDP program \"%s\" (id %u) is on interface "
 				  "\"%s\": remove it, or take its place with --force",
-				  file, c->line, lb_hook_kind_name(c->hook),
+				  lb_place_str(at, file, c->line), lb_hook_kind_name(c->hook),
 				  lb_prog_name(link->xdp_prog, name), link->xdp_prog, c->name);
 	if (c->hook == LB_KIND_XDP && f->known && !lb_xdp_features_native(f, link->ifindex))
 		return lb_err_set(err, EOPNOTSUPP,
-				  "%s:%d: hook: \"xdp\": the driver of interface \"%s\" has no "
+				  "%shook: \"xdp\": the driver of interface \"%s\" has no "
 				  "native XDP: write xdp-generic, tc or auto",
-				  file, c->line, c->name);
+				  lb_place_str(at, file, c->line), c->name);
 	return 0;
 }
 

@@ -81,7 +81,6 @@ static int restore(const struct lb_rollback *r, struct lb_err *err)
 		.name = r->instance,
 		.access = LB_WRITE,
 		.only_move = true,
-		.force = !r->ops->has_programs, /* what others have there it had before */
 		.desired = &desired,
 		.file = "rollback",
 	};

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "pending.h"
 #include "text.h"
 
 int lb_session_read(struct lb_session *s, struct lb_err *err)
@@ -54,6 +55,19 @@ int lb_session_open(struct lb_session *s, const char *instance, enum lb_access a
 	return first;
 }
 
+/* Who has not confirmed a first apply looks for it in vain. */
+static void say_undone(const char *instance)
+{
+	struct lb_pending p;
+	struct lb_err ignored;
+	char at[LB_TEXT_MAX];
+
+	if (!lb_pending_read(instance, &p, &ignored) && p.state == LB_PENDING_UNDONE)
+		lb_info("instance \"%s\": the last change was not confirmed until %s, and has been "
+			"undone",
+			instance, lb_time_str(at, p.deadline));
+}
+
 int lb_session_start(struct lb_session *s, const struct lb_cli *cli, enum lb_access access)
 {
 	struct lb_err err;
@@ -61,6 +75,8 @@ int lb_session_start(struct lb_session *s, const struct lb_cli *cli, enum lb_acc
 
 	if (ret)
 		lb_error("%s", err.text);
+	if (ret == -ENOENT)
+		say_undone(cli->instance);
 	return ret;
 }
 

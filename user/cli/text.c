@@ -79,6 +79,16 @@ void lb_rates_print(const struct lb_rates_conf *r)
 	putchar('\n');
 }
 
+const char *lb_place_str(char buf[LB_PLACE_MAX], const char *file, int line)
+{
+	buf[0] = '\0';
+	if (*file && line)
+		snprintf(buf, LB_PLACE_MAX, "%.230s:%d: ", file, line);
+	else if (*file)
+		snprintf(buf, LB_PLACE_MAX, "%.230s: ", file);
+	return buf;
+}
+
 const char *lb_size_str(char *buf, uint64_t bytes)
 {
 	static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};

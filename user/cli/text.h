@@ -24,6 +24,10 @@ void lb_timeouts_print(const char *of, const uint32_t timeouts[LB_TIMEOUTS], con
 /* "rates: per-cpu 1000, per-source 10 of /32 and /64" on a line, the limits that are set; nothing
  * where none is. */
 void lb_rates_print(const struct lb_rates_conf *r);
+/* Where a setting stands: "FILE:LINE: ", "FILE: " without a line; "" without a file, as what was
+ * read back from the kernel has none. */
+#define LB_PLACE_MAX 256
+const char *lb_place_str(char buf[LB_PLACE_MAX], const char *file, int line);
 const char *lb_size_str(char *buf, uint64_t bytes); /* 512 B, 1.5 KiB, 72.0 MiB */
 
 /* The candidate that is most like `text`, or NULL where none is near. Ends with NULL. */

@@ -201,8 +201,6 @@ int lb_status_interfaces(struct lb_dp_status *s, const struct lb_model *m, const
 			 const char *name, struct lb_err *err);
 /* Of nft and ipvs: which interfaces are gone. */
 void lb_interfaces_audit(struct lb_findings *f, const struct lb_model *m);
-/* Warns of other instances, on whichever datapath, that take what the model of this one takes. */
-void lb_others_warn(const char *instance, const struct lb_model *m);
 
 void lb_status_free(struct lb_dp_status *s);
 /* Counters of all that the model has, 0 each. */

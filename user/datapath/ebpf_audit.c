@@ -311,6 +311,5 @@ int lb_ebpf_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 	struct lb_audit a = {.findings = {.fn = fn, .arg = arg}, .ring_budget = ~0ull};
 	int ret = lb_audit_run(dp, m, &a, err);
 
-	lb_others_warn(dp->instance, m);
 	return ret ? ret : (int)a.findings.n;
 }

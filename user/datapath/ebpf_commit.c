@@ -171,8 +171,6 @@ int lb_ebpf_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 		ret = change(&a, err);
 	else if (!ret) /* what an interrupted apply left where no packet sees it; new interfaces */
 		ret = tidy(dp);
-	if (ret >= 0 && d->n)
-		lb_others_warn(dp->instance, d->desired);
 	free(a.audit.damaged);
 	return ret;
 }

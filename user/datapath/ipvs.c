@@ -41,7 +41,6 @@ static int dp_make(struct lb_dp **dp, const struct lb_dp_options *opt, struct lb
 		return -ENOMEM;
 	}
 	(*dp)->lock = LB_LOCK_NONE;
-	(*dp)->force = opt->force;
 	return lb_nft_table_init(&(*dp)->table, &lb_ipvs_kind, opt->instance, err);
 }
 

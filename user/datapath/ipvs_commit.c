@@ -77,93 +77,6 @@ static uint32_t id_of(const struct apply *a, const struct lb_service_conf *s)
 	return a->ids[s - a->diff->desired->services];
 }
 
-static bool same_listen(const struct lb_ipvs_service *v, const struct lb_listen *l)
-{
-	struct lb_endpoint at = v->at;
-
-	if (!at.port) /* it is of all ports */
-		at.port = l->at.port;
-	if (v->mark || v->proto != l->proto || at.port != l->at.port)
-		return false;
-	if (l->any)
-		return l->any == LB_ANY_BOTH || v->family == l->at.family;
-	return !lb_endpoint_cmp(&at, &l->at);
-}
-
-/* Somebody else's virtual service of an address that a new listen has would get no connection any
- * more: marks go first. */
-static int foreign_check(const struct lb_ipvs_services *all, const struct lb_change *c,
-			 struct lb_err *err)
-{
-	for (size_t k = 0; k < c->to->n_listens; k++) {
-		const struct lb_listen *l = &c->to->listens[k];
-		char at[LB_ENDPOINT_STRLEN], listen[LB_ENDPOINT_STRLEN];
-
-		if (c->from && lb_service_has_listen(c->from, l))
-			continue;
-		for (size_t i = 0; i < all->n; i++)
-			if (same_listen(&all->list[i], l))
-				return lb_err_set(
-					err, EADDRINUSE,
-					"service \"%s\": listen: \"%s\": a virtual service of IPVS "
-					"that meshlb has not made is at %s, and would get no more "
-					"connections: use --force or another port",
-					c->to->name, lb_listen_str(listen, l),
-					lb_endpoint_str(at, &all->list[i].at));
-	}
-	return 0;
-}
-
-static void foreign_warn_one(const struct lb_ipvs_service *v, const struct lb_model *m)
-{
-	char at[LB_ENDPOINT_STRLEN], listen[LB_ENDPOINT_STRLEN];
-
-	for (size_t i = 0; i < m->n_services; i++)
-		for (size_t k = 0; k < m->services[i].n_listens; k++) {
-			const struct lb_listen *l = &m->services[i].listens[k];
-
-			if (!same_listen(v, l))
-				continue;
-			lb_warn("service \"%s\": listen \"%s\": a virtual service of IPVS that "
-				"meshlb has not made is at %s, and gets no connections: take one "
-				"of the two away",
-				m->services[i].name, lb_listen_str(listen, l),
-				lb_endpoint_str(at, &v->at));
-			return;
-		}
-}
-
-/* No finding: it may have been there before a --force. */
-static void foreign_warn(struct lb_dp *dp, const struct lb_model *m)
-{
-	struct lb_ipvs_services all = {};
-
-	if (lb_ipvs_services_read(&dp->ipvs, &all))
-		return;
-	for (size_t i = 0; i < all.n; i++)
-		if (!all.list[i].mark)
-			foreign_warn_one(&all.list[i], m);
-	lb_ipvs_services_free(&all);
-}
-
-static int listens_check(const struct apply *a, struct lb_err *err)
-{
-	const struct lb_diff *d = a->diff;
-	struct lb_ipvs_services all = {};
-	int ret;
-
-	if (a->dp->force)
-		return 0;
-	ret = lb_ipvs_services_read(&a->dp->ipvs, &all);
-	if (ret)
-		return lb_err_sys(err, -ret, "listing the virtual services of IPVS");
-	for (size_t i = 0; i < d->n && !ret; i++)
-		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].to)
-			ret = foreign_check(&all, &d->changes[i], err);
-	lb_ipvs_services_free(&all);
-	return ret;
-}
-
 #define MH_SLOTS 4093 /* kernel: primes[IP_VS_MH_TAB_INDEX], by its default configuration */
 
 /* Where IPVS's scheduler is not quite what the config asks for. */
@@ -381,9 +294,7 @@ static int change(struct apply *a, struct lb_err *err)
 	ret = a->ids ? ids_make(d, a->ids) : -ENOMEM;
 	if (ret)
 		return lb_err_sys(err, -ret, "numbering the services");
-	ret = listens_check(a, err);
-	if (!ret)
-		ret = lb_ipvs_register(a->dp, d->desired, err);
+	ret = lb_ipvs_register(a->dp, d->desired, err);
 	if (ret)
 		return ret;
 	a->repair |= a->dp->fresh && a->dp->was_registered; /* somebody took its table away */
@@ -457,8 +368,6 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 	if (!ret) {
 		lb_firewall_audit(&f, &w);
 		lb_interfaces_audit(&f, m);
-		foreign_warn(dp, m);
-		lb_others_warn(dp->table.instance, m);
 	}
 	return ret ? ret : (int)f.n;
 }
@@ -500,10 +409,6 @@ int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 		apply_free(&a);
 		a.repair = true;
 		ret = change(&a, err);
-	}
-	if (ret >= 0 && d->n) {
-		foreign_warn(dp, d->desired);
-		lb_others_warn(dp->table.instance, d->desired);
 	}
 	apply_free(&a);
 	return ret;

@@ -24,7 +24,6 @@ struct lb_dp {
 	struct lb_ipvs ipvs;
 	bool ipvs_is_open;
 	uint32_t number;       /* of the instance among those here, in its marks */
-	bool force;            /* takes a listen from somebody else's virtual service */
 	size_t sysctls_before; /* how many were noted before this apply */
 	bool fresh;            /* no apply has made it yet; what there is goes with close() */
 	bool has_table;        /* also of an apply that was killed while it made it */

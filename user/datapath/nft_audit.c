@@ -211,7 +211,6 @@ int lb_nft_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, v
 				     "that it has removed may live on");
 		lb_firewall_audit(&f, &w);
 		lb_interfaces_audit(&f, m);
-		lb_others_warn(dp->table.instance, m);
 	}
 	return ret < 0 ? ret : ret + (int)f.n;
 }

@@ -328,8 +328,6 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 	}
 	if (ret >= 0)
 		ret = ((a.whole || d->n) && follow_up(&a)) || left;
-	if (ret >= 0 && d->n)
-		lb_others_warn(dp->table.instance, d->desired);
 	apply_free(&a);
 	return ret;
 }

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/list.h"
 #include "ipvs.h"
@@ -231,6 +232,40 @@ void lb_ipvs_services_free(struct lb_ipvs_services *all)
 {
 	free(all->list);
 	*all = (struct lb_ipvs_services){};
+}
+
+int lb_ipvs_foreign_read(struct lb_ipvs_services *all)
+{
+	struct lb_ipvs v;
+	size_t n = 0;
+	int ret;
+
+	*all = (struct lb_ipvs_services){};
+	if (access("/proc/net/ip_vs", F_OK)) /* asking for the family may load the module */
+		return 0;
+	ret = lb_ipvs_open(&v);
+	if (ret)
+		return ret;
+	ret = lb_ipvs_services_read(&v, all);
+	for (size_t i = 0; i < all->n; i++)
+		if (!all->list[i].mark)
+			all->list[n++] = all->list[i];
+	all->n = n;
+	lb_ipvs_close(&v);
+	return ret == -EPERM ? 0 : ret;
+}
+
+bool lb_ipvs_service_meets(const struct lb_ipvs_service *s, const struct lb_listen *l)
+{
+	struct lb_endpoint at = s->at;
+
+	if (!at.port) /* it is of all ports */
+		at.port = l->at.port;
+	if (s->mark || s->proto != l->proto || at.port != l->at.port)
+		return false;
+	if (l->any)
+		return l->any == LB_ANY_BOTH || s->family == l->at.family;
+	return !lb_endpoint_cmp(&at, &l->at);
 }
 
 int lb_ipvs_service_read(struct lb_ipvs *v, uint32_t mark, enum lb_family family,

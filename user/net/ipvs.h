@@ -54,6 +54,11 @@ void lb_ipvs_close(struct lb_ipvs *v);
 
 int lb_ipvs_services_read(struct lb_ipvs *v, struct lb_ipvs_services *all); /* all of them */
 void lb_ipvs_services_free(struct lb_ipvs_services *all);
+/* Of those that meshlb has not made, which have addresses: in *all, empty where this kernel has no
+ * IPVS by now, or who asks may not. */
+int lb_ipvs_foreign_read(struct lb_ipvs_services *all);
+/* Does it want packets to `l`? */
+bool lb_ipvs_service_meets(const struct lb_ipvs_service *s, const struct lb_listen *l);
 /* -ESRCH: there is none */
 int lb_ipvs_service_read(struct lb_ipvs *v, uint32_t mark, enum lb_family family,
 			 struct lb_ipvs_service *s);
