@@ -182,7 +182,7 @@ for i in 1 2; do
 		lab_meshlb apply -q -f "$LAB_DIR/$config.yaml" >/dev/null 2>&1 &
 		applies=$!
 		while kill -0 $applies 2>/dev/null; do
-			if lab_meshlb verify -f "$LAB_DIR/$config.yaml" 2>&1 | grep interrupted; then
+			if lab_meshlb verify -f "$LAB_DIR/$config.yaml" 2>&1 | grep -E 'interrupted|is missing|not as the last'; then
 				fail 'a change under way was told as an interrupted one'
 			fi
 		done

@@ -17,15 +17,6 @@ static bool is_there(const struct lb_cli *cli)
 	return true;
 }
 
-/* A change of an instance in another network namespace, which has the same name. */
-static bool waits_elsewhere(const struct lb_cli *cli)
-{
-	struct lb_pending p;
-	struct lb_err ignored;
-
-	return !lb_pending_read(cli->instance, &p, &ignored) && lb_pending_is_elsewhere(&p);
-}
-
 int lb_cmd_confirm(struct lb_cli *cli)
 {
 	struct lb_pending p;
@@ -34,8 +25,6 @@ int lb_cmd_confirm(struct lb_cli *cli)
 	json_t *o;
 	int ret;
 
-	if (waits_elsewhere(cli) && !is_there(cli))
-		return LB_EXIT_FAILED;
 	ret = lb_rollback_cancel(cli->instance, &p, &err);
 	/* Where nothing waits, what was applied last is kept: unless there is no instance. */
 	if (ret == -ENOENT && !is_there(cli))

@@ -19,8 +19,14 @@ static int bring_down_on(const struct lb_dp_ops *ops, const struct lb_cli *cli, 
 	return ops->down(dp, false, err);
 }
 
-/* On every datapath: where a change of it was interrupted there are two. A table of somebody else's
- * by our name (-EEXIST) is no instance, unless there is no other. */
+/* No instance of ours, unless there is no other: a table of somebody else's by our name, or one of
+ * another network namespace. */
+static bool is_others(int ret)
+{
+	return ret == -EEXIST || ret == -EXDEV;
+}
+
+/* On every datapath: where a change of it was interrupted there are two. */
 static int bring_down(const struct lb_cli *cli, bool *removed, struct lb_err *err)
 {
 	struct lb_err one;
@@ -31,24 +37,24 @@ static int bring_down(const struct lb_cli *cli, bool *removed, struct lb_err *er
 		int this = bring_down_on(lb_datapaths[i], cli, &one);
 
 		*removed |= this >= 0;
-		if (!this || this == -ENOENT || (ret != -ENOENT && ret != -EEXIST))
+		if (!this || this == -ENOENT || (ret != -ENOENT && !is_others(ret)))
 			continue;
 		ret = this;
 		*err = one;
 	}
-	return *removed && (ret == -ENOENT || ret == -EEXIST) ? 0 : ret;
+	if (!*removed || (ret != -ENOENT && !is_others(ret)))
+		return ret;
+	if (ret == -EEXIST) /* it goes on with what it does */
+		lb_warn("%s", err->text);
+	return 0;
 }
 
-/* After the instance, without its lock: the process that waits makes none that is nowhere. Where
- * nothing was removed, it may be one of another network namespace. */
-static void pending_remove(const char *instance, bool removed)
+/* After the instance, without its lock: the process that waits makes none that is nowhere. */
+static void pending_remove(const char *instance)
 {
 	struct lb_pending pending;
 	struct lb_err ignored;
 
-	if (!removed && !lb_pending_read(instance, &pending, &ignored) &&
-	    lb_pending_is_elsewhere(&pending))
-		return;
 	if (!lb_rollback_cancel(instance, &pending, &ignored) &&
 	    pending.state == LB_PENDING_WAITING)
 		lb_info("instance \"%s\": the change that waited for `meshlb confirm` goes too",
@@ -69,7 +75,7 @@ int lb_cmd_down(struct lb_cli *cli)
 	if (failed && !removed)
 		return LB_EXIT_FAILED;
 	cli->changed = true;
-	pending_remove(cli->instance, removed);
+	pending_remove(cli->instance);
 	if (failed)
 		return LB_EXIT_PARTLY;
 	if (!cli->json) {

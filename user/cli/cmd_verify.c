@@ -31,48 +31,39 @@ static bool has_config(const struct lb_cli *cli)
 	return cli->file_given || !access(cli->file, F_OK);
 }
 
-/* What is there of the instance, as a text. NULL: nothing. */
-static const char *left_on(const struct lb_dp_ops *ops, const char *instance)
+/* What is there of the instance, as a text. False: nothing. */
+static bool left_on(const struct lb_dp_ops *ops, const char *instance, struct lb_err *what)
 {
 	struct lb_session s;
-	struct lb_err ignored;
-	int ret = lb_session_open_on(&s, ops, instance, LB_READ_PARTS, false, &ignored);
+	int ret = lb_session_open_on(&s, ops, instance, LB_READ_PARTS, false, what);
 
 	if (!ret)
 		lb_session_close(&s);
-	else if (ret != -ENOENT || !s.part)
-		return NULL;
-	return ret ? "a part of the instance" : "the instance";
-}
-
-/* Who changes the datapath has the locks of both; where only a part is the lock is not for readers,
- * for a writer takes that away. */
-static void await_change(const struct lb_dp_ops *ops, const char *instance)
-{
-	struct lb_session s;
-	struct lb_err ignored;
-
-	if (!lb_session_open_on(&s, ops, instance, LB_WRITE, false, &ignored))
-		lb_session_close(&s);
+	if (ret && ret != -ESTALE && (ret != -ENOENT || !s.part))
+		return false;
+	if (ret != -ESTALE) /* else what it says of itself */
+		lb_err_set(what, 0, "an interrupted change of datapath has left %s there",
+			   ret ? "a part of the instance" : "the instance");
+	return true;
 }
 
 /* An apply that was killed while it changed the datapath; -EAGAIN where one has just done so. */
 static int look_elsewhere(struct verify *v)
 {
-	const char *instance = v->cli->instance, *left;
+	const char *instance = v->cli->instance;
+	struct lb_err left;
 
 	for (size_t i = 0; lb_datapaths[i]; i++) {
-		if (lb_datapaths[i] == v->s.ops || !left_on(lb_datapaths[i], instance))
+		if (lb_datapaths[i] == v->s.ops || !left_on(lb_datapaths[i], instance, &left))
 			continue;
-		await_change(v->s.ops, instance);
-		if (!left_on(v->s.ops, instance))
+		/* Who changes it has the locks of both, and takes that of the new one first. */
+		lb_datapaths[i]->await(instance);
+		v->s.ops->await(instance);
+		if (!left_on(v->s.ops, instance, &left))
 			return -EAGAIN;
-		left = left_on(lb_datapaths[i], instance);
-		if (left)
-			lb_texts_add(
-				&v->findings,
-				"datapath %s: an interrupted change of datapath has left %s there",
-				lb_datapaths[i]->name, left);
+		if (left_on(lb_datapaths[i], instance, &left))
+			lb_texts_add(&v->findings, "datapath %s: %s", lb_datapaths[i]->name,
+				     left.text);
 	}
 	return 0;
 }
@@ -118,7 +109,11 @@ static int compare(struct verify *v, struct lb_err *err)
 		return 0;
 	if (v->cli->best_effort)
 		ret = choose(v, &f, &ops, err);
-	if (!ret && v->cli->best_effort)
+	if (ret) { /* no apply could do it */
+		lb_texts_add(&v->findings, "%s", err->text);
+		return 0;
+	}
+	if (v->cli->best_effort)
 		ret = lb_fit_cut(&f, &v->desired, ops, add_finding, &v->skipped, err);
 	if (ret)
 		return ret;
@@ -178,9 +173,11 @@ static int open_again(struct verify *v, struct lb_err *err)
 	return lb_session_open(&v->s, v->cli->instance, LB_READ, false, err);
 }
 
-/* Readers take no lock: where an apply came between, what we have seen was half of each. */
+/* Readers take no lock: where an apply came between, what we have seen was half of each. So it is
+ * where one is at work: what we find is looked for once more when it has ended. */
 static int examine_at_rest(struct verify *v, struct lb_err *err)
 {
+	bool waited = false;
 	uint32_t before, after;
 	int ret = 0;
 
@@ -188,6 +185,11 @@ static int examine_at_rest(struct verify *v, struct lb_err *err)
 		ret = read_generation(v, &before, err);
 		if (!ret)
 			ret = examine(v, err);
+		if (!ret && v->findings.n && !waited) {
+			v->s.ops->await(v->cli->instance);
+			waited = true;
+			ret = -EAGAIN;
+		}
 		if (ret == -EAGAIN && !open_again(v, err))
 			continue;
 		if (!ret)

@@ -418,6 +418,13 @@ static void look_at_running(struct lb_fit *f, const struct lb_choice *c, struct 
 	f->standing = running;
 }
 
+static int probe(const struct lb_dp_ops *ops, const struct lb_model *m, struct lb_err *err)
+{
+	int ret = ops->probe(err);
+
+	return ret || !ops->probe_model ? ret : ops->probe_model(m, err);
+}
+
 static int choose(struct lb_fit *f, const struct lb_model *m, struct lb_choice *c,
 		  struct lb_session *running, struct lb_err *err)
 {
@@ -432,7 +439,7 @@ static int choose(struct lb_fit *f, const struct lb_model *m, struct lb_choice *
 		if (!is_wanted(m, ops))
 			continue;
 		c->ops = ops;
-		ret = c->probe ? ops->probe(err) : 0;
+		ret = c->probe ? probe(ops, m, err) : 0;
 		if (m->datapath != LB_DATAPATH_AUTO)
 			return ret;
 		if (i)

@@ -65,8 +65,20 @@ static bool is_passing(int ret)
 	       ret == -EMFILE || ret == -ENFILE;
 }
 
-/* Where this kernel has no nftables, or no bpffs is mounted, there is nothing of ours. But an
- * instance that may not be opened would stay in front. */
+/* Is there nothing of ours? A table of somebody else's by our name is none, nor an instance of
+ * another network namespace (bpffs has both); where this kernel has no nftables, or no bpffs is
+ * mounted, there can be none. Else what cannot be opened now would go on serving beside us. */
+static bool is_nothing(const struct lb_dp_ops *ops, int ret, bool write)
+{
+	if (ret == -ENOENT)
+		return true;
+	if (ops->has_programs)
+		return ret == -ENODEV || ret == -EXDEV;
+	if (!write) /* not everybody may list tables */
+		return ret != -ESTALE && !is_passing(ret);
+	return ret == -EEXIST || ret == -EOPNOTSUPP || ret == -ENODEV;
+}
+
 static int open_other(struct lb_instance *i, const struct lb_dp_ops *ops,
 		      const struct lb_instance_options *opt, struct lb_err *err)
 {
@@ -86,16 +98,29 @@ static int open_other(struct lb_instance *i, const struct lb_dp_ops *ops,
 		return 0;
 	}
 	lb_session_close(&other);
-	if (!ops->has_programs)
-		return ret == -ESTALE || is_passing(ret) || (ret == -EPERM && options.write) ? ret
-											     : 0;
-	return ret == -ENOENT || ret == -ENODEV ? 0 : ret;
+	return is_nothing(ops, ret, options.write) ? 0 : ret;
+}
+
+/* While we waited for a lock somebody may have moved it to where we had looked before. */
+static bool has_moved(const struct lb_instance *i, const char *name)
+{
+	struct lb_session other;
+	struct lb_err ignored;
+
+	for (size_t k = 0; i->fresh && lb_datapaths_met[k] != i->s.ops; k++) {
+		if ((i->n_others && i->others->ops == lb_datapaths_met[k]) ||
+		    lb_session_open_on(&other, lb_datapaths_met[k], name, LB_READ, false, &ignored))
+			continue;
+		lb_session_close(&other);
+		return true;
+	}
+	return false;
 }
 
 /* In the order of all, so that no two that wait for locks wait for each other. But where it is only
  * moved, we hold the lock of where it stands: nobody else makes it meanwhile. */
-int lb_instance_open(struct lb_instance *i, const struct lb_dp_ops *ops,
-		     const struct lb_instance_options *opt, struct lb_err *err)
+static int open_all(struct lb_instance *i, const struct lb_dp_ops *ops,
+		    const struct lb_instance_options *opt, struct lb_err *err)
 {
 	bool missing = false;
 	int ret = 0;
@@ -115,6 +140,18 @@ int lb_instance_open(struct lb_instance *i, const struct lb_dp_ops *ops,
 	if (!i->n_others)
 		return lb_err_set(err, ENOENT, "instance \"%s\": there is none", opt->name);
 	return create(i, opt, err);
+}
+
+int lb_instance_open(struct lb_instance *i, const struct lb_dp_ops *ops,
+		     const struct lb_instance_options *opt, struct lb_err *err)
+{
+	int ret = open_all(i, ops, opt, err);
+
+	while (!ret && opt->access == LB_WRITE && has_moved(i, opt->name)) {
+		lb_instance_close(i);
+		ret = open_all(i, ops, opt, err);
+	}
+	return ret;
 }
 
 /* Also where an apply was killed between two. */

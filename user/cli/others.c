@@ -147,10 +147,12 @@ static void look_at(void *arg, const char *instance)
 	struct lb_dp *dp;
 	struct overlap o;
 	struct lb_err err;
+	int ret = look->ops->open(&dp, &opt, &err);
 
-	if (!strcmp(instance, look->instance)) /* ours, also on another datapath */
-		return;
-	if (!look->ops->open(&dp, &opt, &err) && !look->ops->read(dp, &theirs, &err)) {
+	if (!strcmp(instance, look->instance)) { /* ours, also on another datapath */
+		if (ret == -EEXIST)              /* somebody's table by our name */
+			lb_warn("%s", err.text);
+	} else if (!ret && !look->ops->read(dp, &theirs, &err)) {
 		o = overlap_find(look->m, &theirs);
 		if (o.n)
 			lb_warn("service \"%s\": listen \"%s\" is instance \"%s\"'s, too, on "

@@ -63,7 +63,7 @@ bool lb_pending_is_process(const struct lb_pending *p)
 	return p->pid > 0 && p->start && process_start(p->pid) == p->start;
 }
 
-bool lb_pending_is_elsewhere(const struct lb_pending *p)
+static bool runs_elsewhere(const struct lb_pending *p)
 {
 	char path[64];
 	struct stat theirs, ours;
@@ -112,7 +112,7 @@ static int pending_parse(int fd, const char *instance, struct lb_pending *p)
 	outcome_parse(p, next + 1);
 	if (p->state == LB_PENDING_LOST && lb_pending_is_process(p))
 		p->state = LB_PENDING_WAITING;
-	return 0;
+	return runs_elsewhere(p) ? -EXDEV : 0;
 }
 
 int lb_pending_decide(int fd)
@@ -145,6 +145,8 @@ int lb_pending_read(const char *instance, struct lb_pending *p, struct lb_err *e
 		return fd;
 	ret = pending_parse(fd, instance, p);
 	close(fd);
+	if (ret == -EXDEV)
+		return -ENOENT;
 	return ret ? lb_err_sys(err, -ret, "reading \"" LB_RUN_DIR "/%s.confirm\"", instance) : 0;
 }
 
@@ -160,15 +162,29 @@ int lb_pending_lock(const char *instance, struct lb_pending *p, struct lb_err *e
 	if (!ret)
 		return fd;
 	close(fd);
-	return ret == -ENOENT
-		       ? ret
+	return ret == -ENOENT || ret == -EXDEV
+		       ? -ENOENT
 		       : lb_err_sys(err, -ret, "locking \"" LB_RUN_DIR "/%s.confirm\"", instance);
+}
+
+bool lb_pending_is_elsewhere(const char *instance)
+{
+	struct lb_pending p;
+	struct lb_err ignored;
+	int fd = pending_open(instance, &ignored);
+	bool is = fd >= 0 && pending_parse(fd, instance, &p) == -EXDEV;
+
+	if (fd >= 0)
+		close(fd);
+	return is;
 }
 
 void lb_pending_remove(const char *instance)
 {
 	char path[PATH_MAX];
 
+	if (lb_pending_is_elsewhere(instance))
+		return;
 	unlink(lb_pending_path(path, instance, "rollback.yaml"));
 	lb_pending_forget(instance);
 }
@@ -177,6 +193,8 @@ void lb_pending_forget(const char *instance)
 {
 	char path[PATH_MAX];
 
+	if (lb_pending_is_elsewhere(instance))
+		return;
 	unlink(lb_pending_path(path, instance, "confirm"));
 }
 

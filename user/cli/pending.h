@@ -37,7 +37,9 @@ struct lb_pending {
 const char *lb_pending_state_name(enum lb_pending_state state);
 const char *lb_pending_path(char buf[PATH_MAX], const char *instance, const char *suffix);
 
-/* 0; -ENOENT: there is none; another -errno with err filled. A garbled file is LOST. */
+/* 0; -ENOENT: there is none; another -errno with err filled. A garbled file is LOST. One that waits
+ * in another network namespace, of an instance there that has the same name, is not there for any
+ * of these, and none of them touches it. */
 int lb_pending_read(const char *instance, struct lb_pending *p, struct lb_err *err);
 
 /* The same with the file's lock: returns a descriptor to close, or -errno with err filled. */
@@ -53,7 +55,6 @@ int lb_pending_decide(int fd); /* locks it; -ENOENT: somebody else has decided *
 void lb_pending_conclude(int fd, enum lb_pending_state state, const char *why);
 
 bool lb_pending_is_process(const struct lb_pending *p); /* does that process still run? */
-/* Does it run in another network namespace, where an instance of the same name may be? */
-bool lb_pending_is_elsewhere(const struct lb_pending *p);
+bool lb_pending_is_elsewhere(const char *instance);     /* waits there one of the same name? */
 
 #endif

@@ -220,6 +220,12 @@ int lb_rollback_arm(const struct lb_rollback *r, struct lb_err *err)
 	int pipe_fd[2], ret, report = -EIO;
 	pid_t child;
 
+	if (lb_pending_is_elsewhere(r->instance))
+		return lb_err_set(err, EBUSY,
+				  "instance \"%s\": a change of another one waits for `meshlb "
+				  "confirm` in another network namespace: give this one another "
+				  "name, or apply without --confirm-timeout",
+				  r->instance);
 	ret = save_old(r->instance, r->old, err);
 	if (ret)
 		return ret;

@@ -126,6 +126,8 @@ struct lb_dp_ops {
 
 	/* Can this host run it? Fills err with why not. */
 	int (*probe)(struct lb_err *err);
+	/* May it set up this host for a model? NULL: it sets nothing. */
+	int (*probe_model)(const struct lb_model *m, struct lb_err *err);
 	/* Tries one by one what it uses. Without some of it it still runs. */
 	void (*capabilities)(lb_capability_fn fn, void *arg);
 
@@ -140,6 +142,9 @@ struct lb_dp_ops {
 	int (*create)(struct lb_dp **dp, const struct lb_dp_options *opt,
 		      const struct lb_model *model, struct lb_err *err);
 	void (*close)(struct lb_dp *dp);
+
+	/* Waits until nobody is changing the instance, or what there is of it. */
+	void (*await)(const char *instance);
 
 	/* Reads back what is really there; m is lb_model_init()ed here, sorted, ids filled. */
 	int (*read)(struct lb_dp *dp, struct lb_model *m, struct lb_err *err);

@@ -258,6 +258,18 @@ static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 	return ret;
 }
 
+static void ebpf_await(const char *instance)
+{
+	const struct lb_dp_options opt = {.instance = instance, .write = true};
+	struct lb_dp *dp;
+	struct lb_err ignored;
+
+	if (dp_make(&dp, &opt, &ignored))
+		return;
+	lb_instance_lock(dp, false, &ignored);
+	ebpf_close(dp);
+}
+
 /* `moves`: conntrack does not know our connections, and goes on with those that it has. */
 static int ebpf_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
@@ -292,6 +304,7 @@ const struct lb_dp_ops lb_dp_ebpf = {
 	.open = ebpf_open,
 	.create = ebpf_create,
 	.close = ebpf_close,
+	.await = ebpf_await,
 	.read = lb_ebpf_read,
 	.apply = lb_ebpf_apply,
 	.audit = lb_ebpf_audit,

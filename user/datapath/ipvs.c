@@ -60,7 +60,7 @@ static int look_in(struct lb_dp *dp, struct lb_err *err)
 		if (!lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_NUMBER) &&
 		    !lb_ipvs_is_registered(dp) && lb_nft_model_is_lost(&dp->table))
 			return lb_err_set(
-				err, EEXIST,
+				err, ESTALE,
 				"instance \"%s\": set \"model\" in table \"inet %s\" is empty, and "
 				"the note in " LB_RUN_DIR
 				" is gone: which virtual services are its own "
@@ -155,6 +155,13 @@ static int ipvs_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 		dp_free(*dp, (*dp)->fresh);
 	*dp = NULL;
 	return ret;
+}
+
+static void ipvs_await(const char *instance)
+{
+	struct lb_err ignored;
+
+	lb_lock_wait(instance, lb_dp_ipvs.name, &ignored);
 }
 
 static int ipvs_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
@@ -276,10 +283,12 @@ const struct lb_dp_ops lb_dp_ipvs = {
 	.scheduler_why_not = lb_ipvs_scheduler_why_not,
 	.service_why_not = lb_ipvs_service_why_not,
 	.probe = lb_ipvs_probe,
+	.probe_model = lb_ipvs_sysctls_probe,
 	.capabilities = lb_ipvs_capabilities,
 	.open = ipvs_dp_open,
 	.create = ipvs_dp_create,
 	.close = ipvs_close,
+	.await = ipvs_await,
 	.read = ipvs_read,
 	.apply = lb_ipvs_apply,
 	.audit = lb_ipvs_audit,

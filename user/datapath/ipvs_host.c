@@ -155,6 +155,8 @@ static int host_write(const struct host *h, struct lb_err *err)
 	ret = ferror(f) ? -EIO : 0;
 	if (fclose(f) || (!ret && rename(new, h->path)))
 		ret = -errno;
+	if (ret)
+		unlink(new);
 	return ret ? lb_err_sys(err, -ret, "writing \"%s\"", h->path) : 0;
 }
 
@@ -321,6 +323,23 @@ static void restore(const struct host *h, size_t first)
 	}
 }
 
+static int probe_one(void *err, const char *path, int value)
+{
+	int is = lb_sysctl_get(path), ret;
+
+	if (is == value || is == -ENOENT)
+		return 0;
+	ret = is < 0 ? is : lb_sysctl_can_set(path);
+	return ret ? lb_err_sys(err, -ret, "datapath \"ipvs\": setting /proc/sys/%s to %d", path,
+				value)
+		   : 0;
+}
+
+int lb_ipvs_sysctls_probe(const struct lb_model *m, struct lb_err *err)
+{
+	return sysctls_each(m, probe_one, err);
+}
+
 static int audit_one(void *findings, const char *path, int value)
 {
 	int is = lb_sysctl_get(path);
@@ -386,7 +405,8 @@ static int register_in(struct host *h, struct lb_dp *dp, const struct lb_model *
 	}
 	if (sysctls_each(m, record_one, h))
 		return lb_err_sys(err, ENOMEM, "noting the sysctls");
-	return host_write(h, err);
+	/* A change of what is noted already must do on a full disk. */
+	return dp->was_registered && h->n_sysctls == dp->sysctls_before ? 0 : host_write(h, err);
 }
 
 int lb_ipvs_register(struct lb_dp *dp, const struct lb_model *m, struct lb_err *err)

@@ -104,6 +104,8 @@ int lb_ipvs_unregister(struct lb_dp *dp, struct lb_err *err);
  */
 bool lb_ipvs_is_registered(struct lb_dp *dp);
 void lb_ipvs_note_audit(struct lb_findings *f, const struct lb_dp *dp);
+/* May those that it needs be set, where they are not yet? */
+int lb_ipvs_sysctls_probe(const struct lb_model *m, struct lb_err *err);
 void lb_ipvs_sysctls_audit(struct lb_findings *f, const struct lb_model *m);
 /* Calls fn while nobody else in this network namespace registers or calls this. */
 int lb_ipvs_alone(int (*fn)(void *arg, struct lb_err *err), void *arg, struct lb_err *err);

@@ -72,18 +72,6 @@ static int sysctl_probe(const char *path)
 	return value < 0 ? value : value == 1 ? 0 : lb_sysctl_can_set(path);
 }
 
-static int probe_sysctls(struct lb_err *err)
-{
-	for (size_t i = 0; i < LB_IPVS_SYSCTLS; i++) {
-		int ret = sysctl_probe(lb_ipvs_sysctls[i]);
-
-		if (ret)
-			return lb_err_sys(err, -ret, "setting /proc/sys/%s to 1",
-					  lb_ipvs_sysctls[i]);
-	}
-	return 0;
-}
-
 int lb_ipvs_probe(struct lb_err *err)
 {
 	struct lb_ipvs v;
@@ -93,7 +81,7 @@ int lb_ipvs_probe(struct lb_err *err)
 		return ret;
 	ret = lb_ipvs_alone(probe_rr, &v, err);
 	lb_ipvs_close(&v);
-	ret = ret ? ret : probe_sysctls(err);
+	ret = ret ? ret : lb_ipvs_sysctls_probe(&(struct lb_model){}, err);
 	return ret ? ret : lb_nft_probe(lb_dp_ipvs.name, probe_text, err);
 }
 

@@ -42,6 +42,11 @@ void lb_lock_release(struct lb_lock *l, bool remove)
 	l->fd = -1;
 }
 
+static void path_make(struct lb_lock *l, const char *instance, const char *what)
+{
+	snprintf(l->path, sizeof(l->path), LB_RUN_DIR "/%s.%s.lock", instance, what);
+}
+
 /* Whoever removes the instance removes the file: then what we hold is nobody's, and we try again.
  */
 int lb_lock_take(struct lb_lock *l, const char *instance, const char *what, struct lb_err *err)
@@ -51,7 +56,7 @@ int lb_lock_take(struct lb_lock *l, const char *instance, const char *what, stru
 
 	if (mkdir(LB_RUN_DIR, 0700) && errno != EEXIST)
 		return lb_err_sys(err, errno, "making \"" LB_RUN_DIR "\"");
-	snprintf(l->path, sizeof(l->path), LB_RUN_DIR "/%s.%s.lock", instance, what);
+	path_make(l, instance, what);
 	do {
 		lb_lock_release(l, false);
 		l->fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -67,8 +72,12 @@ int lb_lock_take(struct lb_lock *l, const char *instance, const char *what, stru
 int lb_lock_wait(const char *instance, const char *what, struct lb_err *err)
 {
 	struct lb_lock l = LB_LOCK_NONE;
-	int ret = lb_lock_take(&l, instance, what, err);
+	int ret;
 
+	path_make(&l, instance, what);
+	if (access(l.path, F_OK)) /* nobody has it */
+		return 0;
+	ret = lb_lock_take(&l, instance, what, err);
 	lb_lock_release(&l, false);
 	return ret;
 }

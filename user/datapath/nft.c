@@ -101,6 +101,13 @@ static int nft_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 	return ret ? open_failed(dp, ret) : 0;
 }
 
+static void nft_await(const char *instance)
+{
+	struct lb_err ignored;
+
+	lb_lock_wait(instance, lb_dp_nft.name, &ignored);
+}
+
 static int nft_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
 {
 	int ret = dp->fresh || dp->state_is_new ? 0 : lb_nft_list(&dp->table, LB_NFT_MODEL, err);
@@ -273,6 +280,7 @@ const struct lb_dp_ops lb_dp_nft = {
 	.open = nft_dp_open,
 	.create = nft_dp_create,
 	.close = nft_close,
+	.await = nft_await,
 	.read = nft_read,
 	.apply = lb_nft_apply,
 	.audit = lb_nft_audit,
