@@ -11,7 +11,7 @@
 #ifndef LB_ABI_H
 #define LB_ABI_H
 
-#define LB_ABI_VERSION 11
+#define LB_ABI_VERSION 12
 #define LB_ABI_OLDEST  7
 
 /* ---------------------------------------------------------------- numbers that never change */
