@@ -60,7 +60,7 @@ int flow_send(struct flow *f, uint8_t flags)
 			     .flags = flags,
 			     .seq = f->seq,
 			     .ack = flags & PKT_ACK ? f->backend_seq : 0,
-			     .payload = 11};
+			     .payload = f->payload ? f->payload : 11};
 	struct pkt_view v;
 	struct pkt p;
 	int rc;
@@ -86,7 +86,7 @@ int flow_answer(struct flow *f, uint8_t flags)
 			     .flags = flags,
 			     .seq = f->backend_seq ? f->backend_seq : 2000000,
 			     .ack = f->seq ? f->seq : 1000000,
-			     .payload = 7,
+			     .payload = f->payload ? f->payload : 7,
 			     .dmac = b0_mac};
 	struct pkt p;
 

@@ -14,6 +14,7 @@ struct flow {
 	uint16_t cport, sport;
 	uint8_t proto;             /* 0: TCP */
 	uint32_t seq, backend_seq; /* of the next packet of each side; 0: as ever */
+	uint16_t payload;          /* of each packet; 0: a few bytes */
 	bool alone;                /* no tc program stands behind the XDP one */
 	struct pkt_end backend;    /* that took its last packet */
 };
