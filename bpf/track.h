@@ -202,6 +202,13 @@ static __always_inline void lb_conn_judge(const struct lb_packet *p, __u32 pos, 
 		lb_conn_doubt(p, pos, meta, reverse, now);
 }
 
+static __always_inline bool lb_conn_is_drained(const struct lb_conn_found *e)
+{
+	struct lb_backend *b = lb_backend_get(LB_REF_BACKEND(e->ref));
+
+	return b && lb_backend_holds(b, e->ref) && !lb_backend_opens(b, e->ref, lb_generation());
+}
+
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
 __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, __u32 reverse,
 			    __u32 now)
@@ -221,6 +228,11 @@ __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, 
 			lb_conn_doubt(p, e->pos, meta, reverse, now);
 			return 0;
 		}
+		/* What a drained backend has not opened by now lives no longer by being asked for.
+		 */
+		if (reverse && c.state == LB_CONN_SYN_RECV &&
+		    LB_META_STATE(meta) == LB_CONN_SYN_RECV && lb_conn_is_drained(e))
+			c.tick = LB_META_TICK(meta);
 		life = lb_conn_life(e, LB_META_LIFE(meta), c.state);
 		was = lb_conn_become(p->family, e->pos, meta, e->ref, life, c.tick);
 		if (was == meta) {
@@ -267,15 +279,18 @@ static __always_inline int lb_track_gone(const struct lb_packet *p, const struct
 }
 
 /* Does a SYN of its client leave this connection behind? Anybody can forge one, so that the backend
- * is asked which may still have it. One that is as yet unanswered only if that takes new ones. */
-static __always_inline bool lb_conn_is_left(const struct lb_backend *b,
-					    const struct lb_conn_found *e)
+ * is asked which may still have it, as long as it answers or takes new ones. One that is as yet
+ * unanswered only if it takes new ones. */
+static __always_inline bool lb_conn_is_left(const struct lb_packet *p, const struct lb_backend *b,
+					    const struct lb_conn_found *e, __u32 now)
 {
 	__u32 state = LB_META_STATE(e->meta);
 
-	if (state == LB_CONN_SYN_SENT)
-		return !lb_backend_opens(b, e->ref, lb_generation());
-	return lb_conn_is_over(state);
+	if (state != LB_CONN_SYN_SENT && !lb_conn_is_guarded(state))
+		return lb_conn_is_over(state);
+	if (lb_backend_opens(b, e->ref, lb_generation()))
+		return false;
+	return state == LB_CONN_SYN_SENT || lb_silence_ask(p, e->pos, e->meta, now);
 }
 
 /* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet
@@ -295,10 +310,11 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 	opens = lb_opens(p);
 	if (gone && !opens)
 		return lb_track_gone(p, e);
-	if (!gone && !(opens && lb_conn_is_left(b, e))) {
+	if (!gone && !(opens && lb_conn_is_left(p, b, e, now))) {
 		/* The client's next hop is not confirmed now: forget it before the tick moves. So
-		 * the backend's answer comes the slow way, and its numbers are noted. */
-		if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
+		 * the backend's answer comes the slow way, and its numbers are noted. To a SYN,
+		 * that it has answered. */
+		if ((lb_is_syn(p) || LB_META_TICK(e->meta) != now) && LB_REF_NEXTHOP(e->ref))
 			lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, 0);
 		lb_conn_note(p, e, false, now);
 		return id;
@@ -338,14 +354,10 @@ static __always_inline bool lb_conn_reopens(const struct lb_packet *p,
 					    const struct lb_conn_found *e)
 {
 	__u32 state = LB_META_STATE(e->meta);
-	struct lb_backend *b;
 
-	if (!(p->tcp_flags & LB_TCP_SYN) || !lb_is_resettable(p) ||
-	    !(state == LB_CONN_SYN_RECV || lb_conn_is_guarded(state)) ||
-	    lb_seq_repeats(p, e->pos, state == LB_CONN_SYN_RECV))
-		return false;
-	b = lb_backend_get(LB_REF_BACKEND(e->ref));
-	return b && lb_backend_holds(b, e->ref) && !lb_backend_opens(b, e->ref, lb_generation());
+	return (p->tcp_flags & LB_TCP_SYN) && lb_is_resettable(p) &&
+	       (state == LB_CONN_SYN_RECV || lb_conn_is_guarded(state)) &&
+	       !lb_seq_repeats(p, e->pos, state == LB_CONN_SYN_RECV) && lb_conn_is_drained(e);
 }
 
 /* The same for a packet from the backend. Returns the client's next hop's id, SPARE or LB_STOP().
@@ -370,6 +382,7 @@ static __noinline int lb_track_reverse(void *ctx, struct lb_packet *p, struct lb
 			return nexthop;
 		lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, nexthop);
 	}
+	lb_silence_break(p, e->pos, e->meta, now);
 	lb_conn_note(p, e, true, now);
 	return nexthop;
 }
