@@ -312,9 +312,9 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 		return lb_track_gone(p, e);
 	if (!gone && !(opens && lb_conn_is_left(p, b, e, now))) {
 		/* The client's next hop is not confirmed now: forget it before the tick moves. So
-		 * the backend's answer comes the slow way, and its numbers are noted. To a SYN,
-		 * that it has answered. */
-		if ((lb_is_syn(p) || LB_META_TICK(e->meta) != now) && LB_REF_NEXTHOP(e->ref))
+		 * the backend's answer comes the slow way: its numbers are noted, and that it
+		 * answers. */
+		if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
 			lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, 0);
 		lb_conn_note(p, e, false, now);
 		return id;
