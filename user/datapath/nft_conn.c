@@ -111,9 +111,10 @@ struct conn_walk {
 	struct lb_pairs pairs;
 	struct lb_pairs
 		exact; /* what may as well be a connection of a listen that goes before `*` */
-	bool plain;    /* looks for untranslated UDP, to any listen in `pairs`, */
-	struct lb_pairs senders; /* or by one of these */
-	struct lb_nl nl;         /* of `plain`, for routes */
+	struct lb_pairs standing; /* whosever it was: it is none of those that are looked for */
+	bool plain;               /* looks for untranslated UDP, to any listen in `pairs`, */
+	struct lb_pairs senders;  /* or by one of these */
+	struct lb_nl nl;          /* of `plain`, for routes */
 	lb_conn_fn fn;
 	void *arg;
 	struct nfct_handle *flush; /* NULL: only looked at */
@@ -143,6 +144,8 @@ static bool is_wanted(struct conn_walk *w, const struct lb_conn *c, const struct
 {
 	if (!p)
 		return is_senders(w, c);
+	if (lb_pairs_find(&w->standing, c))
+		return false;
 	return !(p->any && lb_pairs_find(&w->exact, c)) && !passes_through(w, p, c);
 }
 
@@ -215,6 +218,7 @@ static int walk(struct conn_walk *w, int ret, bool flush, struct lb_err *err)
 		lb_err_sys(err, -ret, "reading conntrack");
 	lb_pairs_sort(&w->pairs);
 	lb_pairs_sort(&w->exact);
+	lb_pairs_sort(&w->standing);
 	lb_pairs_sort(&w->senders);
 	look = !ret && w->pairs.n + w->senders.n && has_entries();
 	if (look && w->plain) {
@@ -229,6 +233,7 @@ static int walk(struct conn_walk *w, int ret, bool flush, struct lb_err *err)
 	}
 	lb_pairs_free(&w->pairs);
 	lb_pairs_free(&w->exact);
+	lb_pairs_free(&w->standing);
 	lb_pairs_free(&w->senders);
 	return ret;
 }
@@ -309,14 +314,17 @@ int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *befor
 	struct conn_walk w = {};
 	int ret = 0;
 
-	for (size_t i = 0; any && i < standing->n_services && !ret; i++) {
-		const struct lb_service_conf *s = &standing->services[i];
-		const struct lb_service_conf *old =
-			before ? lb_model_find_service(before, s->name) : NULL;
+	for (size_t i = 0; i < standing->n_services && !ret; i++) {
+		const struct lb_service_conf *s = &standing->services[i], *old;
 
-		ret = exact_add(&w.exact, s, s);
-		if (!ret && old)
-			ret = exact_add(&w.exact, old, s);
+		if (!before) {
+			ret = lb_pairs_add_service(&w.standing, s);
+		} else if (any) {
+			old = lb_model_find_service(before, s->name);
+			ret = exact_add(&w.exact, s, s);
+			if (!ret && old)
+				ret = exact_add(&w.exact, old, s);
+		}
 	}
 	return ret ? walk(&w, ret, true, err) : walk_model(gone, &w, true, err);
 }

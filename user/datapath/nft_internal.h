@@ -115,8 +115,8 @@ int lb_nft_conn_list(struct lb_dp *dp, const struct lb_conn_filter *f, lb_conn_f
 int lb_nft_conn_flush(struct lb_dp *dp, const struct lb_conn_filter *f, uint64_t *n,
 		      struct lb_err *err);
 /* Forgets all connections to the backends of `gone` by its listens; but those by `*` only where no
- * service of `standing` with that backend listens on the very address, or did so in
- * `before` (NULL: unknown). */
+ * service of `standing` with that backend listens on the very address, or did so in `before`. NULL:
+ * they went earlier, and what stands has connections of its own since, which are not forgotten. */
 int lb_nft_conn_forget(const struct lb_model *gone, const struct lb_model *before,
 		       const struct lb_model *standing, struct lb_err *err);
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err);
