@@ -212,6 +212,16 @@ expect_text "$OUT" 'no difference'
 equal 'the connections' "$(ask_held back1) $(ask_held back2)" "$held1 $held2"
 expect 0 verify
 
+step 'a repair makes the table anew: what is still to be forgotten is not'
+refused apply -f "$LAB_DIR/one.yaml"
+nft_in add rule inet "$TABLE" forward counter
+refused apply -f "$LAB_DIR/one.yaml"
+expect_text "$OUT" 'repaired: chain "forward"'
+expect_undone "$LAB_DIR/one.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/one.yaml"
+equal 'connections to the removed backend' "$(to_gone)" 0
+expect 0 lab_meshlb verify -f "$LAB_DIR/one.yaml"
+
 expect 0 apply
 expect_alternation 4 4
 

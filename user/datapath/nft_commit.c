@@ -28,6 +28,7 @@ struct apply {
 	struct lb_dp *dp;
 	const struct lb_diff *diff;
 	struct lb_nft_elements from, to; /* what differs, or all */
+	struct lb_nft_elements left;     /* of an earlier apply: what conntrack refuses still */
 	struct lb_nft_classes classes_from, classes_to;
 	struct lb_text text;
 	uint32_t next_id, next_gone;
@@ -125,16 +126,24 @@ int lb_nft_everything(const struct lb_model *m, struct lb_nft_elements *all, str
 	return all->no_memory ? lb_err_sys(err, ENOMEM, "making the elements") : 0;
 }
 
+static void table_commands(struct apply *a)
+{
+	const char *table = a->dp->table.name;
+	const struct lb_nft_elements none = {};
+
+	if (!a->dp->fresh)
+		lb_text_add(&a->text, "delete table inet %s\n", table);
+	lb_nft_text_table(&a->text, table);
+	lb_nft_text_elements(&a->text, table, &a->left, &none, true);
+}
+
 static void commands(struct apply *a)
 {
 	const char *table = a->dp->table.name;
 	struct lb_text *t = &a->text;
 
-	if (a->whole) {
-		if (!a->dp->fresh)
-			lb_text_add(t, "delete table inet %s\n", table);
-		lb_nft_text_table(t, table);
-	}
+	if (a->whole)
+		table_commands(a);
 	for (size_t i = 0; i < a->classes_to.n; i++)
 		if (!class_is_in(&a->classes_from, &a->classes_to.list[i]))
 			lb_nft_text_sets(t, table, &a->classes_to.list[i]);
@@ -155,12 +164,22 @@ static int transact(struct apply *a, struct lb_err *err)
 	lb_nft_elements_sort(&a->from);
 	lb_nft_elements_sort(&a->to);
 	commands(a);
-	if (a->text.no_memory || a->from.no_memory || a->to.no_memory)
+	if (a->text.no_memory || a->from.no_memory || a->to.no_memory || a->left.no_memory)
 		return lb_err_sys(err, ENOMEM, "writing the rules");
 	if (!a->text.len)
 		return 0;
 	snprintf(doing, sizeof(doing), "changing table \"inet %.63s\"", a->dp->table.name);
 	return lb_nft_run(&a->dp->table, a->text.s, doing, err);
+}
+
+static void gone_records(const struct lb_nft_elements *all, struct lb_nft_elements *records)
+{
+	for (size_t i = 0; i < all->n; i++) {
+		const struct lb_nft_element *e = &all->list[i];
+
+		if (is_gone_record(e))
+			lb_nft_element_add(records, e->set, e->key, e->value);
+	}
 }
 
 /* What a transaction has left to be done after it, as records among `all`: forgets connections,
@@ -188,22 +207,6 @@ static int finish(struct lb_dp *dp, const struct lb_nft_elements *all,
 	free(t.s);
 	lb_model_free(&gone);
 	return ret;
-}
-
-/* Records of what is not forgotten yet stay: an id that none of them has. */
-static uint32_t next_gone(const struct lb_nft_elements *all)
-{
-	uint32_t next = LB_NFT_GONE_ID;
-	struct lb_model gone;
-	struct lb_err ignored;
-
-	if (lb_nft_model_read(all, true, &gone, &ignored))
-		return next;
-	for (size_t i = 0; i < gone.n_services; i++)
-		if (gone.services[i].id >= next)
-			next = gone.services[i].id + 1;
-	lb_model_free(&gone);
-	return next;
 }
 
 static void apply_free(struct apply *a)
@@ -292,6 +295,24 @@ static int firewall(struct lb_dp *dp, lb_finding_fn fn, void *arg, struct lb_err
 	return lb_firewall_put(&w, &f, err);
 }
 
+/* What a killed apply has left, or one that conntrack refused. What cannot be done now either
+ * stays, also where the table is made anew. */
+static bool finish_earlier(struct apply *a, struct lb_err *err)
+{
+	const struct lb_nft_elements *all = &a->dp->table.state->elements;
+
+	if (!lb_nft_is_undone(all) ||
+	    !lb_warned(finish(a->dp, all, NULL, a->diff->actual, err), err))
+		return false;
+	gone_records(all, &a->left);
+	for (size_t i = 0; i < a->left.n; i++) {
+		uint32_t id = strtoul(a->left.list[i].key, NULL, 10);
+
+		a->next_gone = id >= a->next_gone ? id + 1 : a->next_gone;
+	}
+	return true;
+}
+
 int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, void *arg,
 		 struct lb_err *err)
 {
@@ -305,11 +326,8 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 
 	if (ret)
 		return ret;
-	if (dp->table.state && lb_nft_is_undone(&dp->table.state->elements)) {
-		/* What a killed apply has left, or one that conntrack refused. */
-		left = lb_warned(finish(dp, &dp->table.state->elements, NULL, d->actual, err), err);
-		a.next_gone = next_gone(&dp->table.state->elements);
-	}
+	if (dp->table.state)
+		left = finish_earlier(&a, err);
 	if (!dp->fresh) {
 		ret = lb_nft_look(dp, d->actual, all, fn, arg, err);
 		a.whole = ret > 0;
@@ -329,5 +347,6 @@ int lb_nft_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, vo
 	if (ret >= 0)
 		ret = ((a.whole || d->n) && follow_up(&a)) || left;
 	apply_free(&a);
+	lb_nft_elements_free(&a.left);
 	return ret;
 }
