@@ -222,6 +222,11 @@ expect 0 lab_meshlb apply -f "$LAB_DIR/one.yaml"
 equal 'connections to the removed backend' "$(to_gone)" 0
 expect 0 lab_meshlb verify -f "$LAB_DIR/one.yaml"
 
+step 'a record of removed backends that nobody can read goes with the next apply'
+nft_in add element inet "$TABLE" model '{ 1000000000 . 0 comment "junk" }'
+expect 3 lab_meshlb verify -f "$LAB_DIR/one.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/one.yaml"
+expect 0 lab_meshlb verify -f "$LAB_DIR/one.yaml"
 expect 0 apply
 expect_alternation 4 4
 

@@ -172,6 +172,7 @@ static int transact(struct apply *a, struct lb_err *err)
 	return lb_nft_run(&a->dp->table, a->text.s, doing, err);
 }
 
+/* Also those that nobody can read. */
 static void gone_records(const struct lb_nft_elements *all, struct lb_nft_elements *records)
 {
 	for (size_t i = 0; i < all->n; i++) {
@@ -197,9 +198,7 @@ static int finish(struct lb_dp *dp, const struct lb_nft_elements *all,
 		return ret;
 	if (gone.n_services)
 		ret = lb_nft_conn_forget(&gone, before, standing, err);
-	for (size_t i = 0; i < gone.n_services && !ret; i++)
-		lb_nft_service_records(&records, &gone.services[i], gone.services[i].id, true);
-	lb_nft_elements_sort(&records);
+	gone_records(all, &records);
 	lb_nft_text_elements(&t, dp->table.name, &records, &none, false);
 	if (!ret && t.len)
 		ret = lb_nft_run(&dp->table, t.s, "forgetting removed backends", err);
