@@ -468,6 +468,31 @@ expect_text "$OUT" '^~ datapath ipvs -> ebpf$'
 expect_alternation 4 2
 expect 0 lab_meshlb down
 
+step "without conntrack's netlink: nft refuses by name, and the others leave nothing undone"
+take_away nf_conntrack_netlink
+nft_in 'add table inet theirs; add chain inet theirs nat { type nat hook postrouting priority 100; }'
+nft_in add rule inet theirs nat ct state new counter # that keeps conntrack at work
+serves() { lab_service vote '*:8080' 80 | lab_config | sed "s/^datapath: .*/datapath: $1/" >"$LAB_DIR/small.yaml"; }
+for datapath in ipvs ebpf; do
+	serves $datapath
+	expect 0 lab_meshlb apply -f "$LAB_DIR/small.yaml"
+	lab_in node2 bash -c "echo >/dev/udp/$VIP4/9" # an entry
+	(($(lab_in node1 sysctl -n net.netfilter.nf_conntrack_count) > 0)) || fail 'the lab: conntrack is empty'
+	sed -i '/10.0.1.2:/d' "$LAB_DIR/small.yaml"
+	expect 0 lab_meshlb apply -f "$LAB_DIR/small.yaml"
+	expect_text "$OUT" '- 10.0.1.2:80'
+done
+nft_in delete table inet theirs
+serves nft
+expect 1 lab_meshlb apply -f "$LAB_DIR/small.yaml"
+expect_text "$ERR" 'datapath "nft": this kernel does not tell what conntrack has .* nf_conntrack_netlink'
+expect 0 lab_meshlb down
+expect 0 lab_meshlb probe
+expect_text "$OUT" '^nft +datapath +no .* nf_conntrack_netlink'
+expect_text "$OUT" '^nft +nftables with NAT.* yes'
+expect_text "$OUT" '^nft +conntrack by netlink \(module nf_conntrack_netlink\) +no '
+rm /etc/modprobe.d/meshlb-test.conf
+
 step 'auto without IPVS, too'
 ipvs_in -C
 take_away ip_vs

@@ -6,18 +6,20 @@
 
 #include "core/reconcile.h"
 
+/* Can it be asked, of which nft makes use? Else err names the module; `datapath`: whose probe. */
+int lb_conntrack_probe(const char *datapath, struct lb_err *err);
 /*
  * Forgets UDP that conntrack has taken up untranslated, to listens, families and interfaces that
  * are new in `d` (with `all` to all UDP listens): a client that sends without a pause would never
  * come to the service (nft), or get its answers from another port (ipvs). And what backends that
  * are new (or all) have said before a client asked them: it would be told to a client's port that
- * is taken by that. 0 or -errno.
+ * is taken by that. 0, also where conntrack cannot be asked, or -errno.
  */
 int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *err);
 /*
  * Forgets what conntrack itself translates to backends that are removed by `d`, or to all of `m`:
- * of ipvs and ebpf, what an instance on nft has left, which lives on where anybody masquerades. 0
- * or -errno.
+ * of ipvs and ebpf, what an instance on nft has left, which lives on where anybody masquerades. 0,
+ * also where conntrack cannot be asked (nft does not serve there), or -errno.
  */
 int lb_conntrack_forget_gone(const struct lb_diff *d, struct lb_err *err);
 int lb_conntrack_forget_all(const struct lb_model *m, struct lb_err *err);

@@ -124,6 +124,7 @@ static int nft_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
 static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
 	const struct lb_firewall w = lb_nft_firewall(dp);
+	const struct lb_model none = {};
 	struct lb_model m = {};
 	char command[128];
 	bool left = false;
@@ -135,7 +136,7 @@ static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 	if (!ret && !dp->fresh)
 		ret = lb_nft_run(&dp->table, command, command, err);
 	if (!ret && m.n_services)
-		left = lb_conntrack_forget_all(&m, err);
+		left = lb_nft_conn_forget(&m, NULL, &none, err);
 	lb_model_free(&m);
 	if (!ret)
 		left |= lb_firewall_remove(&w, err) != 0;
@@ -162,15 +163,19 @@ static void probe_text(struct lb_text *t, const char *table)
 
 static int nft_probe(struct lb_err *err)
 {
-	return lb_nft_probe(lb_dp_nft.name, probe_text, err);
+	int ret = lb_nft_probe(lb_dp_nft.name, probe_text, err);
+
+	return ret ? ret : lb_conntrack_probe(lb_dp_nft.name, err);
 }
 
 static void nft_capabilities(lb_capability_fn fn, void *arg)
 {
 	struct lb_err err;
-	int ret = nft_probe(&err);
+	int ret = lb_nft_probe(lb_dp_nft.name, probe_text, &err);
 
 	fn(arg, "nftables with NAT, maps, numgen, jhash, fib", -ret, ret ? err.text : "");
+	ret = lb_conntrack_probe(lb_dp_nft.name, &err);
+	fn(arg, "conntrack by netlink (module nf_conntrack_netlink)", -ret, ret ? err.text : "");
 }
 
 /* ---------------------------------------------------------------- status and counters */

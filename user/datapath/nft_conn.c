@@ -177,6 +177,42 @@ static int walk_one(enum nf_conntrack_msg_type type, struct nf_conntrack *ct, vo
 	return NFCT_CB_CONTINUE;
 }
 
+#define NO_CONNTRACK                                                                               \
+	"this kernel does not tell what conntrack has (netlink), nor is there a module "           \
+	"nf_conntrack_netlink that can be loaded"
+
+/* nfnetlink's answer about a part of it that it does not have. */
+static bool is_missing(int errnum)
+{
+	return errnum == EINVAL;
+}
+
+/* How many entries it has is the least that can be asked for. */
+int lb_conntrack_probe(const char *datapath, struct lb_err *err)
+{
+	char buf[MNL_NLMSG_HDRLEN + sizeof(struct nfgenmsg) + 64] = {};
+	struct nlmsghdr *req = mnl_nlmsg_put_header(buf);
+	struct lb_nl nl;
+	int ret = lb_nl_open(&nl, NETLINK_NETFILTER);
+
+	req->nlmsg_type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS;
+	mnl_nlmsg_put_extra_header(req, sizeof(struct nfgenmsg));
+	if (!ret) {
+		ret = lb_nl_request(&nl, req, NULL, NULL);
+		lb_nl_close(&nl);
+	}
+	if (is_missing(-ret))
+		return lb_err_set(err, EOPNOTSUPP, "datapath \"%s\": " NO_CONNTRACK, datapath);
+	return ret ? lb_err_sys(err, -ret, "datapath \"%s\": asking conntrack", datapath) : 0;
+}
+
+static int read_failed(struct lb_err *err)
+{
+	if (is_missing(errno))
+		return lb_err_set(err, EOPNOTSUPP, "reading conntrack: " NO_CONNTRACK);
+	return lb_err_sys(err, errno, "reading conntrack");
+}
+
 /* All of conntrack, once w has its pairs. */
 static int look_at_all(struct conn_walk *w, bool flush, struct lb_err *err)
 {
@@ -192,7 +228,7 @@ static int look_at_all(struct conn_walk *w, bool flush, struct lb_err *err)
 		nfct_callback_register(h, NFCT_T_ALL, walk_one, w);
 	for (int i = 0; i < 2 && !ret; i++)
 		if (nfct_query(h, NFCT_Q_DUMP, &families[i]))
-			ret = lb_err_sys(err, errno, "reading conntrack");
+			ret = read_failed(err);
 	if (!ret && w->failed)
 		ret = lb_err_sys(err, w->failed, "forgetting connections in conntrack");
 	if (h)
@@ -386,6 +422,13 @@ static int plain_add(struct conn_walk *w, const struct lb_service_conf *s)
 	return ret;
 }
 
+/* Where conntrack does not tell nft does not serve, so there is nothing of its to forget. */
+static int forget(struct conn_walk *w, int ret, struct lb_err *err)
+{
+	ret = walk(w, ret, true, err);
+	return ret == -EOPNOTSUPP ? 0 : ret;
+}
+
 int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *err)
 {
 	const struct lb_model *m = d->desired;
@@ -407,7 +450,7 @@ int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *er
 			ret = plain_add(&w, to);
 		ret = ret ? ret : senders_add(&w, from, to);
 	}
-	return walk(&w, ret, true, err);
+	return forget(&w, ret, err);
 }
 
 static int gone_add(struct lb_pairs *pairs, const struct lb_service_conf *from,
@@ -431,14 +474,17 @@ int lb_conntrack_forget_gone(const struct lb_diff *d, struct lb_err *err)
 	for (size_t i = 0; i < d->n && !ret; i++)
 		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].from)
 			ret = gone_add(&w.pairs, d->changes[i].from, d->changes[i].to);
-	return walk(&w, ret, true, err);
+	return forget(&w, ret, err);
 }
 
 int lb_conntrack_forget_all(const struct lb_model *m, struct lb_err *err)
 {
 	struct conn_walk w = {};
+	int ret = 0;
 
-	return walk_model(m, &w, true, err);
+	for (size_t i = 0; i < m->n_services && !ret; i++)
+		ret = lb_pairs_add_service(&w.pairs, &m->services[i]);
+	return forget(&w, ret, err);
 }
 
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err)
