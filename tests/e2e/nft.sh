@@ -187,6 +187,7 @@ step 'conntrack refuses what follows the change: done in part, and the next appl
 LAB_V4=("${v4[stays]}") LAB_V6=("${v6[stays]}")
 write_config >"$LAB_DIR/one.yaml"
 LAB_V4=("${v4[@]}") LAB_V6=("${v6[@]}")
+sed 's/^datapath: .*/datapath: ebpf/' "$LAB_DIR/one.yaml" >"$LAB_DIR/to-ebpf.yaml"
 refused() { # COMMAND...: done in part; of our libraries conntrack's alone receives by this call
 	expect 4 lab_in node1 strace -qq -o /dev/null -e inject=recvfrom:error=EPERM "$MESHLB" --instance "$LAB" "$@"
 	expect_text "$ERR" 'warning: left undone: reading conntrack: Operation not permitted'
@@ -221,6 +222,17 @@ expect_undone "$LAB_DIR/one.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/one.yaml"
 equal 'connections to the removed backend' "$(to_gone)" 0
 expect 0 lab_meshlb verify -f "$LAB_DIR/one.yaml"
+
+step 'what is still to be forgotten is so when the instance goes, to another datapath or for good'
+for way in "apply -f $LAB_DIR/to-ebpf.yaml" down; do # shellcheck disable=SC2086
+	expect 0 apply
+	ask 4 >/dev/null && ask 4 >/dev/null
+	refused apply -f "$LAB_DIR/one.yaml"
+	(($(to_gone) > 0)) || fail 'the lab: nothing was left'
+	expect 0 lab_meshlb $way
+	equal "connections to the removed backend after $way" "$(to_gone)" 0
+done
+expect 0 lab_meshlb apply -f "$LAB_DIR/one.yaml"
 
 step 'a record of removed backends that nobody can read goes with the next apply'
 nft_in add element inet "$TABLE" model '{ 1000000000 . 0 comment "junk" }'
