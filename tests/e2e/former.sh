@@ -19,9 +19,10 @@ commits() {
 	for commit in $(history log --format=%H -G'define LB_ABI_VERSION' -- $ABI_FILE); do
 		is=$(history show "$commit:$ABI_FILE" | number LB_ABI_VERSION)
 		((is >= oldest)) || break
-		((is < before)) || continue # there were branches
+		((is < before)) || continue
 		((is == abi)) || echo "$is $last"
-		((is == abi)) || history diff --quiet "$commit" "$last" -- $ABI_FILE || echo "$is $commit"
+		# The oldest was made on several branches, and is one since they came together.
+		((is == abi || is == oldest)) || history diff --quiet "$commit" "$last" -- $ABI_FILE || echo "$is $commit"
 		before=$is last=$commit^
 	done
 }
