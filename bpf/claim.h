@@ -17,12 +17,10 @@
 
 /* One side's claim is one word, so that nobody reads the identity of one and the numbers of
  * another: set:1 | family:1 | version:6 | position:24 | the client's number:16 | the backend's:16,
- * in units of 64 KiB. That a drained backend is silent has the same upper half: see
- * lb_silence_ask(). */
+ * in units of 64 KiB. */
 #define LB_CLAIM_BITS 12
 struct lb_claims {
 	__u64 of[2]; /* the client's, the backend's: what anybody may forge pushes out no other */
-	__u64 silence;
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -107,49 +105,6 @@ static __always_inline __u32 lb_claims_ask(const struct lb_packet *p, __u32 pos,
 	clients = lb_claim_asked(p, &c->of[0], whose, reverse, reverse);
 	backends = lb_claim_asked(p, &c->of[1], whose, reverse, !reverse);
 	return clients > backends ? clients : backends;
-}
-
-/*
- * Does a drained backend say nothing to SYNs on a connection that its client may have left? Who can
- * forge them must not end one that lives: its backend answers a SYN by an ACK (RFC 5961, 4.2), but
- * not within half a second of another (Linux, tcp_invalid_ratelimit). So it takes two ticks in
- * which nothing came from it, a SYN then, and two more. asked:1 | tick:18 of the first SYN, of what
- * was heard last, or of the SYN that it did not answer.
- */
-#define LB_SILENCE_ASKED (1u << 31)
-#define LB_SILENCE_TICKS 2
-static __always_inline bool lb_silence_ask(const struct lb_packet *p, __u32 pos, __u32 meta,
-					   __u32 now)
-{
-	struct lb_claims *c = lb_claims_at(pos);
-	__u32 whose = lb_claim_whose(p, pos, meta), said;
-	__u64 is;
-
-	if (!c)
-		return false;
-	is = READ_ONCE(c->silence);
-	said = is;
-	if (is >> 32 != whose)
-		said = now;
-	else if (((now - said) & LB_META_TICK_MASK) < LB_SILENCE_TICKS)
-		return false;
-	else if (said & LB_SILENCE_ASKED)
-		return true;
-	else
-		said = LB_SILENCE_ASKED | now;
-	WRITE_ONCE(c->silence, (__u64)whose << 32 | said);
-	return false;
-}
-
-/* Its backend's packet p. */
-static __always_inline void lb_silence_break(const struct lb_packet *p, __u32 pos, __u32 meta,
-					     __u32 now)
-{
-	struct lb_claims *c = lb_claims_at(pos);
-	__u32 whose = lb_claim_whose(p, pos, meta);
-
-	if (c && READ_ONCE(c->silence) >> 32 == whose)
-		WRITE_ONCE(c->silence, (__u64)whose << 32 | now);
 }
 
 #endif

@@ -279,18 +279,12 @@ static __always_inline int lb_track_gone(const struct lb_packet *p, const struct
 }
 
 /* Does a SYN of its client leave this connection behind? Anybody can forge one, so that the backend
- * is asked which may still have it, as long as it answers or takes new ones. One that is as yet
- * unanswered only if it takes new ones. */
-static __always_inline bool lb_conn_is_left(const struct lb_packet *p, const struct lb_backend *b,
-					    const struct lb_conn_found *e, __u32 now)
+ * is asked which may still have it. One that is as yet unanswered only if that takes new ones. */
+static __always_inline bool lb_conn_is_left(const struct lb_conn_found *e)
 {
 	__u32 state = LB_META_STATE(e->meta);
 
-	if (state != LB_CONN_SYN_SENT && !lb_conn_is_guarded(state))
-		return lb_conn_is_over(state);
-	if (lb_backend_opens(b, e->ref, lb_generation()))
-		return false;
-	return state == LB_CONN_SYN_SENT || lb_silence_ask(p, e->pos, e->meta, now);
+	return state == LB_CONN_SYN_SENT ? lb_conn_is_drained(e) : lb_conn_is_over(state);
 }
 
 /* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet
@@ -310,10 +304,9 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 	opens = lb_opens(p);
 	if (gone && !opens)
 		return lb_track_gone(p, e);
-	if (!gone && !(opens && lb_conn_is_left(p, b, e, now))) {
+	if (!gone && !(opens && lb_conn_is_left(e))) {
 		/* The client's next hop is not confirmed now: forget it before the tick moves. So
-		 * the backend's answer comes the slow way: its numbers are noted, and that it
-		 * answers. */
+		 * the backend's answer comes the slow way, and its numbers are noted. */
 		if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
 			lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, 0);
 		lb_conn_note(p, e, false, now);
@@ -382,7 +375,6 @@ static __noinline int lb_track_reverse(void *ctx, struct lb_packet *p, struct lb
 			return nexthop;
 		lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, nexthop);
 	}
-	lb_silence_break(p, e->pos, e->meta, now);
 	lb_conn_note(p, e, true, now);
 	return nexthop;
 }

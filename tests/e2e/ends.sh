@@ -135,6 +135,10 @@ for _ in 1 2 3; do
 done
 replica=r1
 [[ $(lab_id r1) == "$held" ]] || replica=r2
+lab_in node2 "$E2E/forge.py" guess $CLIENT4 "$cport" $VIP4 8080
+at=$(lab_meshlb -j conn ls | jq -r '.connections[0] | select(.state == "reset") | .backend')
+expect 0 lab_meshlb backend drain vote "$at" --wait --timeout 5s
+equal 'connections that nobody waited for' "$(lab_meshlb conn count)" 0
 # shellcheck disable=SC2016
 asked=$(lab_in $replica nstat -asz TcpExtTCPSYNChallenge | awk '/SYNChallenge/ { print $2 }')
 ((asked > 0)) || fail "the lab: no forged SYN came to the replica"

@@ -120,16 +120,6 @@ equal 'connections that r1 opened' "$(reason backend-drained-reset)" $((before +
 lab_until 5 forgotten r1
 drain undrain 1
 
-step 'its client has forgotten it, and its drained backend is dead: another one takes it soon'
-drain drain 2
-equal 'who answers' "$(asked forget)" 'r1 r1'
-drain undrain 2
-drain drain 1
-lab_in r1 nft 'add table inet dead; add chain inet dead in { type filter hook input priority 0; policy drop; }; add rule inet dead in icmpv6 type >= 133 accept'
-equal 'who answers instead' "$(lab_in node2 "$E2E/ports.py" ask 8080 30040 1 client $VIP4 | awk '{ print $3 }')" r2
-lab_in r1 nft delete table inet dead
-drain undrain 1
-
 step 'control: a SYN that is swallowed is seen'
 for replica in r1 r2; do
 	lab_in $replica nft -f - <<-NFT

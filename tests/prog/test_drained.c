@@ -181,41 +181,6 @@ static void test_drained_half_open(void **state)
 	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
 }
 
-/* A drained backend that is dead, and a client that asks for a new connection by the old one's
- * port: it is balanced anew when two SYNs, two ticks apart, have had no answer. Whatever comes from
- * the backend shows that it lives, and may not have answered one that somebody forged. */
-static void test_drained_silent(void **state)
-{
-	static const uint32_t in[] = {LB_CONN_ESTABLISHED, LB_CONN_FIN_CLIENT, LB_CONN_FIN_BACKEND,
-				      LB_CONN_RESET};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(in) / sizeof(in[0]); i++) {
-		struct flow f = guarded_at_first(in[i]);
-		struct flow again = flow_guessed(&f);
-		struct pkt_end backend = f.backend;
-
-		run_next_version(&run, WEB, &web_drained, ++run.config->generation);
-		for (int heard = 0; heard < 3; heard++) {
-			for (int tick = 0; tick < 4; tick++) {
-				sends(&again, PKT_SYN);
-				run_later(&run, 1);
-			}
-			answers(&f, PKT_ACK);
-		}
-		for (int tick = 0; tick < 4; tick++) {
-			sends(&again, PKT_SYN);
-			assert_true(pkt_addr_equal(&again.backend.addr, &backend.addr));
-			assert_int_equal(flow_state(&f), in[i]);
-			run_later(&run, 1);
-		}
-		sends(&again, PKT_SYN);
-		assert_false(pkt_addr_equal(&again.backend.addr, &backend.addr));
-		assert_int_equal(flow_state(&again), LB_CONN_SYN_SENT);
-		run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
-	}
-}
-
 /* The same SYN again and again, and a drained backend that answers each: what was half-open when it
  * was drained is over in its time. */
 static void test_drained_waits_for_none(void **state)
@@ -255,9 +220,9 @@ static int fresh(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		DRAINED_TEST(test_syn_on_forged_reset), DRAINED_TEST(test_syn_on_drained),
-		DRAINED_TEST(test_drained_forgets),     DRAINED_TEST(test_drained_half_open),
-		DRAINED_TEST(test_drained_silent),      DRAINED_TEST(test_drained_waits_for_none),
+		DRAINED_TEST(test_syn_on_forged_reset),    DRAINED_TEST(test_syn_on_drained),
+		DRAINED_TEST(test_drained_forgets),        DRAINED_TEST(test_drained_half_open),
+		DRAINED_TEST(test_drained_waits_for_none),
 	};
 
 	return group_run("drained", services, BUCKETS, 1, tests);

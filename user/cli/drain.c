@@ -20,11 +20,16 @@ static void count_open(void *arg, const struct lb_conn *c)
 	*n += lb_conn_is_active(c);
 }
 
+static struct lb_conn_filter filter_of(const struct lb_drain *d)
+{
+	return (struct lb_conn_filter){
+		.service = d->service, .by_backend = true, .backend = d->backend};
+}
+
 /* The instance may be another one each time: applied, upgraded, moved to another datapath. */
 static int look(struct lb_drain *d, struct lb_err *err)
 {
-	const struct lb_conn_filter filter = {
-		.service = d->service, .by_backend = true, .backend = d->backend};
+	const struct lb_conn_filter filter = filter_of(d);
 	char at[LB_ENDPOINT_STRLEN];
 	const struct lb_service_conf *s;
 	const struct lb_backend_conf *b;
@@ -63,6 +68,24 @@ static void show(const struct lb_drain *d, uint64_t before)
 	fflush(stderr);
 }
 
+/* Those that seem to be reset were not waited for. Whoever takes the replica down now must not
+ * leave them behind: SYNs by their clients' ports would go there, and nobody would answer. */
+static int forget_doubtful(const struct lb_drain *d, struct lb_err *err)
+{
+	struct lb_conn_filter filter = filter_of(d);
+	struct lb_session s;
+	uint64_t n;
+	int ret = lb_session_open(&s, d->instance, LB_WRITE, false, err);
+
+	if (ret)
+		return ret;
+	filter.doubtful = true;
+	if (s.ops->keeps_connections && lb_model_find_service(&s.model, d->service))
+		ret = s.ops->conn_flush(s.dp, &filter, &n, err);
+	lb_session_close(&s);
+	return ret;
+}
+
 int lb_drain_wait(struct lb_drain *d, struct lb_err *err)
 {
 	const struct timespec pause = {.tv_nsec = LOOK_EVERY * 1000000L};
@@ -86,7 +109,7 @@ int lb_drain_wait(struct lb_drain *d, struct lb_err *err)
 	if (!lb_log_quiet && isatty(STDERR_FILENO) && (ret || d->left))
 		fputc('\n', stderr);
 	if (ret || !d->left)
-		return ret;
+		return ret ? ret : forget_doubtful(d, err);
 	return lb_err_set(err, ETIMEDOUT,
 			  "service \"%s\", backend %s: after %s it has %" PRIu64
 			  " connection%s still; it stays drained",

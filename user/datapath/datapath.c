@@ -153,6 +153,8 @@ bool lb_conn_filter_holds(const struct lb_conn_filter *f, uint32_t service, cons
 		return false;
 	if (service && c->service_id != service)
 		return false;
+	if (f->doubtful && c->state != LB_CONN_RESET)
+		return false;
 	if (f->by_backend &&
 	    !prefix_holds(&f->backend, f->backend.family == LB_V4 ? 32 : 128, &c->backend))
 		return false;

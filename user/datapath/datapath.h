@@ -84,6 +84,7 @@ struct lb_conn_filter { /* zero: all connections */
 	enum { LB_CONN_CONNECTIONS, LB_CONN_AFFINITIES, LB_CONN_BOTH } kinds;
 	const char *service; /* name */
 	bool by_backend, by_client;
+	bool doubtful;              /* only those that seem to be reset */
 	struct lb_endpoint backend; /* port 0: any */
 	struct lb_endpoint client;  /* port 0: any */
 	uint8_t client_prefix;      /* bits */

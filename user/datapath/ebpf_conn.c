@@ -222,13 +222,14 @@ static bool meta_collect(struct table *t, __u32 *at, __u32 *meta, __u32 ref)
 	return true;
 }
 
-/* Only meta changes, and only as long as it is the same entry. */
-static void entry_forget(struct table *t, const struct entry *e)
+/* Only meta changes, and only as long as it is the same entry (and `doubtful`). */
+static void entry_forget(struct table *t, const struct entry *e, bool doubtful)
 {
 	__u32 meta = e->meta;
 
 	while (LB_META_VERSION(meta) == LB_META_VERSION(e->meta) &&
-	       LB_META_STATE(meta) > LB_CONN_BUSY)
+	       LB_META_STATE(meta) > LB_CONN_BUSY &&
+	       (!doubtful || LB_META_STATE(meta) == LB_CONN_RESET))
 		if (meta_collect(t, e->at, &meta, e->ref))
 			return;
 }
@@ -247,7 +248,7 @@ static void walk_slot(struct table *t, __u32 bucket, int slot, void *arg)
 	if (w->fn)
 		w->fn(w->arg, &c);
 	if (w->flush)
-		entry_forget(t, &e);
+		entry_forget(t, &e, w->f->doubtful);
 	w->n++;
 }
 
@@ -358,7 +359,7 @@ static void forget_slot(struct table *t, __u32 bucket, int slot, void *arg)
 	/* Expired ones, too: they would seem to be its next's. */
 	e.ref = key_read(t, bucket, slot).ref;
 	if (LB_META_STATE(e.meta) > LB_CONN_BUSY && LB_REF_BACKEND(e.ref) == *(__u32 *)arg)
-		entry_forget(t, &e);
+		entry_forget(t, &e, false);
 }
 
 /* Forgets whatever names the backend, stale or not. */
