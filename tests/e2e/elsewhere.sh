@@ -57,6 +57,12 @@ expect 0 lab_meshlb status
 expect_text "$OUT" 'waits for .meshlb confirm. until '
 went_back() { [[ $(lab_meshlb service ls) == *two* ]]; }
 lab_until 10 went_back
+expect 0 there apply -f "$LAB_DIR/there.yaml"
+equal 'what became of it is nothing there' "$(there -j status | jq -c .confirm)" null
+expect 0 there confirm
+expect 0 there down
+expect 0 lab_meshlb status
+expect_text "$OUT" 'was not confirmed: it was undone at '
 expect_alternation 4 2
 
 step 'one of its name on ebpf in another network namespace: not in the way'

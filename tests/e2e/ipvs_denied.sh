@@ -63,3 +63,15 @@ expect 0 read_only apply -f "$LAB_DIR/auto.yaml"
 expect_text "$ERR" 'datapath nft: .*datapath "ipvs": setting /proc/sys/net/ipv6/conf/all/forwarding to 1: Read-only file system'
 ask 4 >/dev/null || fail 'nobody answers'
 expect 0 lab_meshlb down
+
+step 'what a killed change has left on two others, and a change to this one: all of it is moved'
+sed 's/^datapath: .*/datapath: ebpf/' "$CONFIG" >"$LAB_DIR/ebpf.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/nft.yaml"
+nft_in list table inet "meshlb_$LAB" >"$LAB_DIR/table"
+expect 0 lab_meshlb apply -f "$LAB_DIR/ebpf.yaml"
+nft_in -f - <"$LAB_DIR/table"
+expect 0 lab_in node1 timeout 100 "$MESHLB" --instance "$LAB" apply -f "$CONFIG"
+expect 0 verify
+equal tables "$(nft_in list tables)" "table inet $TABLE"
+[[ ! -e $PINS ]] || fail 'it is on ebpf, too'
+expect 0 lab_meshlb down

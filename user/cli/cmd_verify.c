@@ -15,7 +15,8 @@
 struct verify {
 	const struct lb_cli *cli;
 	struct lb_session s;
-	struct lb_model desired;
+	struct lb_model config,
+		desired; /* as it is; with overrides, and without what is left out */
 	struct lb_diff diff;
 	struct lb_texts findings, skipped;
 };
@@ -141,6 +142,10 @@ static int examine(struct verify *v, struct lb_err *err)
 
 	lb_diff_free(&v->diff);
 	lb_texts_free(&v->findings);
+	lb_texts_free(&v->skipped);
+	lb_model_free(&v->desired);
+	if (lb_model_copy(&v->desired, &v->config))
+		return lb_err_set(err, ENOMEM, "no memory");
 	ret = lb_session_read(&v->s, err);
 	if (!ret)
 		ret = compare(v, err);
@@ -173,31 +178,41 @@ static int open_again(struct verify *v, struct lb_err *err)
 	return lb_session_open(&v->s, v->cli->instance, LB_READ, false, err);
 }
 
-/* Readers take no lock: where an apply came between, what we have seen was half of each. So it is
- * where one is at work: what we find is looked for once more when it has ended. */
+/* Readers take no lock: where an apply came between, what we have seen was half of each. */
 static int examine_at_rest(struct verify *v, struct lb_err *err)
 {
-	bool waited = false;
 	uint32_t before, after;
-	int ret = 0;
+	int ret;
 
 	for (int tries = 0; tries < 5; tries++) {
 		ret = read_generation(v, &before, err);
 		if (!ret)
 			ret = examine(v, err);
-		if (!ret && v->findings.n && !waited) {
-			v->s.ops->await(v->cli->instance);
-			waited = true;
-			ret = -EAGAIN;
-		}
-		if (ret == -EAGAIN && !open_again(v, err))
+		if (ret == -EAGAIN) {
+			ret = open_again(v, err);
+			if (ret)
+				return ret;
 			continue;
+		}
 		if (!ret)
 			ret = read_generation(v, &after, err);
 		if (ret || before == after)
-			break;
+			return ret;
 	}
-	return ret;
+	return lb_err_set(err, EAGAIN, "instance \"%s\": it keeps changing: run verify again",
+			  v->cli->instance);
+}
+
+/* Where an apply is at work what is not as it should be may be so when that has ended. */
+static int examine_twice(struct verify *v, struct lb_err *err)
+{
+	int ret = examine_at_rest(v, err);
+
+	if (ret || !v->findings.n)
+		return ret;
+	v->s.ops->await(v->cli->instance);
+	ret = open_again(v, err);
+	return ret ? ret : examine_at_rest(v, err);
 }
 
 static void print_json(const struct verify *v)
@@ -240,11 +255,11 @@ int lb_cmd_verify(struct lb_cli *cli)
 	int ret = 0, code;
 
 	if (has_config(cli))
-		ret = lb_config_load(&v.desired, cli->file, &err);
+		ret = lb_config_load(&v.config, cli->file, &err);
 	if (!ret)
 		ret = lb_session_open(&v.s, cli->instance, LB_READ, false, &err);
 	if (!ret)
-		ret = examine_at_rest(&v, &err);
+		ret = examine_twice(&v, &err);
 	if (!ret)
 		lb_others_warn(cli->instance, &v.s.model);
 	if (ret)
@@ -259,5 +274,6 @@ int lb_cmd_verify(struct lb_cli *cli)
 	lb_texts_free(&v.skipped);
 	lb_session_close(&v.s);
 	lb_model_free(&v.desired);
+	lb_model_free(&v.config);
 	return code;
 }

@@ -6,6 +6,8 @@
 #include "instance.h"
 #include "preflight.h"
 
+#define MOVES_MAX 5
+
 /* Of what is made anew, limits and defaults are as the config wants: no difference to tell of. */
 static void take_over_settings(struct lb_model *m, const struct lb_model *desired)
 {
@@ -76,7 +78,7 @@ static bool is_nothing(const struct lb_dp_ops *ops, int ret, bool write)
 		return ret == -ENODEV || ret == -EXDEV;
 	if (!write) /* not everybody may list tables */
 		return ret != -ESTALE && !is_passing(ret);
-	return ret == -EEXIST || ret == -EOPNOTSUPP || ret == -ENODEV;
+	return ret == -EEXIST || ret == -EOPNOTSUPP || ret == -ENODEV || ret == -EPROTONOSUPPORT;
 }
 
 static int open_other(struct lb_instance *i, const struct lb_dp_ops *ops,
@@ -101,6 +103,15 @@ static int open_other(struct lb_instance *i, const struct lb_dp_ops *ops,
 	return is_nothing(ops, ret, options.write) ? 0 : ret;
 }
 
+static bool is_open_on(const struct lb_instance *i, const struct lb_dp_ops *ops)
+{
+	bool is = false;
+
+	for (size_t k = 0; k < i->n_others; k++)
+		is |= i->others[k].ops == ops;
+	return is;
+}
+
 /* While we waited for a lock somebody may have moved it to where we had looked before. */
 static bool has_moved(const struct lb_instance *i, const char *name)
 {
@@ -108,7 +119,7 @@ static bool has_moved(const struct lb_instance *i, const char *name)
 	struct lb_err ignored;
 
 	for (size_t k = 0; i->fresh && lb_datapaths_met[k] != i->s.ops; k++) {
-		if ((i->n_others && i->others->ops == lb_datapaths_met[k]) ||
+		if (is_open_on(i, lb_datapaths_met[k]) ||
 		    lb_session_open_on(&other, lb_datapaths_met[k], name, LB_READ, false, &ignored))
 			continue;
 		lb_session_close(&other);
@@ -147,8 +158,13 @@ int lb_instance_open(struct lb_instance *i, const struct lb_dp_ops *ops,
 {
 	int ret = open_all(i, ops, opt, err);
 
-	while (!ret && opt->access == LB_WRITE && has_moved(i, opt->name)) {
+	for (int tries = 1; !ret && opt->access == LB_WRITE && has_moved(i, opt->name); tries++) {
 		lb_instance_close(i);
+		if (tries == MOVES_MAX)
+			return lb_err_set(
+				err, EBUSY,
+				"instance \"%s\": others move it again and again: try later",
+				opt->name);
 		ret = open_all(i, ops, opt, err);
 	}
 	return ret;

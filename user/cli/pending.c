@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/netns.h"
 #include "pending.h"
 
 static const char *const names[] = {
@@ -63,17 +64,6 @@ bool lb_pending_is_process(const struct lb_pending *p)
 	return p->pid > 0 && p->start && process_start(p->pid) == p->start;
 }
 
-static bool runs_elsewhere(const struct lb_pending *p)
-{
-	char path[64];
-	struct stat theirs, ours;
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)p->pid);
-	return lb_pending_is_process(p) && !stat(path, &theirs) &&
-	       !stat("/proc/self/ns/net", &ours) &&
-	       (theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev);
-}
-
 /* The second line, where there is one: "undone", or "failed" and why. */
 static void outcome_parse(struct lb_pending *p, char *text)
 {
@@ -102,9 +92,10 @@ static int pending_parse(int fd, const char *instance, struct lb_pending *p)
 	p->pid = strtol(buf, &next, 10);
 	p->start = strtoull(next, &next, 10);
 	p->deadline = strtoull(next, &next, 10);
+	p->netns = *next == ' ' ? strtoull(next, &next, 10) : 0;
 	if (p->pid <= 0 || !p->start || !p->deadline || *next != '\n') {
 		p->pid = 0;
-		p->start = p->deadline = 0;
+		p->start = p->deadline = p->netns = 0;
 		snprintf(p->why, sizeof(p->why), "\"" LB_RUN_DIR "/%s.confirm\" is garbled",
 			 instance);
 		return 0;
@@ -112,7 +103,7 @@ static int pending_parse(int fd, const char *instance, struct lb_pending *p)
 	outcome_parse(p, next + 1);
 	if (p->state == LB_PENDING_LOST && lb_pending_is_process(p))
 		p->state = LB_PENDING_WAITING;
-	return runs_elsewhere(p) ? -EXDEV : 0;
+	return p->netns && p->netns != lb_netns_cookie() ? -EXDEV : 0;
 }
 
 int lb_pending_decide(int fd)
@@ -167,23 +158,30 @@ int lb_pending_lock(const char *instance, struct lb_pending *p, struct lb_err *e
 		       : lb_err_sys(err, -ret, "locking \"" LB_RUN_DIR "/%s.confirm\"", instance);
 }
 
-bool lb_pending_is_elsewhere(const char *instance)
+static bool is_elsewhere(const char *instance, struct lb_pending *p)
 {
-	struct lb_pending p;
 	struct lb_err ignored;
 	int fd = pending_open(instance, &ignored);
-	bool is = fd >= 0 && pending_parse(fd, instance, &p) == -EXDEV;
+	bool is = fd >= 0 && pending_parse(fd, instance, p) == -EXDEV;
 
 	if (fd >= 0)
 		close(fd);
 	return is;
 }
 
+bool lb_pending_is_elsewhere(const char *instance)
+{
+	struct lb_pending p;
+
+	return is_elsewhere(instance, &p) && p.state != LB_PENDING_UNDONE;
+}
+
 void lb_pending_remove(const char *instance)
 {
 	char path[PATH_MAX];
+	struct lb_pending p;
 
-	if (lb_pending_is_elsewhere(instance))
+	if (is_elsewhere(instance, &p))
 		return;
 	unlink(lb_pending_path(path, instance, "rollback.yaml"));
 	lb_pending_forget(instance);
@@ -192,8 +190,9 @@ void lb_pending_remove(const char *instance)
 void lb_pending_forget(const char *instance)
 {
 	char path[PATH_MAX];
+	struct lb_pending p;
 
-	if (lb_pending_is_elsewhere(instance))
+	if (is_elsewhere(instance, &p))
 		return;
 	unlink(lb_pending_path(path, instance, "confirm"));
 }
@@ -207,8 +206,9 @@ int lb_pending_write(const char *instance, unsigned int seconds)
 
 	if (fd < 0)
 		return -errno;
-	if (dprintf(fd, "%d %llu %llu\n", getpid(), process_start(getpid()),
-		    (unsigned long long)time(NULL) + seconds) < 0 ||
+	if (dprintf(fd, "%d %llu %llu %llu\n", getpid(), process_start(getpid()),
+		    (unsigned long long)time(NULL) + seconds,
+		    (unsigned long long)lb_netns_cookie()) < 0 ||
 	    rename(fresh, lb_pending_path(path, instance, "confirm"))) {
 		ret = -errno;
 		unlink(fresh);

@@ -3,7 +3,8 @@
  * pending.h - /run/meshlb/<instance>.confirm: a change that waits for `meshlb confirm`, or what
  * became of it.
  *
- * Its first line names the process that goes back and its deadline, a second one tells the outcome.
+ * Its first line names the process that goes back, its deadline and its network namespace, a second
+ * one tells the outcome.
  * Whoever decides holds the file's lock: `confirm` removes the file to keep the change, the process
  * writes that second line. The old state lies beside it as <instance>.rollback.yaml, for people:
  * the process has it in its memory.
@@ -30,6 +31,7 @@ struct lb_pending {
 	pid_t pid;
 	unsigned long long start;    /* of the process: field 22 of /proc/PID/stat */
 	unsigned long long deadline; /* seconds since the epoch */
+	unsigned long long netns;    /* lb_netns_cookie(); 0: a former meshlb's, which wrote none */
 	char why[512];
 	char before[PATH_MAX]; /* the old state, a config; empty: there was no instance */
 };
@@ -37,9 +39,9 @@ struct lb_pending {
 const char *lb_pending_state_name(enum lb_pending_state state);
 const char *lb_pending_path(char buf[PATH_MAX], const char *instance, const char *suffix);
 
-/* 0; -ENOENT: there is none; another -errno with err filled. A garbled file is LOST. One that waits
- * in another network namespace, of an instance there that has the same name, is not there for any
- * of these, and none of them touches it. */
+/* 0; -ENOENT: there is none; another -errno with err filled. A garbled file is LOST. One of another
+ * network namespace, of an instance there that has the same name, is not there for any of these,
+ * and none of them touches it. */
 int lb_pending_read(const char *instance, struct lb_pending *p, struct lb_err *err);
 
 /* The same with the file's lock: returns a descriptor to close, or -errno with err filled. */
@@ -55,6 +57,7 @@ int lb_pending_decide(int fd); /* locks it; -ENOENT: somebody else has decided *
 void lb_pending_conclude(int fd, enum lb_pending_state state, const char *why);
 
 bool lb_pending_is_process(const struct lb_pending *p); /* does that process still run? */
-bool lb_pending_is_elsewhere(const char *instance);     /* waits there one of the same name? */
+/* Is there one of another network namespace, which has not been undone by now? */
+bool lb_pending_is_elsewhere(const char *instance);
 
 #endif

@@ -223,9 +223,10 @@ int lb_rollback_arm(const struct lb_rollback *r, struct lb_err *err)
 	if (lb_pending_is_elsewhere(r->instance))
 		return lb_err_set(err, EBUSY,
 				  "instance \"%s\": a change of another one waits for `meshlb "
-				  "confirm` in another network namespace: give this one another "
+				  "confirm` in another network namespace, or could not be undone "
+				  "there: see \"" LB_RUN_DIR "/%s.confirm\"; give this one another "
 				  "name, or apply without --confirm-timeout",
-				  r->instance);
+				  r->instance, r->instance);
 	ret = save_old(r->instance, r->old, err);
 	if (ret)
 		return ret;

@@ -11,6 +11,7 @@
 
 #include "conntrack.h"
 #include "ebpf_internal.h"
+#include "lock.h"
 
 static int probe_btf(void)
 {
@@ -260,13 +261,14 @@ static int ebpf_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 
 static void ebpf_await(const char *instance)
 {
-	const struct lb_dp_options opt = {.instance = instance, .write = true};
+	const struct lb_dp_options opt = {.instance = instance};
 	struct lb_dp *dp;
 	struct lb_err ignored;
 
 	if (dp_make(&dp, &opt, &ignored))
 		return;
-	lb_instance_lock(dp, false, &ignored);
+	if (!lb_instance_lock(dp, false, &ignored)) /* opens it, for who only reads */
+		lb_lock_wait_file(dp->dir_fd);
 	ebpf_close(dp);
 }
 

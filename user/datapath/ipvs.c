@@ -159,9 +159,7 @@ static int ipvs_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 
 static void ipvs_await(const char *instance)
 {
-	struct lb_err ignored;
-
-	lb_lock_wait(instance, lb_dp_ipvs.name, &ignored);
+	lb_lock_wait(instance, lb_dp_ipvs.name);
 }
 
 static int ipvs_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)

@@ -359,12 +359,11 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 	struct lb_findings f = {.fn = fn, .arg = arg};
 	char rule[LB_IPVS_RULE_LEN];
 	const struct lb_firewall w = lb_ipvs_firewall(dp, rule);
-	int ret = 0;
+	int ret;
 
 	if (dp->lock.fd < 0 && lb_ipvs_record(dp->table.state, LB_IPVS_RECORD_UNDONE))
-		ret = lb_lock_wait(dp->table.instance, lb_dp_ipvs.name, err);
-	if (!ret)
-		ret = look(dp, m, true, &f, err);
+		lb_lock_wait(dp->table.instance, lb_dp_ipvs.name);
+	ret = look(dp, m, true, &f, err);
 	if (!ret) {
 		lb_firewall_audit(&f, &w);
 		lb_interfaces_audit(&f, m);

@@ -20,12 +20,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/list.h"
 #include "ipvs_internal.h"
+#include "net/netns.h"
 #include "net/sysctl.h"
 
 #define PATH_LEN   96
@@ -49,24 +49,6 @@ struct host {
 };
 
 /* ---------------------------------------------------------------- the file */
-
-/* Of a network namespace, and never another's again (Linux 5.14); before, its inode, which one that
- * is made when it is gone may have. */
-static uint64_t netns_cookie(void)
-{
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	socklen_t len = sizeof(uint64_t);
-	uint64_t cookie = 0;
-	struct stat st;
-
-	if (fd >= 0) {
-		getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len);
-		close(fd);
-	}
-	if (!cookie && !stat("/proc/self/ns/net", &st))
-		cookie = st.st_ino;
-	return cookie;
-}
 
 static int line_read(struct host *h, const char *line)
 {
@@ -120,7 +102,7 @@ static int host_open(struct host *h, bool write, struct lb_err *err)
 	int ret = 0;
 
 	*h = (struct host){.lock = LB_LOCK_NONE};
-	snprintf(name, sizeof(name), "ipvs-%016" PRIx64, netns_cookie());
+	snprintf(name, sizeof(name), "ipvs-%016" PRIx64, lb_netns_cookie());
 	snprintf(h->path, sizeof(h->path), LB_RUN_DIR "/%s", name);
 	if (write)
 		ret = lb_lock_take(&h->lock, name, "host", err);

@@ -12,6 +12,7 @@
 
 #define TRY_MS   20
 #define QUIET_MS 1000
+#define WAIT_MS  15000
 
 int lb_lock_file(int fd, const char *instance)
 {
@@ -69,15 +70,24 @@ int lb_lock_take(struct lb_lock *l, const char *instance, const char *what, stru
 	return 0;
 }
 
-int lb_lock_wait(const char *instance, const char *what, struct lb_err *err)
+void lb_lock_wait_file(int fd)
 {
-	struct lb_lock l = LB_LOCK_NONE;
-	int ret;
+	const struct timespec nap = {.tv_nsec = TRY_MS * 1000000};
+
+	for (int ms = 0; flock(fd, LOCK_SH | LOCK_NB) && ms < WAIT_MS; ms += TRY_MS)
+		nanosleep(&nap, NULL);
+	flock(fd, LOCK_UN);
+}
+
+void lb_lock_wait(const char *instance, const char *what)
+{
+	struct lb_lock l;
+	int fd;
 
 	path_make(&l, instance, what);
-	if (access(l.path, F_OK)) /* nobody has it */
-		return 0;
-	ret = lb_lock_take(&l, instance, what, err);
-	lb_lock_release(&l, false);
-	return ret;
+	fd = open(l.path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0) /* nobody has it */
+		return;
+	lb_lock_wait_file(fd);
+	close(fd);
 }

@@ -16,8 +16,10 @@ struct lb_lock {
 int lb_lock_take(struct lb_lock *l, const char *instance, const char *what, struct lb_err *err);
 /* `remove`: with what it guarded. */
 void lb_lock_release(struct lb_lock *l, bool remove);
-/* Waits until nobody has it: for a reader, to whom what an apply has not finished is no finding. */
-int lb_lock_wait(const char *instance, const char *what, struct lb_err *err);
+/* Waits until nobody has it, some seconds at most: for a reader, to whom what an apply has not
+ * finished is no finding. Of an open file, which is locked for a moment. */
+void lb_lock_wait(const char *instance, const char *what);
+void lb_lock_wait_file(int fd);
 
 /* Locks an open file; who waits longer than a moment is told what for. 0 or -errno. */
 int lb_lock_file(int fd, const char *instance);

@@ -103,9 +103,7 @@ static int nft_dp_create(struct lb_dp **dp, const struct lb_dp_options *opt,
 
 static void nft_await(const char *instance)
 {
-	struct lb_err ignored;
-
-	lb_lock_wait(instance, lb_dp_nft.name, &ignored);
+	lb_lock_wait(instance, lb_dp_nft.name);
 }
 
 static int nft_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)

@@ -199,12 +199,11 @@ int lb_nft_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, v
 {
 	const struct lb_firewall w = lb_nft_firewall(dp);
 	struct lb_findings f = {.fn = fn, .arg = arg};
-	int ret = 0;
+	int ret;
 
 	if (dp->lock.fd < 0 && lb_nft_is_undone(&dp->table.state->elements))
-		ret = lb_lock_wait(dp->table.instance, lb_dp_nft.name, err);
-	if (!ret)
-		ret = lb_nft_look(dp, m, true, fn, arg, err);
+		lb_lock_wait(dp->table.instance, lb_dp_nft.name);
+	ret = lb_nft_look(dp, m, true, fn, arg, err);
 	if (ret >= 0) {
 		if (lb_nft_is_undone(&dp->table.state->elements))
 			lb_found(&f, "an earlier apply was interrupted: connections to backends "

@@ -12,6 +12,7 @@
 
 #include "core/list.h"
 #include "ipvs.h"
+#include "route.h"
 
 #define ATTRS_MAX 20 /* more than any of the kernel's lists has */
 
@@ -234,10 +235,37 @@ void lb_ipvs_services_free(struct lb_ipvs_services *all)
 	*all = (struct lb_ipvs_services){};
 }
 
+static bool is_own(struct lb_nl *nl, const struct lb_endpoint *at)
+{
+	struct lb_route route;
+
+	return !lb_addr_why_not(&at->addr, at->family) &&
+	       !lb_route_get(nl, &route, &at->addr, at->family) && route.local;
+}
+
+static int foreign_keep(struct lb_ipvs_services *all)
+{
+	struct lb_nl nl;
+	size_t n = 0;
+	int ret = all->n ? lb_nl_open(&nl, NETLINK_ROUTE) : 0;
+
+	if (ret || !all->n)
+		return ret;
+	for (size_t i = 0; i < all->n; i++) {
+		if (all->list[i].mark)
+			continue;
+		all->list[n] = all->list[i];
+		all->list[n].own = is_own(&nl, &all->list[n].at);
+		n++;
+	}
+	all->n = n;
+	lb_nl_close(&nl);
+	return 0;
+}
+
 int lb_ipvs_foreign_read(struct lb_ipvs_services *all)
 {
 	struct lb_ipvs v;
-	size_t n = 0;
 	int ret;
 
 	*all = (struct lb_ipvs_services){};
@@ -247,12 +275,8 @@ int lb_ipvs_foreign_read(struct lb_ipvs_services *all)
 	if (ret)
 		return ret;
 	ret = lb_ipvs_services_read(&v, all);
-	for (size_t i = 0; i < all->n; i++)
-		if (!all->list[i].mark)
-			all->list[n++] = all->list[i];
-	all->n = n;
 	lb_ipvs_close(&v);
-	return ret == -EPERM ? 0 : ret;
+	return ret == -EPERM ? 0 : ret ? ret : foreign_keep(all);
 }
 
 bool lb_ipvs_service_meets(const struct lb_ipvs_service *s, const struct lb_listen *l)
@@ -264,7 +288,7 @@ bool lb_ipvs_service_meets(const struct lb_ipvs_service *s, const struct lb_list
 	if (s->mark || s->proto != l->proto || at.port != l->at.port)
 		return false;
 	if (l->any)
-		return l->any == LB_ANY_BOTH || s->family == l->at.family;
+		return s->own && (l->any == LB_ANY_BOTH || s->family == l->at.family);
 	return !lb_endpoint_cmp(&at, &l->at);
 }
 

@@ -26,6 +26,7 @@ struct lb_ipvs_service {
 	uint8_t family; /* enum lb_family */
 	uint8_t proto;  /* mark 0: enum lb_proto; LB_PROTOS: neither */
 	struct lb_endpoint at;
+	bool own; /* of lb_ipvs_foreign_read(): packets of others come in to that address here */
 	char scheduler[16];
 	uint32_t flags;   /* IP_VS_SVC_F_*, without HASHED */
 	uint32_t timeout; /* seconds of persistence; 0 */
