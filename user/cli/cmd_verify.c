@@ -182,12 +182,14 @@ static int open_again(struct verify *v, struct lb_err *err)
 static int examine_at_rest(struct verify *v, struct lb_err *err)
 {
 	uint32_t before, after;
+	bool seen = false;
 	int ret;
 
 	for (int tries = 0; tries < 5; tries++) {
 		ret = read_generation(v, &before, err);
 		if (!ret)
 			ret = examine(v, err);
+		seen = !ret;
 		if (ret == -EAGAIN) {
 			ret = open_again(v, err);
 			if (ret)
@@ -199,8 +201,10 @@ static int examine_at_rest(struct verify *v, struct lb_err *err)
 		if (ret || before == after)
 			return ret;
 	}
-	return lb_err_set(err, EAGAIN, "instance \"%s\": it keeps changing: run verify again",
-			  v->cli->instance);
+	return seen ? 0
+		    : lb_err_set(err, EAGAIN,
+				 "instance \"%s\": its datapath keeps changing: run verify again",
+				 v->cli->instance);
 }
 
 /* Where an apply is at work what is not as it should be may be so when that has ended. */
