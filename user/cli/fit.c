@@ -239,11 +239,6 @@ static const struct setting {
 
 /* ---------------------------------------------------------------- all */
 
-static bool is_running(const struct lb_fit *f, const struct lb_dp_ops *ops)
-{
-	return f->standing && f->standing->dp && f->standing->ops == ops;
-}
-
 static int begin(struct fit *f, const struct lb_fit *with, const struct lb_dp_ops *ops,
 		 struct lb_err *err)
 {
@@ -251,7 +246,7 @@ static int begin(struct fit *f, const struct lb_fit *with, const struct lb_dp_op
 
 	*f = (struct fit){.with = with,
 			  .ops = ops,
-			  .standing = is_running(with, ops) ? &with->standing->model : NULL};
+			  .standing = lb_fit_is_running(with, ops) ? &with->standing->model : NULL};
 	ret = ops->has_programs ? 0 : lb_links_read(&f->links);
 	if (ret)
 		return lb_err_sys(err, -ret, "listing the network interfaces");
@@ -397,114 +392,4 @@ int lb_fit_cut(const struct lb_fit *with, struct lb_model *m, const struct lb_dp
 	end(&f);
 	ret = memory_fits(&f, m, err);
 	return ret ? ret : hooks_fit(with, m, ops, err);
-}
-
-/* ---------------------------------------------------------------- which datapath */
-
-static bool is_wanted(const struct lb_model *m, const struct lb_dp_ops *ops)
-{
-	return m->datapath == LB_DATAPATH_AUTO ||
-	       !strcmp(lb_datapath_kind_name(m->datapath), ops->name);
-}
-
-/* Into `running`, unless it is known already: reading takes longer than all else here. */
-static void look_at_running(struct lb_fit *f, const struct lb_choice *c, struct lb_session *running)
-{
-	struct lb_err ignored;
-
-	if (f->standing || !c->instance)
-		return;
-	lb_session_open(running, c->instance, LB_READ, false, &ignored);
-	f->standing = running;
-}
-
-/* Once in a process: what it tries are changes to nftables, which who looks for one must not take
- * for somebody's apply. */
-static int probe_once(const struct lb_dp_ops *ops, struct lb_err *err)
-{
-	static struct {
-		const struct lb_dp_ops *ops;
-		int ret;
-		struct lb_err why_not;
-	} known[LB_DATAPATHS];
-	size_t i = 0;
-
-	while (known[i].ops && known[i].ops != ops)
-		i++;
-	if (!known[i].ops) {
-		known[i].ret = ops->probe(&known[i].why_not);
-		known[i].ops = ops;
-	}
-	if (known[i].ret)
-		*err = known[i].why_not;
-	return known[i].ret;
-}
-
-static int probe(const struct lb_dp_ops *ops, const struct lb_model *m, struct lb_err *err)
-{
-	int ret = probe_once(ops, err);
-
-	return ret || !ops->probe_model ? ret : ops->probe_model(m, err);
-}
-
-static int choose(struct lb_fit *f, const struct lb_model *m, struct lb_choice *c,
-		  struct lb_session *running, struct lb_err *err)
-{
-	const struct lb_dp_ops *works = NULL;
-	int ret = -ENOSYS, fits = -ENOSYS;
-	size_t len = 0;
-
-	c->why[0] = '\0';
-	for (size_t i = 0; lb_datapaths[i]; i++) {
-		const struct lb_dp_ops *ops = lb_datapaths[i];
-
-		if (!is_wanted(m, ops))
-			continue;
-		c->ops = ops;
-		ret = c->probe ? probe(ops, m, err) : 0;
-		if (m->datapath != LB_DATAPATH_AUTO)
-			return ret;
-		if (i)
-			look_at_running(f, c, running);
-		if (!ret && (!works || is_running(f, ops)))
-			works = ops;
-		fits = ret ? ret : lb_fit_check(f, m, ops, err);
-		/* Somebody's hook, or limits beyond the memory, are for the operator to decide. */
-		if (!ret && (!fits || fits == -EBUSY || fits == -ENOMEM))
-			return fits;
-		len += snprintf(c->why + len, sizeof(c->why) - len, "%s%s", len ? "; " : "",
-				err->text);
-		len = len < sizeof(c->why) ? len : sizeof(c->why) - 1;
-	}
-	c->ops = works;
-	if (c->best_effort && works)
-		return 0;
-	return lb_err_set(err, -fits, "no datapath %s: %s",
-			  works ? "can do all of this here" : "works here", c->why);
-}
-
-int lb_fit_choose(const struct lb_fit *f, const struct lb_model *m, struct lb_choice *c,
-		  struct lb_err *err)
-{
-	struct lb_session running = {};
-	struct lb_fit with = *f;
-	int ret;
-
-	with.probe = c->probe;
-	ret = choose(&with, m, c, &running, err);
-	lb_session_close(&running);
-	return ret;
-}
-
-const char *lb_choice_why(char buf[96], const struct lb_model *m, const struct lb_dp_ops *ops)
-{
-	const char *first = lb_datapaths[0]->name;
-
-	if (m->datapath != LB_DATAPATH_AUTO)
-		snprintf(buf, 96, "the config names it");
-	else if (ops == lb_datapaths[0])
-		snprintf(buf, 96, "its first choice, %s", first);
-	else
-		snprintf(buf, 96, "nothing speaks against %s now, apply takes it", first);
-	return buf;
 }

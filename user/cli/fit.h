@@ -15,6 +15,12 @@ struct lb_fit {
 	bool probe; /* what the kernel has may be tried out */
 };
 
+/* Is that the datapath on which it is running? */
+static inline bool lb_fit_is_running(const struct lb_fit *f, const struct lb_dp_ops *ops)
+{
+	return f->standing && f->standing->dp && f->standing->ops == ops;
+}
+
 /* Can it do all of the model? Else -EOPNOTSUPP or another -errno, and err says what not, and where.
  * Listens that stand there already are not asked about. */
 int lb_fit_check(const struct lb_fit *f, const struct lb_model *m, const struct lb_dp_ops *ops,
@@ -27,9 +33,9 @@ int lb_fit_cut(const struct lb_fit *f, struct lb_model *m, const struct lb_dp_op
 	       lb_finding_fn fn, void *arg, struct lb_err *err);
 
 /*
- * The datapath that m->datapath means on this host: of `auto` the first that works and can do all
- * of the model; with best_effort else the one that is running, or the first that works. Of another
- * it is only asked whether it works. Else err says why not.
+ * choose.c: the datapath that m->datapath means on this host: of `auto` the first that works and
+ * can do all of the model; with best_effort else the one that is running, or the first that works.
+ * Of another it is only asked whether it works. Else err says why not.
  */
 struct lb_choice {
 	bool best_effort;
