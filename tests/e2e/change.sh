@@ -3,7 +3,7 @@
 # change.sh - nft and ebpf in turn: a change of the datapath under traffic, and killed; `auto`; and an apply of nft
 # that is killed at every netlink call.
 # hooks: nft
-# limit: 400
+# limit: 600
 # guest: full
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -3,7 +3,7 @@
 # ipvs.sh - what is ipvs's own: schedulers, the sysctls, other people's virtual services, damage,
 # removed backends, changes of the datapath, `auto`, kills at the calls of an apply.
 # guest: ipvs
-# limit: 400
+# limit: 600
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
