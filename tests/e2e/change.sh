@@ -62,6 +62,11 @@ expect 0 lab_meshlb apply -f "$LAB_DIR/second-ebpf.yaml"
 equal 'and what, after the first was removed' "$(to "${v4[0]}") $(to "${v4[1]}")" '0 2'
 expect 0 lab_meshlb down
 equal 'and after down' "$(to "${v4[0]}") $(to "${v4[1]}")" '0 0'
+expect 0 lab_meshlb apply -f "$LAB_DIR/both.yaml"
+expect 0 lab_in node2 "$E2E/udp_echo.py" ask "$VIP4" 5300 4 8
+expect 0 lab_meshlb apply -f "$LAB_DIR/second-ebpf.yaml"
+equal 'the first is removed by the change itself' "$(to "${v4[0]}") $(to "${v4[1]}")" '0 2'
+expect 0 lab_meshlb down
 
 step 'what a backend has said before it was one is no answer of the service'
 says() { # TO_PORT: the first one, by itself
@@ -77,6 +82,7 @@ equal 'entries, of whom it has not' "$(said 7001)" 1
 expect 0 lab_meshlb apply -f "$LAB_DIR/both.yaml"
 equal 'entries' "$(said 7001)" 0
 expect 0 lab_meshlb down
+nft_in add rule inet theirs nat udp dport 7002 masquerade # of somebody who does so to all
 says 7002
 equal 'entries' "$(said 7002)" 1
 expect 0 lab_meshlb apply -f "$LAB_DIR/both.yaml"

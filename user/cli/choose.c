@@ -23,26 +23,20 @@ static void look_at_running(struct lb_fit *f, const struct lb_choice *c, struct 
 	f->standing = running;
 }
 
-/* Once in a process: what it tries are changes to nftables, which who looks for one must not take
- * for somebody's apply. */
+/* Once in a process, where it works: what it tries are changes to nftables, which who looks for one
+ * must not take for somebody's apply. */
 static int probe_once(const struct lb_dp_ops *ops, struct lb_err *err)
 {
-	static struct {
-		const struct lb_dp_ops *ops;
-		int ret;
-		struct lb_err why_not;
-	} known[LB_DATAPATHS];
+	static const struct lb_dp_ops *works[LB_DATAPATHS];
 	size_t i = 0;
+	int ret;
 
-	while (known[i].ops && known[i].ops != ops)
+	while (works[i] && works[i] != ops)
 		i++;
-	if (!known[i].ops) {
-		known[i].ret = ops->probe(&known[i].why_not);
-		known[i].ops = ops;
-	}
-	if (known[i].ret)
-		*err = known[i].why_not;
-	return known[i].ret;
+	ret = works[i] ? 0 : ops->probe(err);
+	if (!ret)
+		works[i] = ops;
+	return ret;
 }
 
 static int probe(const struct lb_dp_ops *ops, const struct lb_model *m, struct lb_err *err)

@@ -19,6 +19,7 @@ struct verify {
 		desired; /* as it is; with overrides, and without what is left out */
 	struct lb_diff diff;
 	struct lb_texts findings, skipped;
+	bool moved; /* to another datapath, while we looked */
 };
 
 static void add_finding(void *findings, const char *text)
@@ -48,8 +49,8 @@ static bool left_on(const struct lb_dp_ops *ops, const char *instance, struct lb
 	return true;
 }
 
-/* An apply that was killed while it changed the datapath; -EAGAIN where one has just done so. */
-static int look_elsewhere(struct verify *v)
+/* An apply that was killed while it changed the datapath; or one has just done so. */
+static void look_elsewhere(struct verify *v)
 {
 	const char *instance = v->cli->instance;
 	struct lb_err left;
@@ -60,13 +61,11 @@ static int look_elsewhere(struct verify *v)
 		/* Who changes it has the locks of both, and takes that of the new one first. */
 		lb_datapaths[i]->await(instance);
 		v->s.ops->await(instance);
-		if (!left_on(v->s.ops, instance, &left))
-			return -EAGAIN;
+		v->moved |= !left_on(v->s.ops, instance, &left);
 		if (left_on(lb_datapaths[i], instance, &left))
 			lb_texts_add(&v->findings, "datapath %s: %s", lb_datapaths[i]->name,
 				     left.text);
 	}
-	return 0;
 }
 
 /* The datapath that apply would take. */
@@ -140,6 +139,7 @@ static int examine(struct verify *v, struct lb_err *err)
 {
 	int ret;
 
+	v->moved = false;
 	lb_diff_free(&v->diff);
 	lb_texts_free(&v->findings);
 	lb_texts_free(&v->skipped);
@@ -151,11 +151,9 @@ static int examine(struct verify *v, struct lb_err *err)
 		ret = compare(v, err);
 	if (ret)
 		return ret;
-	ret = look_elsewhere(v);
-	if (ret)
-		return lb_err_set(err, -ret,
-				  "instance \"%s\": its datapath changes: run verify again",
-				  v->cli->instance);
+	look_elsewhere(v);
+	if (v->moved)
+		return 0;
 	ret = v->s.ops->audit(v->s.dp, &v->s.model, add_finding, &v->findings, err);
 	return ret < 0 ? ret : 0;
 }
@@ -181,30 +179,23 @@ static int open_again(struct verify *v, struct lb_err *err)
 /* Readers take no lock: where an apply came between, what we have seen was half of each. */
 static int examine_at_rest(struct verify *v, struct lb_err *err)
 {
-	uint32_t before, after;
-	bool seen = false;
+	uint32_t before = 0, after = 0;
 	int ret;
 
 	for (int tries = 0; tries < 5; tries++) {
 		ret = read_generation(v, &before, err);
 		if (!ret)
 			ret = examine(v, err);
-		seen = !ret;
-		if (ret == -EAGAIN) {
-			ret = open_again(v, err);
-			if (ret)
-				return ret;
-			continue;
-		}
 		if (!ret)
-			ret = read_generation(v, &after, err);
-		if (ret || before == after)
+			ret = v->moved ? open_again(v, err) : read_generation(v, &after, err);
+		if (ret || (!v->moved && before == after))
 			return ret;
 	}
-	return seen ? 0
-		    : lb_err_set(err, EAGAIN,
-				 "instance \"%s\": its datapath keeps changing: run verify again",
-				 v->cli->instance);
+	if (!v->moved)
+		return 0; /* as it was seen last */
+	return lb_err_set(err, EAGAIN,
+			  "instance \"%s\": its datapath keeps changing: run verify again",
+			  v->cli->instance);
 }
 
 /* Where an apply is at work what is not as it should be may be so when that has ended. */

@@ -20,26 +20,27 @@ static void count_open(void *arg, const struct lb_conn *c)
 	*n += lb_conn_is_active(c);
 }
 
-static struct lb_conn_filter filter_of(const struct lb_drain *d)
+/*
+ * The instance may be another one each time: applied, upgraded, moved to another datapath. With
+ * LB_WRITE those that seem to be reset are forgotten, which are not waited for: whoever takes the
+ * replica down then must not leave them behind, for SYNs by their clients' ports would go there,
+ * and nobody would answer.
+ */
+static int look(struct lb_drain *d, enum lb_access access, bool *doubts, struct lb_err *err)
 {
-	return (struct lb_conn_filter){
+	struct lb_conn_filter filter = {
 		.service = d->service, .by_backend = true, .backend = d->backend};
-}
-
-/* The instance may be another one each time: applied, upgraded, moved to another datapath. */
-static int look(struct lb_drain *d, struct lb_err *err)
-{
-	const struct lb_conn_filter filter = filter_of(d);
 	char at[LB_ENDPOINT_STRLEN];
 	const struct lb_service_conf *s;
 	const struct lb_backend_conf *b;
 	struct lb_session session;
 	uint64_t all;
-	int ret = lb_session_open(&session, d->instance, LB_READ, false, err);
+	int ret = lb_session_open(&session, d->instance, access, false, err);
 
 	if (ret)
 		return ret;
 	d->left = 0;
+	*doubts = session.ops->keeps_connections;
 	s = lb_model_find_service(&session.model, d->service);
 	b = s ? lb_service_find_backend(s, &d->backend) : NULL;
 	if (b && lb_backend_weight(b))
@@ -48,7 +49,11 @@ static int look(struct lb_drain *d, struct lb_err *err)
 				 "weight is %u",
 				 d->service, lb_endpoint_str(at, &d->backend),
 				 lb_backend_weight(b));
-	else if (b) /* else it was removed, and its connections end with it */
+	filter.doubtful = true;
+	if (b && !ret && access == LB_WRITE)
+		ret = session.ops->conn_flush(session.dp, &filter, &all, err);
+	filter.doubtful = false;
+	if (b && !ret) /* else it was removed, and its connections end with it */
 		ret = session.ops->conn_list(session.dp, &filter, count_open, &d->left, &all, err);
 	lb_session_close(&session);
 	return ret;
@@ -68,35 +73,20 @@ static void show(const struct lb_drain *d, uint64_t before)
 	fflush(stderr);
 }
 
-/* Those that seem to be reset were not waited for. Whoever takes the replica down now must not
- * leave them behind: SYNs by their clients' ports would go there, and nobody would answer. */
-static int forget_doubtful(const struct lb_drain *d, struct lb_err *err)
-{
-	struct lb_conn_filter filter = filter_of(d);
-	struct lb_session s;
-	uint64_t n;
-	int ret = lb_session_open(&s, d->instance, LB_WRITE, false, err);
-
-	if (ret)
-		return ret;
-	filter.doubtful = true;
-	if (s.ops->keeps_connections && lb_model_find_service(&s.model, d->service))
-		ret = s.ops->conn_flush(s.dp, &filter, &n, err);
-	lb_session_close(&s);
-	return ret;
-}
-
 int lb_drain_wait(struct lb_drain *d, struct lb_err *err)
 {
 	const struct timespec pause = {.tv_nsec = LOOK_EVERY * 1000000L};
 	char at[LB_ENDPOINT_STRLEN], text[LB_TEXT_MAX];
 	uint64_t before = UINT64_MAX;
 	struct timespec begin, now;
+	bool doubts;
 	int ret;
 
 	clock_gettime(CLOCK_BOOTTIME, &begin);
 	for (;;) {
-		ret = look(d, err);
+		ret = look(d, LB_READ, &doubts, err);
+		if (!ret && !d->left && doubts)
+			ret = look(d, LB_WRITE, &doubts, err);
 		clock_gettime(CLOCK_BOOTTIME, &now);
 		d->waited = now.tv_sec - begin.tv_sec - (now.tv_nsec < begin.tv_nsec);
 		if (!ret)
@@ -109,7 +99,7 @@ int lb_drain_wait(struct lb_drain *d, struct lb_err *err)
 	if (!lb_log_quiet && isatty(STDERR_FILENO) && (ret || d->left))
 		fputc('\n', stderr);
 	if (ret || !d->left)
-		return ret ? ret : forget_doubtful(d, err);
+		return ret;
 	return lb_err_set(err, ETIMEDOUT,
 			  "service \"%s\", backend %s: after %s it has %" PRIu64
 			  " connection%s still; it stays drained",

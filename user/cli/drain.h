@@ -14,7 +14,7 @@ struct lb_drain {
 };
 
 /*
- * Waits, without a lock, then has those forgotten that seem to be reset, and shows how many are
+ * Waits, without a lock, and shows how many are
  * left: on a terminal in one line, else in a line for each change. 0: none; -ETIMEDOUT; -ECANCELED
  * where it takes connections again; or another -errno. All but 0 with err filled.
  */

@@ -179,10 +179,11 @@ static void virtual_service_warn(const struct lb_ipvs_service *v, const struct l
 			if (!lb_ipvs_service_meets(v, l))
 				continue;
 			lb_warn("service \"%s\": listen \"%s\": a virtual service of IPVS that "
-				"meshlb has not made is at %s, and gets no connections: take one "
+				"meshlb has not made is at %s, and gets no connections%s: take one "
 				"of the two away",
 				m->services[i].name, lb_listen_str(listen, l),
-				lb_endpoint_str(at, &v->at));
+				lb_endpoint_str(at, &v->at),
+				v->own || !l->any ? "" : " when that is this host's address");
 			return;
 		}
 }

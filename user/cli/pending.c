@@ -64,6 +64,19 @@ bool lb_pending_is_process(const struct lb_pending *p)
 	return p->pid > 0 && p->start && process_start(p->pid) == p->start;
 }
 
+static bool runs_elsewhere(const struct lb_pending *p)
+{
+	char path[64];
+	struct stat theirs, ours;
+
+	if (p->netns)
+		return p->netns != lb_netns_cookie();
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)p->pid);
+	return lb_pending_is_process(p) && !stat(path, &theirs) &&
+	       !stat("/proc/self/ns/net", &ours) &&
+	       (theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev);
+}
+
 /* The second line, where there is one: "undone", or "failed" and why. */
 static void outcome_parse(struct lb_pending *p, char *text)
 {
@@ -103,7 +116,7 @@ static int pending_parse(int fd, const char *instance, struct lb_pending *p)
 	outcome_parse(p, next + 1);
 	if (p->state == LB_PENDING_LOST && lb_pending_is_process(p))
 		p->state = LB_PENDING_WAITING;
-	return p->netns && p->netns != lb_netns_cookie() ? -EXDEV : 0;
+	return runs_elsewhere(p) ? -EXDEV : 0;
 }
 
 int lb_pending_decide(int fd)

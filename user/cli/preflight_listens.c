@@ -34,7 +34,8 @@ static int virtual_service_check(const struct lb_ipvs_services *foreign, const s
 	char text[LB_ENDPOINT_STRLEN], at[LB_ENDPOINT_STRLEN];
 
 	for (size_t i = 0; i < foreign->n; i++)
-		if (lb_ipvs_service_meets(&foreign->list[i], l))
+		if (lb_ipvs_service_meets(&foreign->list[i], l) &&
+		    (foreign->list[i].own || !l->any))
 			return lb_err_set(err, EADDRINUSE,
 					  "%s:%d: listen: \"%s\": a virtual service of IPVS that "
 					  "meshlb has not made is at %s, and would get no more "

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "datapath/conntrack.h"
 #include "instance.h"
 #include "net/link.h"
 #include "rollback.h"
@@ -64,13 +65,17 @@ static void drop_gone_interfaces(struct lb_model *m, const char *instance)
 
 static int change(struct lb_instance *i, const struct lb_model *desired, struct lb_err *err)
 {
-	struct lb_diff diff;
+	struct lb_diff diff, moved = {};
 	int ret = lb_diff_make(&diff, &i->s.model, desired, LB_SOURCE_FILE, err), left;
 
 	if (!ret)
 		ret = i->s.ops->apply(i->s.dp, &diff, NULL, NULL, err);
 	lb_diff_free(&diff);
 	left = ret < 0 ? ret : lb_instance_leave(i, err);
+	if (left >= 0 && i->n_others &&
+	    !lb_diff_make(&moved, &i->others->model, desired, LB_SOURCE_FILE, err))
+		left |= lb_conntrack_forget_gone(&moved, err) != 0;
+	lb_diff_free(&moved);
 	return left ? left : ret;
 }
 
@@ -224,8 +229,9 @@ int lb_rollback_arm(const struct lb_rollback *r, struct lb_err *err)
 		return lb_err_set(err, EBUSY,
 				  "instance \"%s\": a change of another one waits for `meshlb "
 				  "confirm` in another network namespace, or could not be undone "
-				  "there: see \"" LB_RUN_DIR "/%s.confirm\"; give this one another "
-				  "name, or apply without --confirm-timeout",
+				  "there: remove \"" LB_RUN_DIR "/%s.confirm\" where that is gone, "
+				  "give this one another name, or apply without "
+				  "--confirm-timeout",
 				  r->instance, r->instance);
 	ret = save_old(r->instance, r->old, err);
 	if (ret)

@@ -74,8 +74,11 @@ void lb_lock_wait_file(int fd)
 {
 	const struct timespec nap = {.tv_nsec = TRY_MS * 1000000};
 
-	for (int ms = 0; flock(fd, LOCK_SH | LOCK_NB) && ms < WAIT_MS; ms += TRY_MS)
+	for (int ms = 0; flock(fd, LOCK_SH | LOCK_NB) && ms < WAIT_MS; ms += TRY_MS) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return;
 		nanosleep(&nap, NULL);
+	}
 	flock(fd, LOCK_UN);
 }
 

@@ -119,32 +119,27 @@ static int nft_read(struct lb_dp *dp, struct lb_model *m, struct lb_err *err)
 	return 0;
 }
 
-/* True: what conntrack has of `m` could not be forgotten, which err tells. */
-static bool forget(const struct lb_model *m, struct lb_err *err)
-{
-	const struct lb_model none = {};
-
-	return m->n_services && lb_nft_conn_forget(m, NULL, &none, err);
-}
-
 /* `moves`: what stands lives on; not what removed backends have left. */
 static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
 	const struct lb_firewall w = lb_nft_firewall(dp);
 	struct lb_model m = {}, gone = {};
+	const struct lb_model none = {};
 	char command[128];
 	bool left = false;
 	int ret = 0;
 
-	if (!dp->fresh && !moves)
+	if (!dp->fresh)
 		ret = lb_nft_model_read(&dp->table.state->elements, false, &m, err);
 	if (!ret && !dp->fresh)
 		ret = lb_nft_model_read(&dp->table.state->elements, true, &gone, err);
 	snprintf(command, sizeof(command), "delete table inet %s", dp->table.name);
 	if (!ret && !dp->fresh)
 		ret = lb_nft_run(&dp->table, command, command, err);
-	if (!ret)
-		left = forget(&gone, err) | forget(&m, err);
+	if (!ret && gone.n_services)
+		left = lb_nft_conn_forget(&gone, NULL, moves ? &m : &none, err);
+	if (!ret && m.n_services && !moves)
+		left |= lb_nft_conn_forget(&m, NULL, &none, err) != 0;
 	lb_model_free(&gone);
 	lb_model_free(&m);
 	if (!ret)

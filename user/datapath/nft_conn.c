@@ -82,16 +82,17 @@ static void endpoint_read(const struct nf_conntrack *ct, enum nf_conntrack_attr 
 	memcpy(&at->addr.b[12], &address, sizeof(address));
 }
 
-/* A connection whose destination is translated; or one of which nothing is (`plain`). */
+/* A connection whose destination is translated; or one whose is not (`plain`): somebody may
+ * masquerade it. */
 static bool conn_read(const struct nf_conntrack *ct, bool plain, struct lb_conn *c)
 {
 	uint8_t family = nfct_get_attr_u8(ct, ATTR_ORIG_L3PROTO) == AF_INET ? LB_V4 : LB_V6;
 	uint8_t proto = nfct_get_attr_u8(ct, ATTR_ORIG_L4PROTO);
-	uint32_t nat = nfct_get_attr_u32(ct, ATTR_STATUS) & IPS_NAT_MASK;
+	bool translated = nfct_get_attr_u32(ct, ATTR_STATUS) & IPS_DST_NAT;
 
 	if (proto != IPPROTO_TCP && proto != IPPROTO_UDP)
 		return false;
-	if (plain ? nat : !(nat & IPS_DST_NAT))
+	if (translated == plain)
 		return false;
 	*c = (struct lb_conn){.proto = proto == IPPROTO_TCP ? LB_TCP : LB_UDP,
 			      .client.family = family,
@@ -219,7 +220,7 @@ static int dump(struct nfct_handle *h, const struct conn_walk *w, struct lb_err 
 {
 	const struct nfct_filter_dump_mark status = {
 		.val = w->plain ? 0 : IPS_DST_NAT,
-		.mask = w->plain ? IPS_NAT_MASK : IPS_DST_NAT,
+		.mask = IPS_DST_NAT,
 	};
 	struct nfct_filter_dump *filter = nfct_filter_dump_create();
 	int ret;

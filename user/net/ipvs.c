@@ -235,16 +235,18 @@ void lb_ipvs_services_free(struct lb_ipvs_services *all)
 	*all = (struct lb_ipvs_services){};
 }
 
-static bool is_own(struct lb_nl *nl, const struct lb_endpoint *at)
+/* `*` leaves link-local addresses alone. */
+static bool is_reachable(const struct lb_endpoint *at)
 {
-	struct lb_route route;
+	bool link_local =
+		at->family == LB_V6 && at->addr.b[0] == 0xfe && (at->addr.b[1] & 0xc0) == 0x80;
 
-	return !lb_addr_why_not(&at->addr, at->family) &&
-	       !lb_route_get(nl, &route, &at->addr, at->family) && route.local;
+	return !link_local && !lb_addr_why_not(&at->addr, at->family);
 }
 
 static int foreign_keep(struct lb_ipvs_services *all)
 {
+	struct lb_route route;
 	struct lb_nl nl;
 	size_t n = 0;
 	int ret = all->n ? lb_nl_open(&nl, NETLINK_ROUTE) : 0;
@@ -252,10 +254,12 @@ static int foreign_keep(struct lb_ipvs_services *all)
 	if (ret || !all->n)
 		return ret;
 	for (size_t i = 0; i < all->n; i++) {
-		if (all->list[i].mark)
+		struct lb_ipvs_service *s = &all->list[n];
+
+		if (all->list[i].mark || !is_reachable(&all->list[i].at))
 			continue;
-		all->list[n] = all->list[i];
-		all->list[n].own = is_own(&nl, &all->list[n].at);
+		*s = all->list[i];
+		s->own = !lb_route_get(&nl, &route, &s->at.addr, s->at.family) && route.local;
 		n++;
 	}
 	all->n = n;
@@ -288,7 +292,7 @@ bool lb_ipvs_service_meets(const struct lb_ipvs_service *s, const struct lb_list
 	if (s->mark || s->proto != l->proto || at.port != l->at.port)
 		return false;
 	if (l->any)
-		return s->own && (l->any == LB_ANY_BOTH || s->family == l->at.family);
+		return l->any == LB_ANY_BOTH || s->family == l->at.family;
 	return !lb_endpoint_cmp(&at, &l->at);
 }
 

@@ -26,7 +26,7 @@ struct lb_ipvs_service {
 	uint8_t family; /* enum lb_family */
 	uint8_t proto;  /* mark 0: enum lb_proto; LB_PROTOS: neither */
 	struct lb_endpoint at;
-	bool own; /* of lb_ipvs_foreign_read(): packets of others come in to that address here */
+	bool own; /* of lb_ipvs_foreign_read(): the address is this host's */
 	char scheduler[16];
 	uint32_t flags;   /* IP_VS_SVC_F_*, without HASHED */
 	uint32_t timeout; /* seconds of persistence; 0 */
@@ -55,10 +55,11 @@ void lb_ipvs_close(struct lb_ipvs *v);
 
 int lb_ipvs_services_read(struct lb_ipvs *v, struct lb_ipvs_services *all); /* all of them */
 void lb_ipvs_services_free(struct lb_ipvs_services *all);
-/* Of those that meshlb has not made, which have addresses: in *all, empty where this kernel has no
- * IPVS by now, or who asks may not. */
+/* Of those that meshlb has not made, which have addresses, the ones to which packets can come in:
+ * in *all, empty where this kernel has no IPVS by now, or who asks may not. */
 int lb_ipvs_foreign_read(struct lb_ipvs_services *all);
-/* Does it want packets to `l`? */
+/* Does it want packets to `l`? One whose address is not this host's by now (VRRP) will, where `l`
+ * is of any. */
 bool lb_ipvs_service_meets(const struct lb_ipvs_service *s, const struct lb_listen *l);
 /* -ESRCH: there is none */
 int lb_ipvs_service_read(struct lb_ipvs *v, uint32_t mark, enum lb_family family,
