@@ -37,7 +37,7 @@ lab_end() {
 	[[ $status == 0 || $status == 77 ]] || ! declare -F lab_on_failure >/dev/null || lab_on_failure
 	for instance in "${LAB_INSTANCES[@]}"; do
 		lab_in node1 "$MESHLB" --instance "$instance" down >/dev/null 2>&1
-		rm -rf "/sys/fs/bpf/meshlb/$instance"
+		rm -rf "/sys/fs/bpf/meshlb/$instance" "/run/meshlb/$instance".*
 	done
 	lab_kill "${LAB_PIDS[@]}"
 	lab_until 2 lab_is_empty 2>/dev/null || lab_pids | xargs -r kill -9
