@@ -11,7 +11,7 @@ failed=()
 for source in tests/prog/test_*.c; do
 	name=$(basename "$source" .c)
 	name=${name#test_}
-	[[ ${TEST_FULL:-0} == 1 || ! $name =~ ^(affinity|flood|rates)$ ]] || continue
+	[[ ${TEST_FULL:-0} == 1 || ! $name =~ ^(affinity|blind|claims|drained|flood|former|rates)$ ]] || continue
 	begin=$SECONDS
 	echo "--- prog/$name"
 	"$BUILD/${source%.c}" || [[ $? == 77 ]] || failed+=("prog/$name") # 77: skipped, as in tests/run
