@@ -12,7 +12,7 @@
 # shellcheck source=tests/e2e/lib_kill.sh
 . "$E2E/lib_kill.sh"
 
-AT_MOST=12 # turns of one series
+AT_MOST=8 # turns of one series, others each time
 [[ ${TEST_FULL:-0} != 1 ]] || AT_MOST=100000
 readonly CALLS='bpf sendto sendmsg'
 
