@@ -48,7 +48,7 @@ static int read_maglev_size(struct lb_yaml *y, uint32_t *into)
 /* Nor are packets forwarded that have such a source, as a client of such a listen has. */
 static const char *link_local_why_not(const struct lb_endpoint *at)
 {
-	return at->family == LB_V6 && at->addr.b[0] == 0xfe && at->addr.b[1] >> 6 == 2
+	return lb_addr_is_link_local(&at->addr, at->family)
 		       ? "a link-local address, which means nothing without its link: write "
 			 "another of the host's"
 		       : NULL;

@@ -359,6 +359,11 @@ bool lb_addr_is_any(const struct lb_addr *addr, enum lb_family family)
 	return !memcmp(addr->b + skip, zero, sizeof(zero) - skip);
 }
 
+bool lb_addr_is_link_local(const struct lb_addr *addr, enum lb_family family)
+{
+	return family == LB_V6 && addr->b[0] == 0xfe && addr->b[1] >> 6 == 2;
+}
+
 const char *lb_addr_why_not(const struct lb_addr *addr, enum lb_family family)
 {
 	static const uint8_t loopback6[16] = {[15] = 1};

@@ -215,7 +215,8 @@ const char *lb_listen_str(char *buf, const struct lb_listen *l);      /* *:80/tc
 int lb_endpoint_parse(struct lb_endpoint *at, const char *text, const char **why);
 int lb_listen_parse(struct lb_listen *l, const char *text, const char **why);
 int lb_addr_parse(struct lb_addr *addr, uint8_t *family, const char *text);
-bool lb_addr_is_any(const struct lb_addr *addr, enum lb_family family); /* 0.0.0.0 or :: */
+bool lb_addr_is_link_local(const struct lb_addr *addr, enum lb_family family); /* fe80::/10 */
+bool lb_addr_is_any(const struct lb_addr *addr, enum lb_family family);        /* 0.0.0.0 or :: */
 /* Why packets for it can neither come in nor go out, whatever the host; NULL: they can. Says
  * nothing of 0.0.0.0 and ::, which are more than one address. */
 const char *lb_addr_why_not(const struct lb_addr *addr, enum lb_family family);

@@ -238,10 +238,8 @@ void lb_ipvs_services_free(struct lb_ipvs_services *all)
 /* `*` leaves link-local addresses alone. */
 static bool is_reachable(const struct lb_endpoint *at)
 {
-	bool link_local =
-		at->family == LB_V6 && at->addr.b[0] == 0xfe && (at->addr.b[1] & 0xc0) == 0x80;
-
-	return !link_local && !lb_addr_why_not(&at->addr, at->family);
+	return !lb_addr_is_link_local(&at->addr, at->family) &&
+	       !lb_addr_why_not(&at->addr, at->family);
 }
 
 static int foreign_keep(struct lb_ipvs_services *all)
