@@ -441,9 +441,8 @@ static int plain_add(struct conn_walk *w, const struct lb_service_conf *s)
 }
 
 /* Where conntrack does not tell nft does not serve, so there is nothing of its to forget. */
-static int forget(struct conn_walk *w, int ret, struct lb_err *err)
+static int told(int ret)
 {
-	ret = walk(w, ret, true, err);
 	return ret == -EOPNOTSUPP ? 0 : ret;
 }
 
@@ -468,7 +467,7 @@ int lb_conntrack_forget_new(const struct lb_diff *d, bool all, struct lb_err *er
 			ret = plain_add(&w, to);
 		ret = ret ? ret : senders_add(&w, from, to);
 	}
-	return forget(&w, ret, err);
+	return told(walk(&w, ret, true, err));
 }
 
 static int gone_add(struct lb_pairs *pairs, const struct lb_service_conf *from,
@@ -492,17 +491,14 @@ int lb_conntrack_forget_gone(const struct lb_diff *d, struct lb_err *err)
 	for (size_t i = 0; i < d->n && !ret; i++)
 		if (d->changes[i].kind == LB_CHANGE_SERVICE && d->changes[i].from)
 			ret = gone_add(&w.pairs, d->changes[i].from, d->changes[i].to);
-	return forget(&w, ret, err);
+	return told(walk(&w, ret, true, err));
 }
 
 int lb_conntrack_forget_all(const struct lb_model *m, struct lb_err *err)
 {
 	struct conn_walk w = {};
-	int ret = 0;
 
-	for (size_t i = 0; i < m->n_services && !ret; i++)
-		ret = lb_pairs_add_service(&w.pairs, &m->services[i]);
-	return forget(&w, ret, err);
+	return told(walk_model(m, &w, true, err));
 }
 
 int lb_nft_conn_usage(const struct lb_model *m, uint64_t used[LB_FAMILIES], struct lb_err *err)
