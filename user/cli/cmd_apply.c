@@ -6,7 +6,6 @@
 #include <time.h>
 
 #include "cli.h"
-#include "datapath/conntrack.h"
 #include "fit.h"
 #include "instance.h"
 #include "json.h"
@@ -159,7 +158,6 @@ static int commit(struct apply *a, struct lb_err *err)
 		.reset = cli->reset_overrides,
 		.seconds = cli->confirm_timeout,
 	};
-	struct lb_err left;
 	int ret = 0;
 
 	if (cli->confirm_timeout && stands && stands->model.lost)
@@ -174,9 +172,8 @@ static int commit(struct apply *a, struct lb_err *err)
 		ret = a->on.s.ops->apply(a->on.s.dp, &a->diff, add_finding, &a->findings, err);
 	a->partly = ret > 0;
 	if (ret >= 0 && (a->on.n_others || a->on.n_parts)) {
-		ret = lb_instance_leave(&a->on, err);
+		ret = lb_instance_leave(&a->on, &a->desired, err);
 		a->partly |= ret != 0;
-		a->partly |= lb_warned(lb_conntrack_forget_gone(&a->moved, &left), &left);
 	}
 	ret = ret > 0 ? 0 : ret;
 	if (!ret && !a->armed) /* what became of an earlier one is of no interest any more */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "datapath/conntrack.h"
 #include "instance.h"
 #include "preflight.h"
 
@@ -196,11 +197,29 @@ static int leave(struct lb_session *s, size_t n, struct lb_err *err)
 	return ret ? ret : left;
 }
 
-int lb_instance_leave(struct lb_instance *i, struct lb_err *err)
+/* The new datapath was made for an empty model: it does not know what was removed. */
+static int forget_gone(struct lb_instance *i, const struct lb_model *desired, struct lb_err *err)
+{
+	struct lb_diff moved = {};
+	int ret;
+
+	if (!i->n_others)
+		return 0;
+	i->others->model.limits_free = true;
+	ret = lb_diff_make(&moved, &i->others->model, desired, LB_SOURCE_FILE, err);
+	if (!ret)
+		ret = lb_conntrack_forget_gone(&moved, err);
+	lb_diff_free(&moved);
+	return ret;
+}
+
+int lb_instance_leave(struct lb_instance *i, const struct lb_model *desired, struct lb_err *err)
 {
 	int left = leave(i->others, i->n_others, err);
 	int ret = left < 0 ? left : leave(i->parts, i->n_parts, err);
 
+	if (ret >= 0)
+		left |= lb_warned(forget_gone(i, desired, err), err);
 	return ret ? ret : left;
 }
 

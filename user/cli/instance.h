@@ -35,7 +35,8 @@ int lb_instance_open(struct lb_instance *i, const struct lb_dp_ops *ops,
 /* Where it is in force: the first datapath that a packet meets; i->s also if it is nowhere. */
 const struct lb_session *lb_instance_served(const struct lb_instance *i);
 /* Takes it off the others, and what is left there. As down(), but what that leaves is warned of. */
-int lb_instance_leave(struct lb_instance *i, struct lb_err *err);
+/* `desired`: what it is now, so that conntrack forgets what of theirs is removed by the move. */
+int lb_instance_leave(struct lb_instance *i, const struct lb_model *desired, struct lb_err *err);
 void lb_instance_release(struct lb_instance *i); /* the locks; the models stay */
 void lb_instance_close(struct lb_instance *i);
 

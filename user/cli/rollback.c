@@ -16,7 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "datapath/conntrack.h"
 #include "instance.h"
 #include "net/link.h"
 #include "rollback.h"
@@ -65,17 +64,13 @@ static void drop_gone_interfaces(struct lb_model *m, const char *instance)
 
 static int change(struct lb_instance *i, const struct lb_model *desired, struct lb_err *err)
 {
-	struct lb_diff diff, moved = {};
+	struct lb_diff diff;
 	int ret = lb_diff_make(&diff, &i->s.model, desired, LB_SOURCE_FILE, err), left;
 
 	if (!ret)
 		ret = i->s.ops->apply(i->s.dp, &diff, NULL, NULL, err);
 	lb_diff_free(&diff);
-	left = ret < 0 ? ret : lb_instance_leave(i, err);
-	if (left >= 0 && i->n_others &&
-	    !lb_diff_make(&moved, &i->others->model, desired, LB_SOURCE_FILE, err))
-		left |= lb_conntrack_forget_gone(&moved, err) != 0;
-	lb_diff_free(&moved);
+	left = ret < 0 ? ret : lb_instance_leave(i, desired, err);
 	return left ? left : ret;
 }
 
