@@ -63,7 +63,7 @@ expect 1 lab_meshlb check -f "$LAB_DIR/taken.yaml"
 expect_text "$ERR" "taken.yaml:[0-9]+: listen: \"$VIP4:9000/tcp\": a virtual service of IPVS that meshlb has not made"
 ipvs_in -A -t "$VIP4:0" -s rr -p 60 # of all ports
 expect 1 apply
-expect_text "$ERR" ":[0-9]+: listen: \"$VIP4:808[0-9]/tcp\": a virtual service of IPVS that meshlb has not made is at $VIP4:0"
+expect_text "$ERR" "yaml:[0-9]+: listen: \"$VIP4:8085/tcp\": a virtual service of IPVS that meshlb has not made is at $VIP4:0"
 ipvs_in -D -t "$VIP4:0"
 equal tables "$(nft_in list tables)" ''
 restored

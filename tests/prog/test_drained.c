@@ -36,15 +36,44 @@ static struct flow established(void)
 	return flow_established(tcp());
 }
 
-/* By the backend that web_drained drains. */
-static struct flow established_at_first(void)
+/* The first backend. */
+static void drain(void)
+{
+	run_next_version(&run, WEB, &web_drained, ++run.config->generation);
+}
+
+static void undrain(void)
+{
+	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+}
+
+static bool is_at_first(const struct flow *f)
 {
 	struct pkt_end first = pkt_end(family == LB_V4 ? "10.1.0.11" : "fd00:1::11", 8080);
+
+	return pkt_addr_equal(&f->backend.addr, &first.addr);
+}
+
+/* By the backend that drain() drains. */
+static struct flow established_at_first(void)
+{
 	struct flow f;
 
 	do
 		f = established();
-	while (!pkt_addr_equal(&f.backend.addr, &first.addr));
+	while (!is_at_first(&f));
+	return f;
+}
+
+static struct flow half_open_at_first(void)
+{
+	struct flow f;
+
+	do {
+		f = tcp();
+		sends(&f, PKT_SYN);
+		answers(&f, PKT_SYN | PKT_ACK);
+	} while (!is_at_first(&f));
 	return f;
 }
 
@@ -58,7 +87,7 @@ static void test_syn_on_forged_reset(void **state)
 		struct pkt_end backend = f.backend;
 
 		if (drained)
-			run_next_version(&run, WEB, &web_drained, ++run.config->generation);
+			drain();
 		sends(&forged, PKT_RST);
 		sends(&forged, PKT_SYN);
 		answers(&f, PKT_ACK);
@@ -69,7 +98,7 @@ static void test_syn_on_forged_reset(void **state)
 		assert_true(pkt_addr_equal(&f.backend.addr, &backend.addr));
 		assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 	}
-	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+	undrain();
 }
 
 /* Its backend takes no new ones any more: then to another one, unless the old one may be alive. */
@@ -82,8 +111,8 @@ static void test_syn_on_drained(void **state)
 	do { /* nor has it answered this one yet */
 		unanswered = tcp();
 		sends(&unanswered, PKT_SYN);
-	} while (!pkt_addr_equal(&unanswered.backend.addr, &half.backend.addr));
-	run_next_version(&run, WEB, &web_drained, ++run.config->generation);
+	} while (!is_at_first(&unanswered));
+	drain();
 	sends(&unanswered, PKT_SYN);
 	assert_false(pkt_addr_equal(&unanswered.backend.addr, &half.backend.addr));
 	assert_int_equal(flow_state(&unanswered), LB_CONN_SYN_SENT);
@@ -94,10 +123,10 @@ static void test_syn_on_drained(void **state)
 	sends(&f, PKT_SYN);
 	assert_false(pkt_addr_equal(&f.backend.addr, &half.backend.addr));
 	assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
-	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+	undrain();
 }
 
-/* Established, half-closed by either side, or reset, by the backend that web_drained drains. */
+/* Established, half-closed by either side, or reset, by the backend that drain() drains. */
 static struct flow guarded_at_first(uint32_t in)
 {
 	struct flow f = established_at_first();
@@ -140,9 +169,9 @@ static void test_drained_forgets(void **state)
 	for (size_t i = 0; i < sizeof(in) / sizeof(in[0]); i++) {
 		struct flow f = guarded_at_first(in[i]), again;
 
-		run_next_version(&run, WEB, &web_drained, ++run.config->generation);
+		drain();
 		drained_forgets(f);
-		run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+		undrain();
 		f = guarded_at_first(in[i]);
 		again = flow_guessed(&f);
 		sends(&again, PKT_SYN);
@@ -157,17 +186,10 @@ static void test_drained_forgets(void **state)
  * already. */
 static void test_drained_half_open(void **state)
 {
-	struct flow open = established_at_first(), f[2], cookie;
+	struct flow f[] = {half_open_at_first(), half_open_at_first()}, cookie;
 
 	(void)state;
-	sends(&open, PKT_RST | PKT_ACK);
-	for (int i = 0; i < 2; i++)
-		do {
-			f[i] = tcp();
-			sends(&f[i], PKT_SYN);
-			answers(&f[i], PKT_SYN | PKT_ACK);
-		} while (!pkt_addr_equal(&f[i].backend.addr, &open.backend.addr));
-	run_next_version(&run, WEB, &web_drained, ++run.config->generation);
+	drain();
 	drained_forgets(f[0]);
 	cookie = f[1];
 	cookie.seq = 1000000;
@@ -178,24 +200,17 @@ static void test_drained_half_open(void **state)
 	assert_int_equal(flow_state(&f[1]), LB_CONN_ESTABLISHED);
 	answers(&cookie, PKT_SYN | PKT_ACK);
 	assert_int_equal(flow_state(&f[1]), LB_CONN_ESTABLISHED);
-	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+	undrain();
 }
 
 /* The same SYN again and again, and a drained backend that answers each: what was half-open when it
  * was drained is over in its time. */
 static void test_drained_waits_for_none(void **state)
 {
-	struct flow f = established_at_first();
-	struct pkt_end backend = f.backend;
+	struct flow f = half_open_at_first();
 
 	(void)state;
-	sends(&f, PKT_RST | PKT_ACK);
-	do {
-		f = tcp();
-		sends(&f, PKT_SYN);
-		answers(&f, PKT_SYN | PKT_ACK);
-	} while (!pkt_addr_equal(&f.backend.addr, &backend.addr));
-	run_next_version(&run, WEB, &web_drained, ++run.config->generation);
+	drain();
 	for (uint32_t ticks = run_ticks(&run, LB_CONN_SYN_RECV); ticks; ticks--) {
 		sends(&f, PKT_SYN);
 		answers(&f, PKT_SYN | PKT_ACK);
@@ -203,8 +218,8 @@ static void test_drained_waits_for_none(void **state)
 	}
 	run_later(&run, 1);
 	sends(&f, PKT_SYN);
-	assert_false(pkt_addr_equal(&f.backend.addr, &backend.addr));
-	run_next_version(&run, WEB, &services[WEB - 1], ++run.config->generation);
+	assert_false(is_at_first(&f));
+	undrain();
 }
 
 static int fresh(void **state)
