@@ -5,23 +5,27 @@
 
 #include "conn.h"
 
-/* Kinds of entries by how readily they give way; 0: nothing to lose. */
-#define LB_CONN_TAKEN_KIND 15
+/* Kinds of entries by how readily they give way; 0: nothing to lose. What is over goes before what
+ * may become a connection: else a flood that is reset, by a backend that refuses or by its sender,
+ * would leave a table in which each handshake is the first to go. */
+#define LB_CONN_OVER_KIND   1
+#define LB_CONN_KIND(evict) (2 + (evict))
+#define LB_CONN_TAKEN_KIND  15
 const volatile __u8 lb_conn_kinds[16] = {
 	[LB_CONN_BUSY] = LB_CONN_TAKEN_KIND,
-	[LB_CONN_SYN_SENT] = 1 + LB_EVICT_HALF_OPEN,
-	[LB_CONN_SYN_RECV] = 1 + LB_EVICT_HALF_OPEN,
-	[LB_CONN_UDP_NEW] = 1 + LB_EVICT_HALF_OPEN,
-	[LB_CONN_CLOSING] = 1 + LB_EVICT_CLOSING,
-	[LB_CONN_CLOSED] = 1 + LB_EVICT_CLOSING,
-	[LB_CONN_ESTABLISHED] = 1 + LB_EVICT_ESTABLISHED,
-	[LB_CONN_FIN_CLIENT] = 1 + LB_EVICT_ESTABLISHED,
-	[LB_CONN_FIN_BACKEND] = 1 + LB_EVICT_ESTABLISHED,
-	[LB_CONN_UDP] = 1 + LB_EVICT_UDP,
-	[LB_CONN_RESET] = 1 + LB_EVICT_RESET,
-	[LB_CONN_AFFINITY_NEW] = 1 + LB_EVICT_HALF_OPEN,
-	[LB_CONN_AFFINITY_UDP] = 1 + LB_EVICT_UDP,
-	[LB_CONN_AFFINITY] = 1 + LB_EVICT_ESTABLISHED,
+	[LB_CONN_SYN_SENT] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),
+	[LB_CONN_SYN_RECV] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),
+	[LB_CONN_UDP_NEW] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),
+	[LB_CONN_CLOSING] = LB_CONN_KIND(LB_EVICT_CLOSING),
+	[LB_CONN_CLOSED] = LB_CONN_OVER_KIND,
+	[LB_CONN_ESTABLISHED] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),
+	[LB_CONN_FIN_CLIENT] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),
+	[LB_CONN_FIN_BACKEND] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),
+	[LB_CONN_UDP] = LB_CONN_KIND(LB_EVICT_UDP),
+	[LB_CONN_RESET] = LB_CONN_KIND(LB_EVICT_RESET),
+	[LB_CONN_AFFINITY_NEW] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),
+	[LB_CONN_AFFINITY_UDP] = LB_CONN_KIND(LB_EVICT_UDP),
+	[LB_CONN_AFFINITY] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),
 };
 
 /* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. */
@@ -37,13 +41,14 @@ static __always_inline __u64 lb_conn_rank(__u32 meta, __u32 now)
 
 /* A new entry takes a slot of a lower rank than this. Whatever is new is half-open, and anybody can
  * open connections halfway, from any address: nobody who is established gives way. */
-#define LB_CONN_REACH ((1ull + LB_EVICT_ESTABLISHED) << LB_META_TICK_BITS)
+#define LB_CONN_REACH ((__u64)LB_CONN_KIND(LB_EVICT_ESTABLISHED) << LB_META_TICK_BITS)
 
 static __always_inline void lb_conn_evicted(__u32 rank)
 {
-	__u32 zero = 0, kind = (rank >> LB_META_TICK_BITS) - 1;
+	__u32 zero = 0, kind = rank >> LB_META_TICK_BITS;
 	struct lb_reasons *r = bpf_map_lookup_elem(&lb_reasons, &zero);
 
+	kind = kind == LB_CONN_OVER_KIND ? LB_EVICT_CLOSING : kind - LB_CONN_KIND(0);
 	if (r && kind < LB_EVICT_KINDS)
 		r->evicted[kind]++;
 }

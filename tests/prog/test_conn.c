@@ -277,7 +277,10 @@ static bool model_lives(const struct slot *s)
 	return s->used && model_age(s) <= model.skel->data_timeouts->lb_timeouts.ticks[s->life];
 }
 
-/* Order of eviction: 0 free of charge, else by kind; within a kind the older one first. */
+/* Order of eviction: 0 free of charge, else by kind; within a kind the older one first. What is
+ * over goes first. */
+enum { OVER = 1, KIND = 2 /* and what it is counted as */ };
+
 static uint64_t model_rank(const struct slot *s)
 {
 	uint64_t kind;
@@ -285,23 +288,25 @@ static uint64_t model_rank(const struct slot *s)
 	if (!model_lives(s))
 		return 0;
 	switch (s->life & 15) {
+	case LB_CONN_CLOSED:
+		kind = OVER;
+		break;
 	case LB_CONN_SYN_SENT:
 	case LB_CONN_SYN_RECV:
 	case LB_CONN_UDP_NEW:
-		kind = LB_EVICT_HALF_OPEN + 1;
+		kind = KIND + LB_EVICT_HALF_OPEN;
 		break;
 	case LB_CONN_CLOSING:
-	case LB_CONN_CLOSED:
-		kind = LB_EVICT_CLOSING + 1;
+		kind = KIND + LB_EVICT_CLOSING;
 		break;
 	case LB_CONN_UDP:
-		kind = LB_EVICT_UDP + 1;
+		kind = KIND + LB_EVICT_UDP;
 		break;
 	case LB_CONN_RESET:
-		kind = LB_EVICT_RESET + 1;
+		kind = KIND + LB_EVICT_RESET;
 		break;
 	default:
-		kind = LB_EVICT_ESTABLISHED + 1;
+		kind = KIND + LB_EVICT_ESTABLISHED;
 	}
 	return kind << 32 | (uint32_t)~model_age(s);
 }
@@ -382,7 +387,7 @@ static void model_check_victim(const struct slot *taken)
 
 	assert_int_equal(rank, model_cheapest());
 	if (rank)
-		model.evicted[(rank >> 32) - 1]++;
+		model.evicted[rank >> 32 == OVER ? LB_EVICT_CLOSING : (rank >> 32) - KIND]++;
 	read_evicted(model.skel, evicted);
 	assert_memory_equal(evicted, model.evicted, sizeof(evicted));
 }
@@ -399,7 +404,7 @@ static void model_insert(void)
 	model_do(CONN_INSERT);
 	/* Where all are established, nobody finds room. */
 	if (!model.op->result) {
-		assert_int_equal(model_cheapest() >> 32, LB_EVICT_ESTABLISHED + 1);
+		assert_int_equal(model_cheapest() >> 32, KIND + LB_EVICT_ESTABLISHED);
 		model.refused++;
 		return;
 	}
@@ -408,7 +413,7 @@ static void model_insert(void)
 	assert_true((model.op->pos & 3) <
 		    (model.op->family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS));
 	s = &model.slots[model.op->family][model.op->pos];
-	assert_true(model_rank(s) >> 32 <= LB_EVICT_ESTABLISHED);
+	assert_true(model_rank(s) >> 32 < KIND + LB_EVICT_ESTABLISHED);
 	model_check_victim(s);
 	*s = (struct slot){.used = true,
 			   .flow = model.op->flow,
