@@ -25,13 +25,12 @@ def _clashes(listens, others):
 
 
 class Generator:
-    def __init__(self, seed, own):
+    def __init__(self, seed):
         self.random = random.Random(seed)
-        # Where a config with others' addresses is refused, a few of them are enough.
+        # A config with others' addresses is refused by ipvs: a few of them are enough.
         self.addresses = ["0.0.0.0", "[::]", "v4", "v6", "w4", "w6"] + \
-            (["x4", "x6"] if not own or self.chance(0.05) else [])
+            (["x4", "x6"] if self.chance(0.2) else [])
         self.options = self.chance(0.25)  # then ebpf plays alone
-        self.upgrades = not own  # in the guest one takes ebpf 20 seconds
         self.schedulers = SCHEDULERS + (2 * LEAST if self.options else ())
         # Services with short timeouts; to wait for these takes long.
         self.short = WORDS[:2] if self.options and self.chance(0.08) else ()
@@ -108,7 +107,7 @@ class Generator:
                 self.emit(f"remove {name}")
         self.repair()
         self.emit("apply" + (" reset-overrides" if self.chance(0.1) else
-                             " upgrade" if self.upgrades and self.chance(0.15) else ""))
+                             " upgrade" if self.chance(0.15) else ""))
 
     def lose(self):
         """A backend goes, and its connections are asked at once."""
@@ -267,6 +266,5 @@ class Generator:
         return "\n".join(self.lines) + "\n"
 
 
-def generate(seed, own=False):
-    """OWN: for a datapath that listens on the host's own addresses alone."""
-    return Generator(seed, own).scenario()
+def generate(seed):
+    return Generator(seed).scenario()
