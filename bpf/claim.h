@@ -94,14 +94,14 @@ static __always_inline __u32 lb_claim_asked(const struct lb_packet *p, __u64 *at
 
 /* What TCP packet p of an entry says to the claims about it; TRUE: the other side's FIN is to be
  * believed now. */
-static __always_inline __u32 lb_claims_ask(const struct lb_packet *p, __u32 pos, __u32 meta,
-					   bool reverse)
+__noinline int lb_claims_ask(const struct lb_packet *p, __u32 pos, __u32 meta, __u32 reverse)
 {
 	struct lb_claims *c = lb_claims_at(pos);
-	__u32 whose = lb_claim_whose(p, pos, meta), clients, backends;
+	__u32 whose, clients, backends;
 
-	if (!c)
+	if (!p || !c)
 		return LB_CLAIM_NONE;
+	whose = lb_claim_whose(p, pos, meta);
 	clients = lb_claim_asked(p, &c->of[0], whose, reverse, reverse);
 	backends = lb_claim_asked(p, &c->of[1], whose, reverse, !reverse);
 	return clients > backends ? clients : backends;
