@@ -25,6 +25,15 @@ expect 0 lab_meshlb -q conn gc
 equal 'quiet' "$OUT$ERR" ''
 expect 0 lab_meshlb -j conn gc
 equal JSON "$(jq -c . <<<"$OUT")" '{"schema":1,"kind":"gc","collected":0}'
+
+if [[ $HOOK == nft ]]; then
+	step 'idle: of data that nobody acknowledges conntrack has another timeout'
+	lab_in node2 nft 'table inet deaf { chain in { type filter hook input priority 0; meta nfproto ipv4 tcp sport 8080 drop; }; }'
+	echo >"$LAB_DIR/h4.in"
+	unacknowledged() { lab_in node1 grep -qE ' ([12]?[0-9]{1,2}|300) ESTABLISHED .* dport=8080 ' /proc/net/nf_conntrack; }
+	lab_until 5 unacknowledged || fail "the lab: $(lab_in node1 cat /proc/net/nf_conntrack)"
+	equal 'they are not idle for days' "$(lab_meshlb -j conn ls | jq -c '[.connections[].idle < 120]')" '[true,true]'
+fi
 [[ $HOOK == tc ]] || exit 0 # the table is the kernel's own
 
 step "another clock than the kernel's, in a time namespace"

@@ -34,16 +34,47 @@ static const struct {
 	[TCP_CONNTRACK_SYN_SENT2] = {LB_CONN_SYN_SENT, "tcp_timeout_syn_sent"},
 };
 
-/* How long ago its last packet was: what is left of its timeout tells. */
-static uint32_t idle_of(const struct nf_conntrack *ct, const char *timeout)
+/* The kernel's IP_CT_TCP_FLAG_DATA_UNACKNOWLEDGED: its header and the library's exclude each
+ * other. */
+#define TCP_DATA_UNACKNOWLEDGED 0x10
+
+static uint32_t timeout_get(const char *name)
 {
 	char path[96];
-	int whole;
-	uint32_t left = nfct_get_attr_u32(ct, ATTR_TIMEOUT);
+	int seconds;
 
-	snprintf(path, sizeof(path), "net/netfilter/nf_conntrack_%s", timeout);
-	whole = lb_sysctl_get(path);
-	return whole > 0 && (uint32_t)whole > left ? whole - left : 0;
+	snprintf(path, sizeof(path), "net/netfilter/nf_conntrack_%s", name);
+	seconds = lb_sysctl_get(path);
+	return seconds > 0 ? seconds : 0;
+}
+
+/* Conntrack keeps such a one for no longer than the timeouts below. */
+static bool is_unanswered(const struct nf_conntrack *ct)
+{
+	uint8_t flags = nfct_get_attr_u8(ct, ATTR_TCP_FLAGS_ORIG) |
+			nfct_get_attr_u8(ct, ATTR_TCP_FLAGS_REPL);
+
+	return flags & TCP_DATA_UNACKNOWLEDGED ||
+	       (nfct_get_attr_u8(ct, ATTR_TCP_STATE) == TCP_CONNTRACK_ESTABLISHED &&
+		!(nfct_get_attr_u32(ct, ATTR_STATUS) & IPS_SEEN_REPLY));
+}
+
+/* How long ago its last packet was: what is left of its timeout tells. Which of the shorter ones it
+ * has depends on how often it was retransmitted, which the kernel does not tell: the shortest that
+ * can be. */
+static uint32_t idle_of(const struct nf_conntrack *ct, const char *timeout)
+{
+	static const char *const shorter[] = {"tcp_timeout_unacknowledged",
+					      "tcp_timeout_max_retrans"};
+	uint32_t left = nfct_get_attr_u32(ct, ATTR_TIMEOUT), whole = timeout_get(timeout);
+
+	for (size_t i = 0; is_unanswered(ct) && i < 2; i++) {
+		uint32_t seconds = timeout_get(shorter[i]);
+
+		if (seconds < whole && seconds >= left)
+			whole = seconds;
+	}
+	return whole > left ? whole - left : 0;
 }
 
 static void state_read(const struct nf_conntrack *ct, struct lb_conn *c, bool age)
