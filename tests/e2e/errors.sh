@@ -31,6 +31,14 @@ for command in status 'service ls' down export; do # they read no config
 	expect 2 lab_meshlb $command -f "$CONFIG"
 	expect_text "$ERR" 'takes no --file'
 done
+not_taken() { # OPTION COMMAND...: the option is named that was given, none that goes with it
+	expect 2 lab_meshlb "${@:2}"
+	expect_text "$ERR" "takes no $1\$"
+}
+not_taken --client conn gc --client 192.0.2.2
+not_taken --affinity conn gc --affinity
+not_taken --timeout backend undrain --timeout 5s vote 10.0.1.2:80
+not_taken --watch conn ls -w
 for weight in 65536 1x -1 ''; do
 	expect 2 lab_meshlb backend weight vote 10.0.1.2:80 -- "$weight"
 	expect_text "$ERR" "\"$weight\": write a number from 0 to 65535"

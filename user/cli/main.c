@@ -158,9 +158,9 @@ static int option_set(struct lb_cli *cli, size_t index, const char *value)
 	return LB_EXIT_DONE;
 }
 
-/* Options may stand anywhere: getopt_long() moves the operands to the end. `used`: bits of the
- * options that only some commands take. */
-static int options_parse(struct lb_cli *cli, int argc, char **argv, unsigned int *used)
+/* Options may stand anywhere: getopt_long() moves the operands to the end. `given`: which of
+ * lb_options. */
+static int options_parse(struct lb_cli *cli, int argc, char **argv, bool given[LB_N_OPTIONS])
 {
 	struct option longs[LB_N_OPTIONS + 1] = {};
 	char letters[3 * LB_N_OPTIONS + 1] = "";
@@ -187,7 +187,7 @@ static int options_parse(struct lb_cli *cli, int argc, char **argv, unsigned int
 		if (c < 256)
 			for (i = 0; lb_options[i].letter != c; i++)
 				;
-		*used |= lb_options[i].commands;
+		given[i] = true;
 		ret = option_set(cli, i, optarg);
 		if (ret)
 			return ret;
@@ -225,15 +225,15 @@ static int command_find(struct lb_cli *cli)
 			      near ? "\"?" : "");
 }
 
-static int command_check(const struct lb_cli *cli, unsigned int used)
+static int command_check(const struct lb_cli *cli, const bool given[LB_N_OPTIONS])
 {
 	const struct lb_command *c = cli->command;
 	char name[LB_TEXT_MAX];
 
-	for (const struct lb_option *o = lb_options; o->name; o++)
-		if (used & o->commands & ~c->options)
+	for (size_t i = 0; i < LB_N_OPTIONS; i++)
+		if (given[i] && lb_options[i].commands & ~c->options)
 			return lb_usage_error(cli, "`%s` takes no --%s", lb_command_name(name, c),
-					      o->name);
+					      lb_options[i].name);
 	if (cli->argc > c->max)
 		return lb_usage_error(cli, "\"%s\": one operand too many", cli->argv[c->max]);
 	if (cli->argc < c->min)
@@ -253,8 +253,8 @@ static bool instance_name_ok(const char *name)
 
 static int run(struct lb_cli *cli, int argc, char **argv)
 {
-	unsigned int used = 0;
-	int ret = options_parse(cli, argc, argv, &used);
+	bool given[LB_N_OPTIONS] = {};
+	int ret = options_parse(cli, argc, argv, given);
 
 	if (ret)
 		return ret;
@@ -273,7 +273,7 @@ static int run(struct lb_cli *cli, int argc, char **argv)
 		lb_help_command(cli->command, stdout);
 		return LB_EXIT_DONE;
 	}
-	ret = command_check(cli, used);
+	ret = command_check(cli, given);
 	if (ret)
 		return ret;
 	if (!instance_name_ok(cli->instance))
