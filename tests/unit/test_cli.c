@@ -21,8 +21,8 @@ static void test_duration_parse(void **state)
 		const char *text;
 		uint32_t seconds;
 	} good[] = {
-		{"1", 1},        {"90", 90},     {"60s", 60},         {"5m", 300},
-		{"1h30m", 5400}, {"2d", 172800}, {"4294967295", ~0u}, {"1m1", 61},
+		{"1", 1},       {"90", 90},          {"60s", 60}, {"5m", 300}, {"1h30m", 5400},
+		{"2d", 172800}, {"4294967295", ~0u}, {"1m1", 61}, {"1s1s", 2},
 	};
 	static const char *const bad[] = {
 		"",

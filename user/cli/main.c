@@ -56,9 +56,10 @@ const struct lb_command lb_commands[] = {
 	{"conn", "count", "", 0, 0, LB_OPT_FILTERS, lb_cmd_conn_count, "count the connections",
 	 NULL},
 	{"conn", "flush", "", 0, 0, LB_OPT_FILTERS, lb_cmd_conn_flush, "forget connections",
-	 "Without a filter: all of them. A TCP connection that was forgotten cannot go on. "
-	 "Affinities\n"
-	 "are forgotten, too, and with --affinity they alone.\n"},
+	 "Without a filter: all of them. A TCP connection that was forgotten cannot go on, but at\n"
+	 "services with `unknown: hash`, which take it up at once. Affinities are forgotten, too, "
+	 "and\n"
+	 "with --affinity they alone.\n"},
 	{"conn", "gc", "", 0, 0, 0, lb_cmd_conn_gc, "take expired connections out of the table",
 	 "They are not used, but schedulers lc and wlc and max-connections count them, and after\n"
 	 "days in the table they would seem alive again. To be run each minute where one of these\n"
