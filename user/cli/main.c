@@ -61,9 +61,9 @@ const struct lb_command lb_commands[] = {
 	 "and\n"
 	 "with --affinity they alone.\n"},
 	{"conn", "gc", "", 0, 0, 0, lb_cmd_conn_gc, "take expired connections out of the table",
-	 "They are not used, but schedulers lc and wlc and max-connections count them, and after\n"
-	 "days in the table they would seem alive again. To be run each minute where one of these\n"
-	 "is used, else twice a day. On datapaths nft and ipvs the kernel does it by itself.\n"},
+	 "A timer of the kernel's does so by itself, within seconds to half a minute; this does it\n"
+	 "at once, and counts anew what lc, wlc and max-connections go by. On datapaths nft and\n"
+	 "ipvs there is nothing to do.\n"},
 	{"stats", NULL, "[--watch [SECONDS]]", 0, 1, LB_OPT_WATCH, lb_cmd_stats,
 	 "show counters of services, backends and reasons", NULL},
 	{"down", NULL, "", 0, 0, LB_OPT_FORCE, lb_cmd_down,

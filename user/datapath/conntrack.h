@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* conntrack.h - what the kernel's conntrack holds of flows that a change makes ours, or that were:
- * of nft_conn.c, for ipvs and ebpf, too. */
+/* conntrack.h - what the kernel's conntrack holds of flows that a change makes ours, or that were.
+ */
 #ifndef LB_CONNTRACK_H
 #define LB_CONNTRACK_H
 
 #include "core/reconcile.h"
 
-/* Can it be asked, of which nft makes use? Else err names the module; `datapath`: whose probe. */
-int lb_conntrack_probe(const char *datapath, struct lb_err *err);
 /*
  * Forgets UDP that conntrack has taken up untranslated, to listens, families and interfaces that
  * are new in `d` (with `all` to all UDP listens): a client that sends without a pause would never

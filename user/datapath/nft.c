@@ -9,6 +9,7 @@
 
 #include "net/sysctl.h"
 #include "conntrack.h"
+#include "conntrack_walk.h"
 #include "nft_internal.h"
 
 /* ---------------------------------------------------------------- open and close */
