@@ -118,6 +118,32 @@ damage 'no chain' 'chain "forward" is missing' "flush chain inet $TABLE forward;
 expect_alternation 4 4
 equal 'the connection that stood' "$(ask_held h)" "$held"
 
+step 'a hash on any address beside addresses whose rings have 60 sizes'
+cp "$CONFIG" "$LAB_DIR/few.yaml"
+{
+	scheduler_services
+	lab_service hash '*:8090' 80 sh
+	for i in {1..60}; do
+		lab_service "size$i" "$VIP4:$((9000 + i))" 80 wrr | sed "s/10.0.1.2:80\"/&, weight: $((i + 1))/"
+	done
+} | lab_config | sed 's/services: 16/services: 256/; s/backends: 256/backends: 4096/' >"$CONFIG"
+expect 0 apply
+expect 0 verify
+for port in 8090 9001 9060; do
+	[[ $(ask 4 "node1:$port") ]] || fail "nobody answers at $port"
+done
+expect 0 lab_meshlb backend weight size1 10.0.1.2:80 99 # a size more
+expect 0 verify
+nft_in list chain inet "$TABLE" exact | grep -q 'comment "tcp4_inc100"' || fail 'the new size can be taken by the hash'
+damage 'no exact addresses' 'chain "exact": rule "tcp4_inc2" is missing' flush chain inet "$TABLE" exact
+handle=$(nft_in -a list chain inet "$TABLE" prerouting | sed -n 's/.*comment "exact" # handle //p')
+damage 'no way to them' 'chain "prerouting": rule [0-9]+ is "tcp4_any_sh2", should be exact' \
+	delete rule inet "$TABLE" prerouting handle "$handle"
+cp "$LAB_DIR/few.yaml" "$CONFIG"
+expect 0 apply --reset-overrides
+expect 0 verify
+! nft_in list chain inet "$TABLE" exact >/dev/null 2>&1 || fail 'a chain is left that nobody needs'
+
 step 'another instance that takes the same, on each datapath that is here'
 LAB_INSTANCES+=("$LAB-b.c")
 other() { lab_in node1 "$MESHLB" --instance "$LAB-b.c" "$@"; }

@@ -229,7 +229,7 @@ static void test_rules(void **state)
 	struct lb_text t = {};
 
 	(void)state;
-	lb_nft_text_rules(&t, "x", &c);
+	lb_nft_text_rules(&t, "x", &c, &c);
 	assert_non_null(strstr(t.s, "jhash ip saddr mod 5 seed 0x6d657368 map @tcp4_sh5_ring"));
 	assert_non_null(strstr(
 		t.s, "== syn tcp dport @tcp6_any_inc2 dnat ip6 to tcp dport . numgen inc mod 2"));
@@ -247,12 +247,51 @@ static void test_rules(void **state)
 	free(t.s);
 }
 
+/* The kernel limits how long a rule can be: with so many classes, too, each looks into a set and a
+ * map at most. */
+static void test_many_sizes(void **state)
+{
+	enum { SIZES = 60 };
+	struct lb_nft_class list[SIZES + 3] = {};
+	const struct lb_nft_classes c = {list, SIZES + 3}, exact = {list, SIZES}, none = {};
+	char buf[LB_NFT_CLASS_LEN];
+	struct lb_text t = {};
+
+	(void)state;
+	for (uint32_t i = 0; i < SIZES; i++)
+		list[i] = (struct lb_nft_class){.index = LB_NFT_INC, .size = i + 1};
+	list[SIZES] = (struct lb_nft_class){.index = LB_NFT_SH, .size = 2};
+	list[SIZES + 1] = (struct lb_nft_class){.index = LB_NFT_INC, .size = 2, .any = 1};
+	list[SIZES + 2] = (struct lb_nft_class){.index = LB_NFT_SH, .size = 2, .any = 1};
+	assert_true(lb_nft_has_exact(&c));
+	lb_nft_text_rules(&t, "x", &none, &c);
+	for (const char *line = t.s; *line; line = strchr(line, '\n') + 1)
+		assert_true(strchr(line, '\n') - line < 256);
+	assert_non_null(strstr(t.s, "x exact ip daddr . tcp dport @tcp4_inc1 accept comment"));
+	assert_non_null(strstr(t.s, "x exact ip daddr . tcp dport @tcp4_inc60 accept comment"));
+	assert_null(strstr(t.s, "delete chain"));
+	assert_string_equal(lb_nft_rule_name(buf, &c, "exact", SIZES - 1), "tcp4_inc60");
+	assert_null(lb_nft_rule_name(buf, &c, "exact", SIZES)); /* a hash finds its own itself */
+	assert_string_equal(lb_nft_rule_name(buf, &c, "prerouting", SIZES + 5), "tcp4_any_inc2");
+	assert_string_equal(lb_nft_rule_name(buf, &c, "prerouting", SIZES + 6), "exact");
+	assert_string_equal(lb_nft_rule_name(buf, &c, "prerouting", SIZES + 7), "tcp4_any_sh2");
+	assert_null(lb_nft_rule_name(buf, &c, "prerouting", SIZES + 8));
+	free(t.s);
+	t = (struct lb_text){};
+	assert_false(lb_nft_has_exact(&exact));
+	lb_nft_text_rules(&t, "x", &c, &exact);
+	assert_non_null(strstr(t.s, "delete chain inet x exact\n"));
+	assert_null(strstr(t.s, "jump"));
+	free(t.s);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_class_names), cmocka_unit_test(test_elements),
 		cmocka_unit_test(test_sizes),       cmocka_unit_test(test_model),
 		cmocka_unit_test(test_garbage),     cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_many_sizes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -157,12 +157,12 @@ static int nft_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 static void probe_text(struct lb_text *t, const char *table)
 {
 	struct lb_nft_class c = {.family = LB_V6, .size = 2};
-	struct lb_nft_classes all = {.list = &c, .n = 1};
+	struct lb_nft_classes all = {.list = &c, .n = 1}, none = {};
 
 	lb_nft_text_table(t, table);
 	for (c.index = LB_NFT_INC; c.index < LB_NFT_INDEXES; c.index++) {
 		lb_nft_text_sets(t, table, &c);
-		lb_nft_text_rules(t, table, &all);
+		lb_nft_text_rules(t, table, &none, &all);
 	}
 }
 

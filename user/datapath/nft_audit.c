@@ -81,9 +81,11 @@ static const struct lb_nft_chain chains[] = {
 	{"masq6", "", -1, 0, 0},
 	{"masq4_any", "", -1, 0, 0},
 	{"masq6_any", "", -1, 0, 0},
+	{LB_NFT_EXACT, "", -1, 0, 0}, /* the last: it is not in every table */
 };
 
-/* Does a rule still look into the sets by whose name it goes, and do what it should? */
+/* Does a rule still look into the sets by whose name it goes, and do what it should? `c`: of the
+ * class that it balances. */
 static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class *c,
 			  const char *name)
 {
@@ -91,6 +93,7 @@ static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class
 		const char *name, *looks_at;
 		int verdict;
 	} others[] = {
+		{LB_NFT_EXACT, "payload", NFT_JUMP},
 		{LB_NFT_RULE_LOCAL, "fib", NFT_RETURN},
 		{LB_NFT_RULE_LOOPBACK, "payload", NFT_RETURN},
 		{LB_NFT_RULE_LINK_LOCAL, "payload", NFT_RETURN},
@@ -101,7 +104,7 @@ static bool rule_is_sound(const struct lb_nft_rule *r, const struct lb_nft_class
 	};
 	static const char verdict[] = "immediate %d; ";
 	char set[LB_NFT_CLASS_LEN + 16], does[LB_NFT_CLASS_LEN + 64];
-	int code = c ? NF_DROP : NFT_RETURN;
+	int code = c ? NF_DROP : !strcmp(r->chain, LB_NFT_EXACT) ? NF_ACCEPT : NFT_RETURN;
 
 	snprintf(set, sizeof(set), "lookup %s; ", name);
 	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
@@ -133,6 +136,7 @@ static void rules_audit(struct lb_findings *a, const struct lb_nft_state *s,
 	for (size_t i = 0; i < s->n_rules; i++) {
 		const struct lb_nft_rule *r = &s->rules[i];
 		struct lb_nft_class c;
+		bool balances;
 
 		if (strcmp(r->chain, chain) != 0)
 			continue;
@@ -142,7 +146,8 @@ static void rules_audit(struct lb_findings *a, const struct lb_nft_state *s,
 				 r->comment, name ? name : "none");
 			return;
 		}
-		if (!rule_is_sound(r, lb_nft_class_parse(&c, name) ? &c : NULL, name))
+		balances = !strcmp(chain, "prerouting") && lb_nft_class_parse(&c, name);
+		if (!rule_is_sound(r, balances ? &c : NULL, name))
 			lb_found(a, "chain \"%s\": rule \"%s\" was changed", chain, name);
 		n++;
 	}
@@ -156,10 +161,10 @@ static void rules_audit(struct lb_findings *a, const struct lb_nft_state *s,
 static void chains_audit(struct lb_findings *a, const struct lb_nft_table *t,
 			 const struct lb_nft_classes *classes)
 {
-	size_t before = a->n;
+	size_t before = a->n, n = CHAINS - !lb_nft_has_exact(classes);
 
-	lb_nft_chains_audit(a, t->state, chains, CHAINS);
-	for (size_t i = 0; i < CHAINS; i++)
+	lb_nft_chains_audit(a, t->state, chains, n);
+	for (size_t i = 0; i < n; i++)
 		if (lb_nft_chain_find(t->state, chains[i].name))
 			rules_audit(a, t->state, classes, chains[i].name);
 	if (a->n == before && !lb_nft_rules_are_noted(t))

@@ -151,7 +151,7 @@ static void commands(struct apply *a)
 	lb_nft_text_elements(t, table, &a->to, &a->from, true);
 	a->new_rules = a->whole || !lb_nft_classes_equal(&a->classes_from, &a->classes_to);
 	if (a->new_rules)
-		lb_nft_text_rules(t, table, &a->classes_to);
+		lb_nft_text_rules(t, table, &a->classes_from, &a->classes_to);
 	for (size_t i = 0; i < a->classes_from.n; i++)
 		if (!class_is_in(&a->classes_to, &a->classes_from.list[i]))
 			lb_nft_text_unset(t, table, &a->classes_from.list[i]);

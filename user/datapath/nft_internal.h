@@ -75,6 +75,9 @@ int lb_nft_classes_of(const struct lb_model *m, struct lb_nft_classes *c);
 
 /* A bit of the mark of packets of ours that are forwarded, by which iptables lets them through. */
 #define LB_NFT_PASS_MARK "0x40000000"
+/* A chain by which exact TCP listens that take SYNs alone go before a hash on `*`, and the rule
+ * that leads there. It is there where both are. */
+#define LB_NFT_EXACT "exact"
 /* Rules that look into no set of ours. */
 #define LB_NFT_RULE_LOCAL      "local"
 #define LB_NFT_RULE_LOOPBACK   "loopback"
@@ -84,8 +87,12 @@ int lb_nft_classes_of(const struct lb_model *m, struct lb_nft_classes *c);
 void lb_nft_text_table(struct lb_text *t, const char *table); /* table, static sets, chains */
 void lb_nft_text_sets(struct lb_text *t, const char *table, const struct lb_nft_class *c);
 void lb_nft_text_unset(struct lb_text *t, const char *table, const struct lb_nft_class *c);
-/* All rules of chain `prerouting`, which is emptied first. */
-void lb_nft_text_rules(struct lb_text *t, const char *table, const struct lb_nft_classes *c);
+/* Is there a chain LB_NFT_EXACT? */
+bool lb_nft_has_exact(const struct lb_nft_classes *c);
+/* All rules of chain `prerouting`, which is emptied first, and the chain that it leads to. `from`:
+ * what stands. */
+void lb_nft_text_rules(struct lb_text *t, const char *table, const struct lb_nft_classes *from,
+		       const struct lb_nft_classes *c);
 /* The texts of the rules of a chain as they should be: each one's comment. NULL behind the last. */
 const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_classes *c,
 			     const char *chain, size_t n);

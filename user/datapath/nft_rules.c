@@ -19,7 +19,7 @@
 #define FORWARD     "type filter hook forward priority -5"
 #define OUTPUT      "type filter hook output priority -5"
 #define HASH_SEED   "0x6d657368" /* fixed: the same choice on every node */
-#define ONLY_SYN    "tcp flags & (fin | syn | rst | ack) == syn "
+#define SYN_FLAGS   "tcp flags & (fin | syn | rst | ack) "
 
 /* ---------------------------------------------------------------- classes */
 
@@ -191,27 +191,54 @@ static bool is_hash(const struct lb_nft_class *c)
 	return c->index == LB_NFT_SH || c->index == LB_NFT_MAGLEV;
 }
 
-/* The middle of a connection passes the rules of addresses that want a SYN. It is not for a hash on
- * `*` to take it up: the exact address wins. */
-static void not_exact(struct lb_text *t, const struct lb_nft_class *c,
-		      const struct lb_nft_classes *all)
+static bool wants_syn(const struct lb_nft_class *c)
 {
+	return c->proto == LB_TCP && !is_hash(c);
+}
+
+/* The n-th of the exact classes that want a SYN; NULL behind the last. */
+static const struct lb_nft_class *exact_class(const struct lb_nft_classes *c, size_t n)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (!c->list[i].any && wants_syn(&c->list[i]) && !n--)
+			return &c->list[i];
+	return NULL;
+}
+
+/* The class before whose rule it must be settled whether an exact listen is meant; c->n: none. */
+static size_t exact_before(const struct lb_nft_classes *c)
+{
+	size_t i = exact_class(c, 0) ? 0 : c->n;
+
+	while (i < c->n && (!c->list[i].any || c->list[i].proto != LB_TCP || !is_hash(&c->list[i])))
+		i++;
+	return i;
+}
+
+bool lb_nft_has_exact(const struct lb_nft_classes *c)
+{
+	return exact_before(c) < c->n;
+}
+
+/* The middle of a connection passes the rules of addresses that want a SYN. It is not for a hash on
+ * `*` to take it up: the exact address wins. A rule for each class, since the kernel limits how
+ * long one rule can be, in a chain that no SYN comes to. */
+static void exact_text(struct lb_text *t, const char *table, const struct lb_nft_classes *c)
+{
+	const struct lb_nft_class *exact;
 	char name[LB_NFT_CLASS_LEN], key[64];
 
-	for (size_t i = 0; i < all->n; i++) {
-		const struct lb_nft_class *exact = &all->list[i];
-
-		if (!exact->any && exact->proto == LB_TCP && exact->family == c->family &&
-		    !is_hash(exact))
-			lb_text_add(t, "%s != @%s ", class_key(key, exact),
-				    lb_nft_class_name(name, exact));
+	lb_text_add(t, "add chain inet %s " LB_NFT_EXACT "\n", table);
+	lb_text_add(t, "flush chain inet %s " LB_NFT_EXACT "\n", table);
+	for (size_t i = 0; (exact = exact_class(c, i)); i++) {
+		lb_nft_class_name(name, exact);
+		lb_text_add(t, "add rule inet %s " LB_NFT_EXACT " %s @%s accept comment \"%s\"\n",
+			    table, class_key(key, exact), name, name);
 	}
 }
 
-static void class_rule(struct lb_text *t, const char *table, const struct lb_nft_class *c,
-		       const struct lb_nft_classes *all)
+static void class_rule(struct lb_text *t, const char *table, const struct lb_nft_class *c)
 {
-	bool hash = is_hash(c);
 	const char *ip = c->family == LB_V4 ? "ip" : "ip6";
 	char name[LB_NFT_CLASS_LEN], key[64], index[96];
 
@@ -222,10 +249,8 @@ static void class_rule(struct lb_text *t, const char *table, const struct lb_nft
 		lb_text_add(t, "meta nfproto ipv%d ", c->family == LB_V4 ? 4 : 6);
 	/* conntrack takes up a TCP connection in its middle; a hash finds its backend again, a turn
 	 * does not: then our own stack answers with a reset. */
-	if (c->proto == LB_TCP && !hash)
-		lb_text_add(t, ONLY_SYN);
-	if (c->proto == LB_TCP && hash && c->any)
-		not_exact(t, c, all);
+	if (wants_syn(c))
+		lb_text_add(t, SYN_FLAGS "== syn ");
 	lb_text_add(t, "%s @%s ", key, name);
 	if (c->index == LB_NFT_NONE)
 		lb_text_add(t, "drop ");
@@ -235,17 +260,22 @@ static void class_rule(struct lb_text *t, const char *table, const struct lb_nft
 	lb_text_add(t, "comment \"%s\"\n", name);
 }
 
-void lb_nft_text_rules(struct lb_text *t, const char *table, const struct lb_nft_classes *c)
+void lb_nft_text_rules(struct lb_text *t, const char *table, const struct lb_nft_classes *from,
+		       const struct lb_nft_classes *c)
 {
-	size_t i = 0;
+	size_t i = 0, exact = exact_before(c);
 
 	lb_text_add(t, "flush chain inet %s prerouting\n", table);
+	if (exact < c->n)
+		exact_text(t, table, c);
+	else if (lb_nft_has_exact(from))
+		lb_text_add(t, "delete chain inet %s " LB_NFT_EXACT "\n", table);
 	lb_text_add(t,
 		    "add rule inet %s prerouting iifname != @" LB_NFT_SET_INTERFACES
 		    " return comment \"interfaces\"\n",
 		    table);
 	for (; i < c->n && !c->list[i].any; i++)
-		class_rule(t, table, &c->list[i], c);
+		class_rule(t, table, &c->list[i]);
 	lb_text_add(t,
 		    "add rule inet %s prerouting fib daddr type != local return "
 		    "comment \"" LB_NFT_RULE_LOCAL "\"\n",
@@ -259,30 +289,21 @@ void lb_nft_text_rules(struct lb_text *t, const char *table, const struct lb_nft
 		    "add rule inet %s prerouting ip6 daddr fe80::/10 return "
 		    "comment \"" LB_NFT_RULE_LINK_LOCAL "\"\n",
 		    table);
-	for (; i < c->n; i++)
-		class_rule(t, table, &c->list[i], c);
+	for (; i < c->n; i++) {
+		if (i == exact)
+			lb_text_add(t,
+				    "add rule inet %s prerouting " SYN_FLAGS
+				    "!= syn jump " LB_NFT_EXACT " comment \"" LB_NFT_EXACT "\"\n",
+				    table);
+		class_rule(t, table, &c->list[i]);
+	}
 }
 
-const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_classes *c,
-			     const char *chain, size_t n)
+static const char *prerouting_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_classes *c,
+					size_t n)
 {
-	size_t exact = 0, first = strcmp(chain, "forward") ? FORWARD_RULES : 0;
-	size_t end = first ? COUNT_RULES : FORWARD_RULES;
+	size_t exact = 0, before = exact_before(c);
 
-	for (int k = 0; k < 4; k++)
-		if (!strcmp(chain, lb_nft_masq_set(buf, k & 1, k >> 1)))
-			return n > 1 ? NULL : n ? LB_NFT_RULE_KEPT : buf;
-	if (!strcmp(chain, "output")) {
-		snprintf(buf, LB_NFT_CLASS_LEN, LB_NFT_RULE_REDIRECT "%d", n ? 6 : 4);
-		return n < 2 ? buf : NULL;
-	}
-	if (strcmp(chain, "prerouting") != 0) {
-		const struct count *k = &counts[first + n];
-
-		if (!first && n == FORWARD_RULES)
-			return LB_NFT_RULE_RELATED;
-		return first + n < end ? lb_nft_count_set(buf, k->what, k->family, k->any) : NULL;
-	}
 	while (exact < c->n && !c->list[exact].any)
 		exact++;
 	if (n == 0)
@@ -294,5 +315,35 @@ const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_cla
 	if (n == exact + 3)
 		return LB_NFT_RULE_LINK_LOCAL;
 	n -= n > exact ? 4 : 1;
+	if (n == before && before < c->n)
+		return LB_NFT_EXACT;
+	n -= n > before;
 	return n < c->n ? lb_nft_class_name(buf, &c->list[n]) : NULL;
+}
+
+const char *lb_nft_rule_name(char buf[LB_NFT_CLASS_LEN], const struct lb_nft_classes *c,
+			     const char *chain, size_t n)
+{
+	size_t first = strcmp(chain, "forward") ? FORWARD_RULES : 0;
+	size_t end = first ? COUNT_RULES : FORWARD_RULES;
+	const struct count *k;
+
+	for (int i = 0; i < 4; i++)
+		if (!strcmp(chain, lb_nft_masq_set(buf, i & 1, i >> 1)))
+			return n > 1 ? NULL : n ? LB_NFT_RULE_KEPT : buf;
+	if (!strcmp(chain, "output")) {
+		snprintf(buf, LB_NFT_CLASS_LEN, LB_NFT_RULE_REDIRECT "%d", n ? 6 : 4);
+		return n < 2 ? buf : NULL;
+	}
+	if (!strcmp(chain, "prerouting"))
+		return prerouting_rule_name(buf, c, n);
+	if (!strcmp(chain, LB_NFT_EXACT)) {
+		const struct lb_nft_class *exact = exact_class(c, n);
+
+		return exact ? lb_nft_class_name(buf, exact) : NULL;
+	}
+	if (!first && n == FORWARD_RULES)
+		return LB_NFT_RULE_RELATED;
+	k = &counts[first + n];
+	return first + n < end ? lb_nft_count_set(buf, k->what, k->family, k->any) : NULL;
 }
