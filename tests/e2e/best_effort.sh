@@ -93,6 +93,26 @@ expect_text "$OUT" '~ datapath nft -> ebpf'
 why_is 'its first choice, ebpf'
 equal services "$(lab_meshlb -j service ls | jq -r '[.services[].name] | join(" ")')" 'many plain vote'
 
+step 'a listen that is one of its backends: refused on nft, left out, or by auto on ebpf, where it serves'
+cp "$LAB_DIR/small.yaml" "$LAB_DIR/own.yaml"
+cat >>"$LAB_DIR/own.yaml" <<-EOF
+	  - name: own
+	    listen: ["10.0.1.2:80"]
+	    backends: ["10.0.1.2:80", "10.0.2.2:80"]
+EOF
+expect 1 lab_meshlb apply -f "$LAB_DIR/own.yaml"
+expect_text "$ERR" 'service: "own": datapath nft knows nothing of connections to a backend that is itself the listen'
+expect 1 lab_meshlb check -f "$LAB_DIR/own.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/own.yaml" --best-effort
+expect_text "$ERR" 'left out: .*: service: "own": datapath nft knows nothing'
+equal services "$(lab_meshlb -j service ls | jq -r '[.services[].name] | join(" ")')" 'plain vote'
+sed -i 's/^datapath: nft/datapath: auto/' "$LAB_DIR/own.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/own.yaml"
+expect_text "$OUT" '~ datapath nft -> ebpf'
+expect_alternation 4 4 10.0.1.2:80
+equal connections "$(lab_meshlb -j service show own | jq .counters.connections)" 4
+expect 0 apply
+
 step 'what none can do is refused; with --best-effort the one that runs does the rest'
 if ! lab_in node1 modprobe ip_vs 2>/dev/null; then
 	cp "$CONFIG" "$LAB_DIR/plain.yaml"

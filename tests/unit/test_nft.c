@@ -216,6 +216,31 @@ static void test_garbage(void **state)
 	lb_nft_elements_free(&all);
 }
 
+/* Of a listen that is its backend the kernel tells nothing; of `*`, another port or the backend of
+ * another service it does. */
+static void test_own_backend(void **state)
+{
+	struct lb_model m;
+
+	(void)state;
+	parse(&m, "services:\n"
+		  "  - { name: four, listen: ['192.0.2.1:80', '10.0.0.2:80/udp'],"
+		  " backends: ['10.0.0.1:80', '10.0.0.2:80'] }\n"
+		  "  - { name: six, listen: '[fd00::2]:80', backends: ['[fd00::2]:80'] }\n"
+		  "  - { name: any, listen: '*:81', backends: ['10.0.0.1:81'] }\n"
+		  "  - { name: port, listen: '10.0.0.1:82', backends: ['10.0.0.1:83'] }\n"
+		  "  - { name: other, listen: '10.0.0.1:80', backends: ['10.0.0.3:80'] }\n");
+	for (size_t i = 0; i < m.n_services; i++) {
+		const char *name = m.services[i].name;
+		bool own = !strcmp(name, "four") || !strcmp(name, "six");
+		const char *why = lb_nft_service_why_not(&m.services[i]);
+
+		assert_int_equal(why && strstr(why, "a backend that is itself the listen"), own);
+		assert_int_equal(why != NULL, own);
+	}
+	lb_model_free(&m);
+}
+
 static void test_rules(void **state)
 {
 	struct lb_nft_class list[] = {
@@ -291,7 +316,7 @@ int main(void)
 		cmocka_unit_test(test_class_names), cmocka_unit_test(test_elements),
 		cmocka_unit_test(test_sizes),       cmocka_unit_test(test_model),
 		cmocka_unit_test(test_garbage),     cmocka_unit_test(test_rules),
-		cmocka_unit_test(test_many_sizes),
+		cmocka_unit_test(test_many_sizes),  cmocka_unit_test(test_own_backend),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,7 +64,7 @@ bool lb_nft_class_parse(struct lb_nft_class *c, const char *set); /* of <class> 
 /* All elements of a service, its records in `model` under `id` (from 1). */
 int lb_nft_service_elements(struct lb_nft_elements *all, const struct lb_service_conf *s,
 			    uint32_t id);
-/* Has it more backends than its rings have room for? */
+/* Has it more backends than its rings have room for, or a listen that is one of them? */
 const char *lb_nft_service_why_not(const struct lb_service_conf *s);
 /* Tells where weights or a Maglev table are made smaller. */
 void lb_nft_say_ring(const struct lb_service_conf *s);

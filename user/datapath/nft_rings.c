@@ -301,20 +301,40 @@ void lb_nft_say_ring(const struct lb_service_conf *s)
 	}
 }
 
-const char *lb_nft_service_why_not(const struct lb_service_conf *s)
+static bool has_room(const struct lb_service_conf *s)
 {
 	int ret = 0;
 
 	if (s->n_backends <= RING_MAX)
-		return NULL;
+		return true;
 	for (int family = 0; family < LB_FAMILIES && ret >= 0; family++) {
 		struct ring r = {};
 
 		ret = ring_make(&r, s, family);
 		ring_free(&r);
 	}
-	return ret == -E2BIG ? "has room for 1024 weighted backends a service: use rr or maglev"
-			     : NULL;
+	return ret != -E2BIG;
+}
+
+/* What is sent on to where it goes anyway the kernel does not note as translated (IPS_DST_NAT), and
+ * by that note alone connections are counted, listed, ended and let through. */
+static bool is_its_own_backend(const struct lb_service_conf *s)
+{
+	for (size_t i = 0; i < s->n_listens; i++)
+		if (s->listens[i].any == LB_ANY_NOT &&
+		    lb_service_find_backend(s, &s->listens[i].at))
+			return true;
+	return false;
+}
+
+const char *lb_nft_service_why_not(const struct lb_service_conf *s)
+{
+	if (!has_room(s))
+		return "has room for 1024 weighted backends a service: use rr or maglev";
+	if (is_its_own_backend(s))
+		return "knows nothing of connections to a backend that is itself the listen, by "
+		       "address and port: let the backend have another port, or use datapath ebpf";
+	return NULL;
 }
 
 static int service_classes(struct lb_nft_classes *c, size_t *room, const struct lb_service_conf *s)
