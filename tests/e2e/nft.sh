@@ -135,6 +135,9 @@ done
 expect 0 lab_meshlb backend weight size1 10.0.1.2:80 99 # a size more
 expect 0 verify
 nft_in list chain inet "$TABLE" exact | grep -q 'comment "tcp4_inc100"' || fail 'the new size can be taken by the hash'
+expect 0 lab_meshlb backend weight size1 10.0.1.2:80 65535 # of 1024 slots the other one gets one
+equal share "$(lab_meshlb -j service show size1 | jq -c '[.backends[].share | 1024 * .]')" '[1023,1,512,512]'
+expect_text "$(lab_meshlb service show size1)" '^10.0.2.2:80 .* 0.1 %'
 damage 'no exact addresses' 'chain "exact": rule "tcp4_inc2" is missing' flush chain inet "$TABLE" exact
 handle=$(nft_in -a list chain inet "$TABLE" prerouting | sed -n 's/.*comment "exact" # handle //p')
 damage 'no way to them' 'chain "prerouting": rule [0-9]+ is "tcp4_any_sh2", should be exact' \

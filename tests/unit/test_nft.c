@@ -241,6 +241,42 @@ static void test_own_backend(void **state)
 	lb_model_free(&m);
 }
 
+/* Of so many connections each backend gets what its slots are, on each datapath. */
+static void test_portions(void **state)
+{
+	static const struct {
+		const struct lb_dp_ops *ops;
+		uint32_t heavy[3], table[3];
+	} expected[] = {
+		{&lb_dp_nft, {1023, 1, 0}, {9, 4, 0}},
+		{&lb_dp_ebpf, {65535, 1, 0}, {9, 4, 0}},
+	};
+	struct lb_model m;
+
+	(void)state;
+	parse(&m,
+	      "services:\n"
+	      "  - { name: heavy, listen: '*:80', scheduler: wrr, backends: ["
+	      "{ address: '10.0.0.1:1', weight: 65535 }, { address: '10.0.0.2:1' }, "
+	      "{ address: '[fd00::1]:1', weight: 7 }, { address: '[fd00::2]:1', weight: 0 } ] }\n"
+	      "  - { name: table, listen: '*:81', scheduler: maglev, maglev-size: 13, backends: ["
+	      "{ address: '10.0.0.1:1', weight: 2 }, { address: '10.0.0.2:1' }, "
+	      "{ address: '[fd00::1]:1' } ] }\n");
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+		uint32_t got[4];
+
+		assert_int_equal(expected[i].ops->portions(&m.services[0], LB_V4, got), 0);
+		assert_memory_equal(got, expected[i].heavy, sizeof(expected[i].heavy));
+		assert_int_equal(expected[i].ops->portions(&m.services[0], LB_V6, got), 0);
+		assert_int_equal(got[0] + got[1], 0);
+		assert_int_equal(got[2], 1);
+		assert_int_equal(got[3], 0);
+		assert_int_equal(expected[i].ops->portions(&m.services[1], LB_V4, got), 0);
+		assert_memory_equal(got, expected[i].table, sizeof(expected[i].table));
+	}
+	lb_model_free(&m);
+}
+
 static void test_rules(void **state)
 {
 	struct lb_nft_class list[] = {
@@ -317,6 +353,7 @@ int main(void)
 		cmocka_unit_test(test_sizes),       cmocka_unit_test(test_model),
 		cmocka_unit_test(test_garbage),     cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_many_sizes),  cmocka_unit_test(test_own_backend),
+		cmocka_unit_test(test_portions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,20 +91,40 @@ int lb_cmd_service_ls(struct lb_cli *cli)
 	return code;
 }
 
-/* What part of its family's new connections a backend gets: rr does not look at weights. */
-static double share(const struct lb_service_conf *s, const struct lb_backend_conf *b)
+/* What part of its family's new connections each backend gets: rr does not look at weights. */
+static int family_shares(const struct lb_session *session, const struct lb_service_conf *s,
+			 enum lb_family family, double *shares)
 {
+	uint32_t *portions = calloc(s->n_backends + 1, sizeof(*portions));
+	int ret = portions ? session->ops->portions(s, family, portions) : -ENOMEM;
 	bool even = lb_ring_is_even(s->scheduler);
-	uint32_t own = lb_backend_weight(b);
 	uint64_t sum = 0;
 
-	for (size_t i = 0; i < s->n_backends; i++) {
-		uint32_t weight = lb_backend_weight(&s->backends[i]);
+	for (size_t i = 0; i < s->n_backends && !ret; i++)
+		if (s->backends[i].at.family == family)
+			sum += even ? portions[i] > 0 : portions[i];
+	for (size_t i = 0; i < s->n_backends && sum; i++)
+		if (s->backends[i].at.family == family)
+			shares[i] = (even ? portions[i] > 0 : portions[i]) / (double)sum;
+	free(portions);
+	return ret;
+}
 
-		if (s->backends[i].at.family == b->at.family)
-			sum += even ? weight > 0 : weight;
-	}
-	return sum ? (even ? own > 0 : own) / (double)sum : 0;
+/* To be freed; NULL: the error is printed. */
+static double *shares_of(const struct lb_session *session, const struct lb_service_conf *s)
+{
+	double *shares = calloc(s->n_backends + 1, sizeof(*shares));
+	int ret = shares ? 0 : -ENOMEM;
+	struct lb_err err;
+
+	for (int family = 0; family < LB_FAMILIES && !ret; family++)
+		ret = family_shares(session, s, family, shares);
+	if (!ret)
+		return shares;
+	lb_err_sys(&err, -ret, "service \"%s\": dividing its connections", s->name);
+	lb_error("%s", err.text);
+	free(shares);
+	return NULL;
 }
 
 static const char *override_text(char buf[LB_TEXT_MAX], const struct lb_backend_conf *b)
@@ -161,7 +181,7 @@ static const char *active_text(char buf[LB_TEXT_MAX], uint32_t active,
 }
 
 static void show_text(const struct lb_service_conf *s, const struct lb_counters *all,
-		      const struct lb_counters *each, const uint32_t *active)
+		      const struct lb_counters *each, const uint32_t *active, const double *shares)
 {
 	struct lb_table t =
 		LB_TABLE("BACKEND", ">WEIGHT", "BY HAND", "SINCE", ">SHARE", ">ACTIVE",
@@ -191,7 +211,7 @@ static void show_text(const struct lb_service_conf *s, const struct lb_counters 
 		lb_table_add(
 			&t, "%s",
 			lb_age_str(age, b->override == LB_NO_OVERRIDE ? 0 : b->override_since));
-		lb_table_add(&t, "%.1f %%", 100 * share(s, b));
+		lb_table_add(&t, "%.1f %%", 100 * shares[i]);
 		lb_table_add(&t, "%s", active_text(text, active[i], b));
 		lb_table_add(&t, "%" PRIu64, (uint64_t)each[i].connections);
 		for (int d = 0; d < 2; d++) {
@@ -204,14 +224,14 @@ static void show_text(const struct lb_service_conf *s, const struct lb_counters 
 }
 
 static void show_json(const struct lb_service_conf *s, const struct lb_counters *all,
-		      const struct lb_counters *each, const uint32_t *active)
+		      const struct lb_counters *each, const uint32_t *active, const double *shares)
 {
 	json_t *o = lb_json_new("service"), *backends = json_array();
 
 	for (size_t i = 0; i < s->n_backends; i++) {
 		json_t *b = lb_json_backend(&s->backends[i]);
 
-		json_object_set_new(b, "share", json_real(share(s, &s->backends[i])));
+		json_object_set_new(b, "share", json_real(shares[i]));
 		json_object_set_new(b, "active", json_integer(active[i]));
 		json_object_set_new(b, "counters", lb_json_counters(&each[i]));
 		json_array_append_new(backends, b);
@@ -237,19 +257,24 @@ int lb_cmd_service_show(struct lb_cli *cli)
 	const struct lb_service_conf *s;
 	struct lb_sample sample;
 	uint32_t *active;
+	double *shares;
+	int code;
 
 	if (lb_sample_take(&sample, cli))
 		return LB_EXIT_FAILED;
 	s = lb_need_service(&sample.s.model, cli->argv[0]);
 	active = s ? active_count(&sample.s, s) : NULL;
-	if (active) {
+	shares = active ? shares_of(&sample.s, s) : NULL;
+	if (shares) {
 		all = &sample.stats.services[s - sample.s.model.services];
 		each = sample.stats.backends;
 		for (const struct lb_service_conf *o = sample.s.model.services; o < s; o++)
 			each += o->n_backends;
-		(cli->json ? show_json : show_text)(s, all, each, active);
+		(cli->json ? show_json : show_text)(s, all, each, active, shares);
 	}
 	lb_sample_free(&sample);
 	free(active);
-	return active ? LB_EXIT_DONE : LB_EXIT_FAILED;
+	code = shares ? LB_EXIT_DONE : LB_EXIT_FAILED;
+	free(shares);
+	return code;
 }

@@ -268,6 +268,36 @@ int lb_ring_fill(enum lb_scheduler scheduler, const struct lb_ring_member *membe
 	return 0;
 }
 
+struct lb_ring_member *lb_ring_members(const struct lb_service_conf *s, enum lb_family family,
+				       size_t *n)
+{
+	struct lb_ring_member *members = calloc(s->n_backends + 1, sizeof(*members));
+
+	*n = 0;
+	for (size_t i = 0; members && i < s->n_backends; i++)
+		if (s->backends[i].at.family == family)
+			members[(*n)++] = (struct lb_ring_member){
+				.at = s->backends[i].at,
+				.weight = lb_backend_weight(&s->backends[i])};
+	return members;
+}
+
+void lb_ring_count(const struct lb_service_conf *s, enum lb_family family, const uint16_t *slots,
+		   uint32_t size, uint32_t *counts)
+{
+	size_t members = 0;
+
+	for (size_t i = 0; i < s->n_backends; i++) {
+		members += s->backends[i].at.family == family;
+		counts[i] = 0;
+	}
+	for (uint32_t i = 0; i < size; i++)
+		counts[slots[i]]++;
+	/* From members' places to those of backends, which are not before them: the last first. */
+	for (size_t i = s->n_backends; i--;)
+		counts[i] = s->backends[i].at.family == family ? counts[--members] : 0;
+}
+
 uint64_t lb_ring_key(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,
 		     uint32_t size)
 {

@@ -47,6 +47,15 @@ int lb_ring_fill(enum lb_scheduler scheduler, const struct lb_ring_member *membe
 int lb_ring_quotas(const struct lb_ring_member *members, size_t n, uint32_t total,
 		   uint32_t *quotas);
 
+/* The backends of a family, by their weights in force; to be freed. NULL: no memory. */
+struct lb_ring_member *lb_ring_members(const struct lb_service_conf *s, enum lb_family family,
+				       size_t *n);
+
+/* How many slots of a ring of those members each backend has, by its place in the service; 0 for
+ * those of the other family. */
+void lb_ring_count(const struct lb_service_conf *s, enum lb_family family, const uint16_t *slots,
+		   uint32_t size, uint32_t *counts);
+
 /* Equal keys (64-bit hash of the ring's shape, weights, and of maglev the members' addresses) mean
  * equal rings. */
 uint64_t lb_ring_key(enum lb_scheduler scheduler, const struct lb_ring_member *members, size_t n,

@@ -125,6 +125,10 @@ struct lb_dp_ops {
 	const char *(*service_why_not)(const struct lb_service_conf *s);
 	const char *(*scheduler_why_not)(unsigned int scheduler); /* by trying it */
 
+	/* How a family's new connections are divided: what each backend gets of their sum, by its
+	 * place in the service; of the other family's it says nothing. 0 or -errno. */
+	int (*portions)(const struct lb_service_conf *s, enum lb_family family, uint32_t *portions);
+
 	/* Can this host run it? Fills err with why not. */
 	int (*probe)(struct lb_err *err);
 	/* May it set up this host for a model? NULL: it sets nothing. */

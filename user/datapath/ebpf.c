@@ -301,6 +301,7 @@ const struct lb_dp_ops lb_dp_ebpf = {
 	.migrates = true,
 	.forwardings = 1 << LB_FORWARDING_NAT,
 	.schedulers = (1 << LB_SCHEDULERS) - 1,
+	.portions = lb_ebpf_portions,
 	.probe = ebpf_probe,
 	.capabilities = ebpf_capabilities,
 	.open = ebpf_open,

@@ -410,6 +410,7 @@ void lb_tx_end(struct lb_tx *tx);
 int lb_pool_make(struct lb_tx *tx, const struct lb_service_conf *from,
 		 const struct lb_service_conf *to, __u32 service, enum lb_family family,
 		 struct lb_pool *pool, struct lb_err *err);
+int lb_ebpf_portions(const struct lb_service_conf *s, enum lb_family family, uint32_t *portions);
 
 /* ebpf_timeouts.c - lb_timeouts: sets in seconds as configured, and in ticks for the programs */
 void lb_timeouts_fill(struct lb_timeouts *t, const uint32_t seconds[LB_TIMEOUTS]); /* set 0 */

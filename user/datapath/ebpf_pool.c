@@ -99,6 +99,23 @@ static int ring_make(struct lb_tx *tx, const struct lb_service_conf *s,
 	return ret;
 }
 
+int lb_ebpf_portions(const struct lb_service_conf *s, enum lb_family family, uint32_t *portions)
+{
+	size_t n;
+	struct lb_ring_member *members = lb_ring_members(s, family, &n);
+	int size = members ? lb_ring_size(s->scheduler, members, n, s->maglev_size) : -ENOMEM;
+	__u16 *slots = size < 0 ? NULL : calloc(size + 1, sizeof(*slots));
+	int ret = size < 0 ? size : -ENOMEM;
+
+	if (slots)
+		ret = lb_ring_fill(s->scheduler, members, n, slots, size);
+	if (!ret)
+		lb_ring_count(s, family, slots, size, portions);
+	free(slots);
+	free(members);
+	return ret;
+}
+
 /* Backends that stay keep their id, and with it connections and counters. */
 static int member_id(struct lb_tx *tx, const struct lb_service_conf *from,
 		     const struct lb_service_conf *to, __u32 service,

@@ -280,6 +280,7 @@ const struct lb_dp_ops lb_dp_ipvs = {
 	.interface_why_not = lb_nft_interface_why_not,
 	.scheduler_why_not = lb_ipvs_scheduler_why_not,
 	.service_why_not = lb_ipvs_service_why_not,
+	.portions = lb_ipvs_weights,
 	.probe = lb_ipvs_probe,
 	.probe_model = lb_ipvs_sysctls_probe,
 	.capabilities = lb_ipvs_capabilities,

@@ -285,6 +285,7 @@ const struct lb_dp_ops lb_dp_nft = {
 		      1 << LB_SCHED_SH | 1 << LB_SCHED_MAGLEV,
 	.interface_why_not = lb_nft_interface_why_not,
 	.service_why_not = lb_nft_service_why_not,
+	.portions = lb_nft_portions,
 	.probe = nft_probe,
 	.capabilities = nft_capabilities,
 	.open = nft_dp_open,

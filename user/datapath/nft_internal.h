@@ -66,6 +66,7 @@ int lb_nft_service_elements(struct lb_nft_elements *all, const struct lb_service
 			    uint32_t id);
 /* Has it more backends than its rings have room for, or a listen that is one of them? */
 const char *lb_nft_service_why_not(const struct lb_service_conf *s);
+int lb_nft_portions(const struct lb_service_conf *s, enum lb_family family, uint32_t *portions);
 /* Tells where weights or a Maglev table are made smaller. */
 void lb_nft_say_ring(const struct lb_service_conf *s);
 /* Of all services, sorted, each once. */

@@ -160,19 +160,6 @@ static uint32_t maglev_size(uint32_t configured, size_t members)
 	return configured < maglev_sizes[i] ? configured : maglev_sizes[i];
 }
 
-static int members_of(struct ring *r, const struct lb_service_conf *s, enum lb_family family)
-{
-	size_t n = 0;
-
-	r->members = calloc(s->n_backends + 1, sizeof(*r->members));
-	for (size_t i = 0; r->members && i < s->n_backends; i++)
-		if (s->backends[i].at.family == family)
-			r->members[n++] = (struct lb_ring_member){
-				.at = s->backends[i].at,
-				.weight = lb_backend_weight(&s->backends[i])};
-	return r->members ? (int)n : -ENOMEM;
-}
-
 static int weights_limit(struct lb_ring_member *members, size_t n)
 {
 	uint32_t *quotas = calloc(n, sizeof(*quotas));
@@ -188,10 +175,12 @@ static int weights_limit(struct lb_ring_member *members, size_t n)
 static int ring_make(struct ring *r, const struct lb_service_conf *s, enum lb_family family)
 {
 	uint32_t maglev;
-	int n = members_of(r, s, family), size;
+	size_t n;
+	int size;
 
-	if (n <= 0)
-		return n;
+	r->members = lb_ring_members(s, family, &n);
+	if (!r->members || !n)
+		return r->members ? 0 : -ENOMEM;
 	maglev = maglev_size(s->maglev_size, n);
 	size = lb_ring_size(s->scheduler, r->members, n, maglev);
 	if (size > RING_MAX && s->scheduler != LB_SCHED_MAGLEV && s->scheduler != LB_SCHED_RR) {
@@ -282,12 +271,12 @@ int lb_nft_service_elements(struct lb_nft_elements *all, const struct lb_service
 void lb_nft_say_ring(const struct lb_service_conf *s)
 {
 	for (int family = 0; family < LB_FAMILIES; family++) {
-		struct ring r = {};
-		int n = members_of(&r, s, family), size;
+		size_t n;
+		struct lb_ring_member *members = lb_ring_members(s, family, &n);
+		int size = members ? lb_ring_size(s->scheduler, members, n, s->maglev_size) : 0;
 
-		size = n > 0 ? lb_ring_size(s->scheduler, r.members, n, s->maglev_size) : 0;
-		ring_free(&r);
-		if (n > 0 && s->scheduler == LB_SCHED_MAGLEV &&
+		free(members);
+		if (n && s->scheduler == LB_SCHED_MAGLEV &&
 		    maglev_size(s->maglev_size, n) != s->maglev_size)
 			lb_info("service \"%s\", IPv%d: maglev-size %u: the table has %u slots in "
 				"nft",
@@ -299,6 +288,17 @@ void lb_nft_say_ring(const struct lb_service_conf *s)
 				"nft",
 				s->name, family == LB_V4 ? 4 : 6, RING_MAX);
 	}
+}
+
+int lb_nft_portions(const struct lb_service_conf *s, enum lb_family family, uint32_t *portions)
+{
+	struct ring r = {};
+	int ret = ring_make(&r, s, family);
+
+	if (ret >= 0)
+		lb_ring_count(s, family, r.slots, r.class.size, portions);
+	ring_free(&r);
+	return ret < 0 ? ret : 0;
 }
 
 static bool has_room(const struct lb_service_conf *s)
