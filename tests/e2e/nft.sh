@@ -413,6 +413,18 @@ expect 0 lab_meshlb down # of what is ours
 [[ ! -e $PINS ]] || fail "left behind: $PINS"
 nft_in list chain inet "$TABLE" theirs >/dev/null || fail 'it is gone'
 nft_in delete table inet "$TABLE"
+for model in 'set % model { type inet_service; elements = { 7 }; }' 'map % model { type mark . mark : verdict; }'; do
+	nft_in "add table inet $TABLE; add ${model/\%/inet $TABLE}
+		add set inet $TABLE interfaces { type ifname; }
+		add chain inet $TABLE prerouting; add chain inet $TABLE forward"
+	for command in "apply -f $CONFIG" down status; do
+		# shellcheck disable=SC2086
+		expect 1 lab_meshlb $command
+		expect_text "$ERR" "there is a table \"inet $TABLE\" that meshlb has not made"
+	done
+	nft_in list chain inet "$TABLE" forward >/dev/null || fail 'it is gone'
+	nft_in delete table inet "$TABLE"
+done
 
 step 'a chain that a killed apply has left in iptables goes with down'
 lab_in node1 iptables-nft -P FORWARD DROP

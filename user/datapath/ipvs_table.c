@@ -101,7 +101,8 @@ void lb_ipvs_text_table(struct lb_text *t, const struct lb_dp *dp)
 	const char *table = dp->table.name;
 
 	lb_text_add(t, "add table inet %s\n", table);
-	lb_text_add(t, "add set inet %s " LB_NFT_SET_MODEL " { type mark . mark; }\n", table);
+	lb_text_add(t, "add set inet %s " LB_NFT_SET_MODEL " { type " LB_NFT_MODEL_TYPE "; }\n",
+		    table);
 	lb_text_add(t, "add set inet %s " LB_NFT_SET_INTERFACES " { type ifname; }\n", table);
 	for (int k = 0; k < 4; k++)
 		lb_text_add(t, "add map inet %s %s { type %sinet_proto . inet_service : mark; }\n",

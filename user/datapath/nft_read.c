@@ -36,6 +36,11 @@ static bool is_table(const struct reading *r, const char *table)
 	return table && !strcmp(table, r->table);
 }
 
+static bool is_map(const struct nftnl_set *set)
+{
+	return nftnl_set_get_u32(set, NFTNL_SET_FLAGS) & (NFT_SET_MAP | NFT_SET_OBJECT);
+}
+
 static int set_read(const struct nlmsghdr *nlh, void *arg)
 {
 	struct nftnl_set *set = nftnl_set_alloc();
@@ -52,6 +57,8 @@ static int set_read(const struct nlmsghdr *nlh, void *arg)
 	if (name)
 		*name = strdup(nftnl_set_get_str(set, NFTNL_SET_NAME));
 	ret = name && *name ? MNL_CB_OK : MNL_CB_ERROR;
+	if (name && *name && !strcmp(*name, LB_NFT_SET_MODEL) && !is_map(set))
+		r->state->model_key = nftnl_set_get_u32(set, NFTNL_SET_KEY_TYPE);
 out:
 	if (set)
 		nftnl_set_free(set);

@@ -162,7 +162,8 @@ static const struct count {
 void lb_nft_text_table(struct lb_text *t, const char *table)
 {
 	lb_text_add(t, "add table inet %s\n", table);
-	lb_text_add(t, "add set inet %s " LB_NFT_SET_MODEL " { type mark . mark; }\n", table);
+	lb_text_add(t, "add set inet %s " LB_NFT_SET_MODEL " { type " LB_NFT_MODEL_TYPE "; }\n",
+		    table);
 	lb_text_add(t, "add set inet %s " LB_NFT_SET_INTERFACES " { type ifname; }\n", table);
 	lb_text_add(t, "add chain inet %s prerouting { " PREROUTING "; policy accept; }\n", table);
 	lb_text_add(t, "add chain inet %s forward { " FORWARD "; policy accept; }\n", table);

@@ -68,11 +68,15 @@ int lb_nft_status(struct lb_nft_table *t, enum lb_nft_part part, const char *dat
 	return ret ? ret : lb_nft_model_read(&t->state->elements, false, m, err);
 }
 
+/* LB_NFT_MODEL_TYPE in the numbers that nft gives to types: of a mark, six bits for each of two. */
+#define TYPE_MARK      19
+#define MODEL_KEY_TYPE (TYPE_MARK << 6 | TYPE_MARK)
+
 /* Somebody has emptied `model`: sets and chains still tell whose it is. */
 static bool has_our_frame(const struct lb_nft_table *t)
 {
 	struct lb_nft_state *s = NULL;
-	bool has = !lb_nft_state_read(t->name, &s) && lb_nft_state_has_set(s, LB_NFT_SET_MODEL) &&
+	bool has = !lb_nft_state_read(t->name, &s) && s->model_key == MODEL_KEY_TYPE &&
 		   lb_nft_state_has_set(s, LB_NFT_SET_INTERFACES) &&
 		   lb_nft_chain_find(s, "prerouting") && lb_nft_chain_find(s, "forward");
 

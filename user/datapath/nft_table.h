@@ -35,6 +35,7 @@ void lb_nft_elements_free(struct lb_nft_elements *all);
 
 #define LB_NFT_SET_MODEL      "model"       /* records, see nft_model.c */
 #define LB_NFT_SET_INTERFACES "interfaces"  /* by which clients come in */
+#define LB_NFT_MODEL_TYPE     "mark . mark" /* of its keys */
 #define LB_NFT_KEY_MAGIC      "0 . 0"       /* of records: whose table it is, and its layout */
 #define LB_NFT_KEY_RULES      "0 . 1000000" /* the hash of the rules as apply has made them */
 #define LB_NFT_GONE_ID        1000000000u /* services' ids are below, those of gone backends above */
@@ -88,6 +89,7 @@ struct lb_nft_state {
 	struct lb_nft_elements elements; /* sorted */
 	char **sets;                     /* names of all sets and maps */
 	size_t n_sets;
+	uint32_t model_key; /* type of the keys of set `model`, in nft's numbers; 0: no such set */
 	struct lb_nft_chain *chains;
 	size_t n_chains;
 	struct lb_nft_rule *rules; /* in order */
