@@ -426,6 +426,31 @@ for model in 'set % model { type inet_service; elements = { 7 }; }' 'map % model
 	nft_in delete table inet "$TABLE"
 done
 
+step "a chain of somebody else's by our name: refused, and left alone"
+for flavour in iptables-nft iptables-legacy; do
+	lab_in node1 $flavour -N "MESHLB-$LAB"
+	lab_in node1 $flavour -A "MESHLB-$LAB" -p tcp --dport 22 -j DROP
+	lab_in node1 $flavour -P FORWARD DROP
+	lab_in node1 $flavour -S >"$LAB_DIR/before"
+	expect 1 apply
+	expect_text "$ERR" "$flavour: there is a chain \"MESHLB-$LAB\" that meshlb has not made"
+	expect 0 lab_meshlb down
+	expect_text "$ERR" 'there is none'
+	expect 0 lab_meshlb apply -f "$LAB_DIR/ebpf.yaml"
+	expect 0 lab_meshlb down # of what is ours
+	equal "rules of $flavour" "$(lab_in node1 $flavour -S)" "$(<"$LAB_DIR/before")"
+	equal 'tables of ours' "$(nft_in list tables | grep -c meshlb || true)" 0
+	lab_in node1 $flavour -F "MESHLB-$LAB"
+	expect 0 apply # an empty one is nobody's
+	lab_in node1 $flavour -A "MESHLB-$LAB" -p tcp --dport 22 -j DROP
+	expect 0 apply # of an instance that stands it is a damage
+	expect_text "$OUT" "repaired: $flavour: chain MESHLB-$LAB is not as it should be"
+	expect 0 lab_meshlb down
+	equal "chains of ours" "$(lab_in node1 $flavour -S | grep -c MESHLB || true)" 0
+	lab_in node1 $flavour -P FORWARD ACCEPT
+done
+nft_in delete table ip filter
+
 step 'a chain that a killed apply has left in iptables goes with down'
 lab_in node1 iptables-nft -P FORWARD DROP
 lab_in node1 iptables-nft -N "MESHLB-$LAB"

@@ -240,6 +240,16 @@ static bool chain_is_sound(const char *text, const char *chain, const struct lb_
 	return has_chain(text, chain) && !w->rules[n];
 }
 
+/* Somebody else's, by our name? An empty one is of no use to anybody: `iptables -F` makes ours so.
+ */
+static bool chain_is_others(const char *text, const char *chain, const struct lb_firewall *w)
+{
+	char rule[64];
+
+	snprintf(rule, sizeof(rule), "\n-A %s ", chain);
+	return strstr(text, rule) && !chain_is_sound(text, chain, w);
+}
+
 /* Calls fn for what is not as it should be. */
 static void filter_audit(const struct filter *t, const char *text, const struct lb_firewall *w,
 			 struct lb_findings *f)
@@ -347,12 +357,14 @@ static bool may_have_chain(const struct filter *t, const char *chain)
 	return t->proc ? is_in_use(t) : lb_nft_has_chain(t->nfproto, "filter", &chain, 1);
 }
 
-static int filter_remove(const struct filter *t, const char *chain, struct lb_err *err)
+static int filter_remove(const struct filter *t, const struct lb_firewall *w, const char *chain,
+			 struct lb_err *err)
 {
 	struct lb_text text = {}, input = {};
 	int ret = save(t, &text, err);
 
-	if (!ret && text.s && has_chain(text.s, chain)) {
+	if (!ret && text.s && has_chain(text.s, chain) &&
+	    !(w->fresh && chain_is_others(text.s, chain, w))) {
 		lb_text_add(&input, "*filter\n:%s - [0:0]\n", chain);
 		for (int i = 0; i < HOOKS; i++)
 			unhook(&input, text.s, hooks[i], chain);
@@ -375,10 +387,33 @@ bool lb_firewall_is_there(const struct lb_firewall *w)
 		struct lb_err err;
 
 		if (may_have_chain(&filters[i], chain) && !save(&filters[i], &text, &err) && text.s)
-			found = has_chain(text.s, chain);
+			found = has_chain(text.s, chain) && !chain_is_others(text.s, chain, w);
 		free(text.s);
 	}
 	return found;
+}
+
+int lb_firewall_refuse(const struct lb_firewall *w, struct lb_err *err)
+{
+	char buf[CHAIN_MAX + 1];
+	const char *chain = chain_name(w, buf);
+	bool others = false;
+
+	for (size_t i = 0; i < FILTERS && !others; i++) {
+		struct lb_text text = {};
+		struct lb_err ignored;
+
+		if (may_have_chain(&filters[i], chain) && !save(&filters[i], &text, &ignored) &&
+		    text.s)
+			others = chain_is_others(text.s, chain, w);
+		if (others)
+			lb_err_set(err, EEXIST,
+				   "instance \"%s\": %s: there is a chain \"%s\" that meshlb has "
+				   "not made: remove it (-F, -X), or use another --instance",
+				   w->instance, filters[i].name, chain);
+		free(text.s);
+	}
+	return others ? -EEXIST : 0;
 }
 
 int lb_firewall_remove(const struct lb_firewall *w, struct lb_err *err)
@@ -388,7 +423,7 @@ int lb_firewall_remove(const struct lb_firewall *w, struct lb_err *err)
 	int ret = 0, one;
 
 	for (size_t i = 0; i < FILTERS; i++) {
-		one = may_have_chain(&filters[i], chain) ? filter_remove(&filters[i], chain, err)
+		one = may_have_chain(&filters[i], chain) ? filter_remove(&filters[i], w, chain, err)
 							 : 0;
 		ret = one ? one : ret;
 	}

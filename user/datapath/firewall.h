@@ -15,6 +15,8 @@
 struct lb_firewall {
 	const char *prefix; /* of the chain's name, before the instance's */
 	const char *instance;
+	bool fresh;    /* nothing else of the instance is there: a chain with other rules is
+			  somebody else's */
 	bool host;     /* comes to this host and leaves it: INPUT and OUTPUT, too */
 	bool dnat;     /* conntrack takes its packets for DNAT's */
 	char mark[32]; /* that they have there: VALUE/MASK */
@@ -28,6 +30,8 @@ void lb_firewall_audit(struct lb_findings *f, const struct lb_firewall *w);
 /* Puts it where audit() would miss it, and says so to f; warns of tables that cannot be read. 0 or
  * -errno. */
 int lb_firewall_put(const struct lb_firewall *w, struct lb_findings *f, struct lb_err *err);
+/* Before the first put(): -EEXIST where a chain of somebody else's has its name. */
+int lb_firewall_refuse(const struct lb_firewall *w, struct lb_err *err);
 /* Is a chain of its there, whatever becomes of it? */
 bool lb_firewall_is_there(const struct lb_firewall *w);
 /* Takes it away everywhere. 0; or -errno of the last that failed, and err says which. */

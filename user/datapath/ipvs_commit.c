@@ -371,6 +371,15 @@ int lb_ipvs_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, 
 	return ret ? ret : (int)f.n;
 }
 
+/* What has a table or a note may have put its chain. */
+static int firewall_refuse(struct lb_dp *dp, struct lb_err *err)
+{
+	char rule[LB_IPVS_RULE_LEN];
+	const struct lb_firewall w = lb_ipvs_firewall(dp, rule);
+
+	return dp->has_table || lb_ipvs_is_registered(dp) ? 0 : lb_firewall_refuse(&w, err);
+}
+
 /* Of an instance that stands. */
 static int firewall_repair(struct apply *a, struct lb_findings *f, struct lb_err *err)
 {
@@ -393,9 +402,9 @@ int lb_ipvs_apply(struct lb_dp *dp, const struct lb_diff *d, lb_finding_fn fn, v
 	struct lb_findings f = {.fn = fn, .arg = arg};
 	bool all = !d->n || lb_model_pairs(d->actual) <= LB_LOOK_AT_ALL;
 	struct lb_err ignored;
-	int ret = 0;
+	int ret = firewall_refuse(dp, err);
 
-	if (!dp->fresh)
+	if (!ret && !dp->fresh)
 		ret = look(dp, d->actual, all, &f, err);
 	a.repair = f.n || (dp->fresh && dp->has_table);
 	if (!ret && !dp->fresh)

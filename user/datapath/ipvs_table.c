@@ -163,6 +163,7 @@ struct lb_firewall lb_ipvs_firewall(const struct lb_dp *dp, char rule[LB_IPVS_RU
 	struct lb_firewall w = {
 		.prefix = LB_FIREWALL_PREFIX "IPVS:",
 		.instance = dp->table.instance,
+		.fresh = dp->fresh,
 		.host = true,
 		.rules = {"-m mark --mark " LB_IPVS_ANSWER_MARK "/" LB_IPVS_ANSWER_MARK
 			  " -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",

@@ -276,6 +276,7 @@ struct lb_firewall lb_nft_firewall(const struct lb_dp *dp)
 	return (struct lb_firewall){
 		.prefix = LB_FIREWALL_PREFIX,
 		.instance = dp->table.instance,
+		.fresh = dp->fresh,
 		.dnat = true,
 		.mark = LB_NFT_PASS_MARK "/" LB_NFT_PASS_MARK,
 		.rules = {"-m mark --mark " LB_NFT_PASS_MARK "/" LB_NFT_PASS_MARK
@@ -288,10 +289,11 @@ static int firewall(struct lb_dp *dp, lb_finding_fn fn, void *arg, struct lb_err
 {
 	const struct lb_firewall w = lb_nft_firewall(dp);
 	struct lb_findings f = {.fn = dp->fresh ? NULL : fn, .arg = arg};
+	int ret = dp->fresh ? lb_firewall_refuse(&w, err) : 0;
 
-	if (dp->fresh)
+	if (!ret && dp->fresh)
 		lb_firewall_warn(&w);
-	return lb_firewall_put(&w, &f, err);
+	return ret ? ret : lb_firewall_put(&w, &f, err);
 }
 
 /* What a killed apply has left, or one that conntrack refused. What cannot be done now either
