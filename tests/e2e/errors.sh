@@ -225,6 +225,15 @@ expect 0 lab_meshlb apply -f "$LAB_DIR/ok.yaml"
 expect 1 lab_in node2 "$MESHLB" --instance "$LAB" status
 expect_text "$ERR" 'namespace'
 
+step 'who may not look at programs is told so, and of no difference'
+for caps in -sys_admin -perfmon,-sys_admin -all; do
+	expect 1 lab_in node1 setpriv --bounding-set $caps --inh-caps $caps \
+		"$MESHLB" --instance "$LAB" verify -f "$LAB_DIR/ok.yaml"
+	expect_text "$ERR" 'error: .*looking at BPF programs, .*CAP_SYS_ADMIN: Operation not permitted'
+	equal 'told as differences' "$OUT" ''
+done
+expect 0 lab_meshlb verify -f "$LAB_DIR/ok.yaml"
+
 step 'changes that have no room beside what is in force: refused whole'
 many() { # THIRD_OCTET: a service of 200 backends
 	LAB_V4=() LAB_V6=()

@@ -305,11 +305,25 @@ int lb_audit_run(struct lb_dp *dp, const struct lb_model *m, struct lb_audit *a,
 	return ret;
 }
 
+/* Whoever may not ask for programs by their id would find everything missing, or another's. */
+static int may_look(const struct lb_dp *dp, struct lb_err *err)
+{
+	__u32 id;
+
+	if (!bpf_prog_get_next_id(0, &id) || errno != EPERM)
+		return 0;
+	return lb_err_sys(err, EPERM,
+			  "instance \"%s\": looking at BPF programs, which needs CAP_SYS_ADMIN",
+			  dp->instance);
+}
+
 int lb_ebpf_audit(struct lb_dp *dp, const struct lb_model *m, lb_finding_fn fn, void *arg,
 		  struct lb_err *err)
 {
 	struct lb_audit a = {.findings = {.fn = fn, .arg = arg}, .ring_budget = ~0ull};
-	int ret = lb_audit_run(dp, m, &a, err);
+	int ret = may_look(dp, err);
 
+	if (!ret)
+		ret = lb_audit_run(dp, m, &a, err);
 	return ret ? ret : (int)a.findings.n;
 }
