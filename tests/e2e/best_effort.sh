@@ -90,7 +90,7 @@ expect 0 lab_meshlb verify -f "$CONFIG" --best-effort
 sed -i 's/^datapath: nft/datapath: auto/' "$CONFIG"
 expect 0 apply
 expect_text "$OUT" '~ datapath nft -> ebpf'
-why_is 'its first choice, ebpf'
+why_is 'its first choice, ebpf, can do all that is served'
 equal services "$(lab_meshlb -j service ls | jq -r '[.services[].name] | join(" ")')" 'many plain vote'
 
 step 'a listen that is one of its backends: refused on nft, left out, or by auto on ebpf, where it serves'
@@ -124,6 +124,7 @@ if ! lab_in node1 modprobe ip_vs 2>/dev/null; then
 	expect 1 lab_meshlb check -f "$CONFIG"
 	expect 0 apply --best-effort
 	equal datapath "$(lab_meshlb -j status | jq -r .datapath)" ebpf
+	why_is 'its first choice, ebpf, can do all that is served' # masq is not
 	sed 's/^    backends:/    forwarding: masq\n&/; s/^datapath: .*/datapath: auto/' "$LAB_DIR/small.yaml" >"$LAB_DIR/masq.yaml"
 	expect 0 lab_meshlb apply -f "$LAB_DIR/masq.yaml"
 	equal datapath "$(lab_meshlb -j status | jq -r .datapath)" nft
@@ -132,6 +133,23 @@ if ! lab_in node1 modprobe ip_vs 2>/dev/null; then
 	equal services "$(lab_meshlb -j service ls | jq -r '[.services[].name] | join(" ")')" 'plain vote'
 	equal forwarding "$(lab_meshlb -j service show vote | jq -r .forwarding)" masq
 fi
+
+step 'settings that are left out of a new instance are no change of it'
+expect 0 lab_meshlb down
+{
+	echo 'timeouts: { syn: 10s }'
+	echo 'rates: { per-cpu: 100 }'
+	echo 'datapath: nft'
+	lab_service vote '*:8080' 80 | lab_config
+} >"$LAB_DIR/settings.yaml"
+expect 3 lab_meshlb apply -f "$LAB_DIR/settings.yaml" --best-effort --dry-run
+[[ $OUT != *defaults* ]] || fail "changes of what was not: $OUT"
+expect 0 lab_meshlb apply -f "$LAB_DIR/settings.yaml" --best-effort -j
+expect_text "$ERR" 'left out: .*timeouts: datapath nft'
+equal changed "$(jq .changed <<<"$OUT")" 0
+equal 'objects of the changes' "$(jq -c '[.changes[].object] | unique' <<<"$OUT")" '["interface","service"]'
+expect 0 lab_meshlb apply -f "$LAB_DIR/settings.yaml" --best-effort
+equal 'once more' "$OUT" 'no difference'
 
 if ! kernel_tells_xdp; then
 	echo 'left out: this kernel does not tell beforehand which interfaces have native XDP'

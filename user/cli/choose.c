@@ -102,8 +102,10 @@ const char *lb_choice_why(char buf[96], const struct lb_model *m, const struct l
 	if (m->datapath != LB_DATAPATH_AUTO)
 		snprintf(buf, 96, "the config names it");
 	else if (ops == lb_datapaths[0])
-		snprintf(buf, 96, "its first choice, %s", first);
+		snprintf(buf, 96, "its first choice, %s, can do all that is served", first);
 	else
-		snprintf(buf, 96, "nothing speaks against %s now, apply takes it", first);
+		snprintf(buf, 96,
+			 "nothing speaks against %s now: an apply of what is served takes it",
+			 first);
 	return buf;
 }

@@ -109,6 +109,7 @@ static int compare(struct apply *a, struct lb_err *err)
 
 	if (!a->cli->reset_overrides)
 		lb_overrides_carry(&a->desired, &lb_instance_served(&a->on)->model);
+	lb_instance_take_over(&a->on, &a->desired);
 	if (a->on.n_others) {
 		/* Limits are what maps were made for: on another datapath they may be others. */
 		a->on.others->model.limits_free = true;

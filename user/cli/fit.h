@@ -46,7 +46,7 @@ struct lb_choice {
 };
 int lb_fit_choose(const struct lb_fit *f, const struct lb_model *m, struct lb_choice *c,
 		  struct lb_err *err);
-/* Why a model is on a datapath where `why` is empty. Returns buf. */
+/* Why a model, as it is served, is on a datapath where `why` is empty. Returns buf. */
 const char *lb_choice_why(char buf[96], const struct lb_model *m, const struct lb_dp_ops *ops);
 
 #endif

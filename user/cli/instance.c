@@ -9,17 +9,6 @@
 
 #define MOVES_MAX 5
 
-/* Of what is made anew, limits and defaults are as the config wants: no difference to tell of. */
-static void take_over_settings(struct lb_model *m, const struct lb_model *desired)
-{
-	m->datapath = desired->datapath;
-	m->limits = desired->limits;
-	m->default_scheduler = desired->default_scheduler;
-	m->default_maglev_size = desired->default_maglev_size;
-	memcpy(m->timeouts, desired->timeouts, sizeof(m->timeouts));
-	m->rates = desired->rates;
-}
-
 /*
  * Made before the rest is known to be good: so another apply that wanted to make it too waits for
  * this one. Closing it unapplied removes it again.
@@ -39,8 +28,6 @@ static int create(struct lb_instance *i, const struct lb_instance_options *opt, 
 		ret = lb_session_read(&i->s, err);
 	/* Unless another apply has been faster. */
 	i->fresh = !ret && !i->s.model.n_services && !i->s.model.n_interfaces;
-	if (i->fresh)
-		take_over_settings(&i->s.model, opt->desired);
 	return ret;
 }
 
@@ -57,7 +44,6 @@ static int open_on(struct lb_instance *i, const struct lb_dp_ops *ops,
 	if (opt->access == LB_WRITE)
 		return create(i, opt, err);
 	lb_model_init(&i->s.model);
-	take_over_settings(&i->s.model, opt->desired);
 	return 0;
 }
 
@@ -169,6 +155,20 @@ int lb_instance_open(struct lb_instance *i, const struct lb_dp_ops *ops,
 		ret = open_all(i, ops, opt, err);
 	}
 	return ret;
+}
+
+void lb_instance_take_over(struct lb_instance *i, const struct lb_model *desired)
+{
+	struct lb_model *m = &i->s.model;
+
+	if (i->s.dp && !i->fresh)
+		return;
+	m->datapath = desired->datapath;
+	m->limits = desired->limits;
+	m->default_scheduler = desired->default_scheduler;
+	m->default_maglev_size = desired->default_maglev_size;
+	memcpy(m->timeouts, desired->timeouts, sizeof(m->timeouts));
+	m->rates = desired->rates;
 }
 
 /* Also where an apply was killed between two. */

@@ -24,7 +24,7 @@ struct lb_instance_options {
 	enum lb_access access;
 	bool force;
 	bool only_move; /* made only where it stands on another datapath: else -ENOENT */
-	const struct lb_model *desired; /* its limits and defaults are those of one made anew */
+	const struct lb_model *desired; /* its limits are those of one made anew */
 	const char *file;               /* of `desired`, in messages */
 };
 
@@ -32,6 +32,9 @@ struct lb_instance_options {
  * others where it is. 0 or -errno; to be closed in any case. */
 int lb_instance_open(struct lb_instance *i, const struct lb_dp_ops *ops,
 		     const struct lb_instance_options *opt, struct lb_err *err);
+/* Before they are compared: of what is made anew, limits and defaults are as it is wanted (and as
+ * the datapath can have it): no difference to tell of. */
+void lb_instance_take_over(struct lb_instance *i, const struct lb_model *desired);
 /* Where it is in force: the first datapath that a packet meets; i->s also if it is nowhere. */
 const struct lb_session *lb_instance_served(const struct lb_instance *i);
 /* Takes it off the others, and what is left there. As down(), but what that leaves is warned of. */

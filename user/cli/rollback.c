@@ -93,6 +93,7 @@ static int restore(const struct lb_rollback *r, struct lb_err *err)
 	ret = lb_instance_open(&i, r->ops, &opt, err);
 	if (!ret) {
 		merge_overrides(&desired, &lb_instance_served(&i)->model, r->reset);
+		lb_instance_take_over(&i, &desired);
 		ret = change(&i, &desired, err);
 	}
 	lb_instance_close(&i);
