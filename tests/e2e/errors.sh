@@ -149,6 +149,24 @@ expect 3 lab_meshlb verify -f "$CONFIG" # which apply would refuse
 expect_text "$OUT" 'listen: "\*:5000/udp": a local program listens there'
 lab_meshlb down
 
+step 'a local program in a family of which the service has no backend: it keeps its clients'
+lab_spawn node1 python3 -c 'import socket, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("0.0.0.0", 5002)); s.listen(); time.sleep(600)'
+lab_until 5 lab_listening node1 5002
+both=("${LAB_V4[@]}")
+LAB_V4=()
+lab_service six '*:5002' 80 | lab_config >"$CONFIG"
+expect 0 apply
+[[ $(ask 6 node1:5002) ]] || fail 'no replica answers'
+lab_in node2 python3 -c "import socket; socket.create_connection(('$VIP4', 5002), 2)" ||
+	fail 'the local program is not reached'
+LAB_V4=("${both[@]}")
+lab_service six '*:5002' 80 | lab_config >"$LAB_DIR/other.yaml"
+expect 1 lab_meshlb apply -f "$LAB_DIR/other.yaml" # it would lose them by its first backend there
+expect_text "$ERR" 'listen: "\*:5002/tcp": a local program listens there'
+lab_meshlb down
+
 step 'a config that is wrong, over a running instance'
 lab_service vote '*:8080' 80 | lab_config >"$CONFIG"
 expect 0 apply

@@ -37,11 +37,24 @@ int lb_preflight_interfaces(const struct lb_model *m, const char *file, struct l
 /* ------------------------------------------------------------------ what a change adds */
 
 struct added {
-	const struct lb_listen **listens;
+	struct lb_wanted_listen *listens;
 	size_t n_listens;
 	const struct lb_backend_conf **backends;
 	size_t n_backends;
 };
+
+/* Also a listen that has been there is new in a family whose first backend comes. */
+static void added_listen(struct added *a, const struct lb_listen *l, bool is_new,
+			 const struct lb_service_conf *from, const struct lb_service_conf *to)
+{
+	struct lb_wanted_listen w = {.listen = l};
+
+	for (int f = 0; f < LB_FAMILIES; f++)
+		w.in[f] = lb_listen_in(l, f) && lb_service_has_family(to, f) &&
+			  (is_new || !lb_service_has_family(from, f));
+	if (w.in[LB_V4] || w.in[LB_V6])
+		a->listens[a->n_listens++] = w;
+}
 
 /* Both lists are sorted: one walk over the two finds what only `to` has. */
 static void added_from_service(struct added *a, const struct lb_service_conf *from,
@@ -52,8 +65,9 @@ static void added_from_service(struct added *a, const struct lb_service_conf *fr
 	for (size_t i = 0, j = 0; i < to->n_listens; i++) {
 		while (j < n_listens && lb_listen_cmp(&from->listens[j], &to->listens[i]) < 0)
 			j++;
-		if (j == n_listens || lb_listen_cmp(&from->listens[j], &to->listens[i]))
-			a->listens[a->n_listens++] = &to->listens[i];
+		added_listen(a, &to->listens[i],
+			     j == n_listens || lb_listen_cmp(&from->listens[j], &to->listens[i]),
+			     from, to);
 	}
 	for (size_t i = 0, j = 0; i < to->n_backends; i++) {
 		const struct lb_endpoint *at = &to->backends[i].at;
@@ -74,7 +88,7 @@ static int added_init(struct added *a, const struct lb_model *m, const struct lb
 		backends += m->services[i].n_backends;
 	}
 	*a = (struct added){
-		.listens = malloc((listens + 1) * sizeof(struct lb_listen *)),
+		.listens = malloc((listens + 1) * sizeof(struct lb_wanted_listen)),
 		.backends = malloc((backends + 1) * sizeof(struct lb_backend_conf *)),
 	};
 	if (!a->listens || !a->backends)

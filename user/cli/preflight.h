@@ -21,9 +21,15 @@ int lb_preflight_hooks(const struct lb_model *m, const struct lb_session *s, boo
 /* Do the interfaces exist? -ENODEV where one does not. `file` stands in messages. */
 int lb_preflight_interfaces(const struct lb_model *m, const char *file, struct lb_err *err);
 
+/* In the families of its service's backends: what is of the other one passes to the host. */
+struct lb_wanted_listen {
+	const struct lb_listen *listen;
+	bool in[LB_FAMILIES];
+};
+
 /* -EADDRINUSE where a local program has one of the `n` listens that is a `*` port, or somebody
  * else's virtual service of IPVS meets one. */
-int lb_preflight_listens(const struct lb_listen *const *l, size_t n, const char *file,
+int lb_preflight_listens(const struct lb_wanted_listen *l, size_t n, const char *file,
 			 struct lb_err *err);
 
 /*

@@ -7,11 +7,24 @@
 #include "net/sock.h"
 #include "preflight.h"
 
+/* Of `*` in one family: the listen of that one. */
+static struct lb_listen narrowed(const struct lb_wanted_listen *w)
+{
+	struct lb_listen l = *w->listen;
+
+	if (l.any != LB_ANY_BOTH || (w->in[LB_V4] && w->in[LB_V6]))
+		return l;
+	l.any = LB_ANY_ONE;
+	l.at.family = w->in[LB_V4] ? LB_V4 : LB_V6;
+	return l;
+}
+
 /* A local program: of a `*` port, for at an address it may wait on another one. */
-static int program_check(const struct lb_listeners *programs, const struct lb_listen *l,
+static int program_check(const struct lb_listeners *programs, const struct lb_wanted_listen *w,
 			 const char *file, struct lb_err *err)
 {
-	const struct lb_listener *taken = lb_listeners_find(programs, l);
+	const struct lb_listen *l = w->listen, narrow = narrowed(w);
+	const struct lb_listener *taken = lb_listeners_find(programs, &narrow);
 	char text[LB_ENDPOINT_STRLEN], name[64], who[128] = "";
 	pid_t pid;
 
@@ -28,13 +41,15 @@ static int program_check(const struct lb_listeners *programs, const struct lb_li
 }
 
 /* Whichever datapath: IPVS sees packets last, and marks before addresses. */
-static int virtual_service_check(const struct lb_ipvs_services *foreign, const struct lb_listen *l,
-				 const char *file, struct lb_err *err)
+static int virtual_service_check(const struct lb_ipvs_services *foreign,
+				 const struct lb_wanted_listen *w, const char *file,
+				 struct lb_err *err)
 {
+	const struct lb_listen *l = w->listen, narrow = narrowed(w);
 	char text[LB_ENDPOINT_STRLEN], at[LB_ENDPOINT_STRLEN];
 
 	for (size_t i = 0; i < foreign->n; i++)
-		if (lb_ipvs_service_meets(&foreign->list[i], l) &&
+		if (lb_ipvs_service_meets(&foreign->list[i], &narrow) &&
 		    (foreign->list[i].own || !l->any))
 			return lb_err_set(err, EADDRINUSE,
 					  "%s:%d: listen: \"%s\": a virtual service of IPVS that "
@@ -45,7 +60,7 @@ static int virtual_service_check(const struct lb_ipvs_services *foreign, const s
 	return 0;
 }
 
-static int programs_check(const struct lb_listen *const *l, size_t n, const char *file,
+static int programs_check(const struct lb_wanted_listen *l, size_t n, const char *file,
 			  struct lb_err *err)
 {
 	struct lb_listeners programs = {};
@@ -53,19 +68,19 @@ static int programs_check(const struct lb_listen *const *l, size_t n, const char
 	int ret = 0;
 
 	for (size_t i = 0; i < n && !ret; i++) {
-		if (l[i]->any == LB_ANY_NOT)
+		if (l[i].listen->any == LB_ANY_NOT)
 			continue;
 		if (!have_read) /* most applies add no `*` port, and some hosts have many sockets */
 			ret = lb_listeners_read(&programs);
 		have_read = true;
 		ret = ret ? lb_err_sys(err, -ret, "reading the listening sockets (/proc/net)")
-			  : program_check(&programs, l[i], file, err);
+			  : program_check(&programs, &l[i], file, err);
 	}
 	lb_listeners_free(&programs);
 	return ret;
 }
 
-static int virtual_services_check(const struct lb_listen *const *l, size_t n, const char *file,
+static int virtual_services_check(const struct lb_wanted_listen *l, size_t n, const char *file,
 				  struct lb_err *err)
 {
 	struct lb_ipvs_services foreign;
@@ -74,12 +89,12 @@ static int virtual_services_check(const struct lb_listen *const *l, size_t n, co
 	if (ret)
 		return lb_err_sys(err, -ret, "listing the virtual services of IPVS");
 	for (size_t i = 0; i < n && !ret; i++)
-		ret = virtual_service_check(&foreign, l[i], file, err);
+		ret = virtual_service_check(&foreign, &l[i], file, err);
 	lb_ipvs_services_free(&foreign);
 	return ret;
 }
 
-int lb_preflight_listens(const struct lb_listen *const *l, size_t n, const char *file,
+int lb_preflight_listens(const struct lb_wanted_listen *l, size_t n, const char *file,
 			 struct lb_err *err)
 {
 	int ret = programs_check(l, n, file, err);
