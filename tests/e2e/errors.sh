@@ -251,6 +251,22 @@ for caps in -sys_admin -perfmon,-sys_admin -all; do
 	equal 'told as differences' "$OUT" ''
 done
 expect 0 lab_meshlb verify -f "$LAB_DIR/ok.yaml"
+expect 0 lab_in node1 setpriv --bounding-set -all --inh-caps -all "$MESHLB" probe
+equal 'told beside the table' "$ERR" ''
+expect 1 lab_in node1 setpriv --bounding-set -all --inh-caps -all \
+	"$MESHLB" --instance "$OTHER" apply -f "$LAB_DIR/ok.yaml"
+expect_text "$ERR" 'datapath "nft": asking nftables: Operation not permitted'
+equal 'lines but of meshlb' "$(grep -vc '^meshlb: ' <<<"$ERR" || true)" 0
+
+step 'no room for what to go back to: said, and nothing is changed'
+mkdir -p /run/meshlb
+sed 's/8080/8099/' "$LAB_DIR/ok.yaml" >"$LAB_DIR/other.yaml"
+# shellcheck disable=SC2016
+expect 1 lab_in node1 unshare --mount sh -c 'mount -t tmpfs -o size=4k tmpfs /run/meshlb
+	head -c 4096 /dev/zero >/run/meshlb/full
+	exec "$@"' - "$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/other.yaml" --confirm-timeout 1m
+expect_text "$ERR" 'error: writing "/run/meshlb/.*rollback.yaml": No space left on device'
+expect 0 lab_meshlb verify -f "$LAB_DIR/ok.yaml"
 
 step 'changes that have no room beside what is in force: refused whole'
 many() { # THIRD_OCTET: a service of 200 backends

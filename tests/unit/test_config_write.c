@@ -227,7 +227,7 @@ static void test_write_fails(void **state)
 	(void)state;
 	assert_non_null(full);
 	lb_model_init(&m);
-	assert_int_equal(lb_config_write(&m, full), -EIO);
+	assert_int_equal(lb_config_write(&m, full), -ENOSPC);
 	fclose(full);
 }
 

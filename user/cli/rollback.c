@@ -211,9 +211,9 @@ static int save_old(const char *instance, const struct lb_model *old, struct lb_
 	if (!f)
 		return lb_err_sys(err, errno, "writing \"%s\"", path);
 	ret = lb_config_write(old, f);
-	if (fclose(f) || ret)
-		return lb_err_set(err, EIO, "writing \"%s\" failed", path);
-	return 0;
+	if (fclose(f) && !ret)
+		ret = -errno;
+	return ret ? lb_err_sys(err, -ret, "writing \"%s\"", path) : 0;
 }
 
 int lb_rollback_arm(const struct lb_rollback *r, struct lb_err *err)

@@ -21,7 +21,7 @@ int lb_config_load(struct lb_model *m, const char *path, struct lb_err *err);
 int lb_config_parse(struct lb_model *m, const char *text, size_t len, const char *name,
 		    struct lb_err *err);
 
-/* Writes *m as a config that lb_config_load() reads back to an equal model. 0 or -EIO. */
+/* Writes *m as a config that lb_config_load() reads back to an equal model. 0 or -errno. */
 int lb_config_write(const struct lb_model *m, FILE *out);
 
 #endif

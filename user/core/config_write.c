@@ -132,6 +132,7 @@ int lb_config_write(const struct lb_model *m, FILE *out)
 {
 	uint32_t usual[LB_TIMEOUTS];
 
+	errno = 0; /* stdio keeps that a write failed, not why */
 	fputs("# meshlb.yaml(5), written by meshlb\n", out);
 	fprintf(out, "datapath: %s\n", lb_datapath_kind_name(m->datapath));
 	write_interfaces(m, out);
@@ -144,5 +145,7 @@ int lb_config_write(const struct lb_model *m, FILE *out)
 	fprintf(out, "services:%s\n", m->n_services ? "" : " []");
 	for (size_t i = 0; i < m->n_services; i++)
 		write_service(m, &m->services[i], out);
-	return fflush(out) || ferror(out) ? -EIO : 0;
+	if (!fflush(out) && !ferror(out))
+		return 0;
+	return errno ? -errno : -EIO;
 }

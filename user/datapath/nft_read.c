@@ -259,19 +259,36 @@ static int generation_read(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
-uint32_t lb_nft_generation(void)
+static int generation_ask(uint32_t *id)
 {
 	struct nlmsghdr *req;
-	uint32_t id = 0;
 	char buf[128];
 	struct lb_nl nl;
+	int ret = lb_nl_open(&nl, NETLINK_NETFILTER);
 
-	if (lb_nl_open(&nl, NETLINK_NETFILTER))
-		return 0;
+	if (ret)
+		return ret;
 	req = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETGEN, AF_UNSPEC, 0, 0);
-	lb_nl_request(&nl, req, generation_read, &id);
+	ret = lb_nl_request(&nl, req, generation_read, id);
 	lb_nl_close(&nl);
+	return ret;
+}
+
+uint32_t lb_nft_generation(void)
+{
+	uint32_t id = 0;
+
+	generation_ask(&id);
 	return id;
+}
+
+int lb_nft_permitted(const char *datapath, struct lb_err *err)
+{
+	uint32_t id;
+
+	return generation_ask(&id) == -EPERM
+		       ? lb_err_sys(err, EPERM, "datapath \"%s\": asking nftables", datapath)
+		       : 0;
 }
 
 bool lb_nft_state_has_set(const struct lb_nft_state *s, const char *name)

@@ -175,6 +175,9 @@ bool lb_nft_table_is_there(const struct lb_nft_table *t); /* also where that can
 int lb_nft_tables(const struct lb_nft_kind *kind, void (*fn)(void *arg, const char *instance),
 		  void *arg, struct lb_err *err);
 
+/* May this process ask nftables for anything? Else -EPERM: what libnftables says of that goes to
+ * standard error. */
+int lb_nft_permitted(const char *datapath, struct lb_err *err);
 /* Can this host do it? Makes what fn writes in a table that is gone in the same transaction. */
 int lb_nft_probe(const char *datapath, void (*fn)(struct lb_text *t, const char *table),
 		 struct lb_err *err);
