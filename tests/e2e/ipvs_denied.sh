@@ -34,6 +34,13 @@ sed '/10.0.1.2/d' "$CONFIG" >"$LAB_DIR/less.yaml"
 expect 0 full apply -f "$LAB_DIR/less.yaml"
 expect 0 lab_meshlb verify -f "$LAB_DIR/less.yaml"
 
+step 'a read-only /run: verify, which needs no lock, tells the difference and nothing else'
+# shellcheck disable=SC2016
+expect 3 lab_in node1 unshare -m sh -c 'mount --bind /run/meshlb /run/meshlb &&
+	mount -o remount,ro,bind /run/meshlb && exec "$@"' - "$MESHLB" --instance "$LAB" verify -f "$CONFIG"
+expect_text "$OUT" '\+ 10\.0\.1\.2:80'
+[[ $OUT$ERR != *lock* ]] || fail "no difference: $OUT$ERR"
+
 step 'its table is emptied and its note gone: no change of datapath leaves that behind, down says so'
 nft_in flush set inet "$TABLE" model
 rm /run/meshlb/ipvs-*

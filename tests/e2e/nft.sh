@@ -400,6 +400,15 @@ expect_warned 1 accept 'tcp dport 22 accept' 'counter reject with icmpx admin-pr
 expect_warned 0 accept 'ip saddr 203.0.113.1 drop'
 expect_warned 0 accept 'ct state established,related accept' 'ct status dnat accept' reject
 
+step 'verify of a config that differs changes nothing, not even for a trial'
+generation() { lab_meshlb -j status | jq .generation; }
+expect 0 apply
+sed 's/8080/8099/' "$CONFIG" >"$LAB_DIR/other.yaml"
+before=$(generation)
+expect 3 lab_meshlb verify -f "$LAB_DIR/other.yaml"
+expect_text "$OUT" '\+ listen \*:8099'
+equal generation "$(generation)" "$before"
+
 step "a table of somebody else's by our name: refused, and left alone"
 sed 's/^datapath: .*/datapath: ebpf/' "$CONFIG" >"$LAB_DIR/ebpf.yaml"
 expect 0 lab_meshlb down

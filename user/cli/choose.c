@@ -39,9 +39,12 @@ static int probe_once(const struct lb_dp_ops *ops, struct lb_err *err)
 	return ret;
 }
 
-static int probe(const struct lb_dp_ops *ops, const struct lb_model *m, struct lb_err *err)
+/* What runs works: it needs no trial, for which who only looks may lack the right (a lock in /run).
+ */
+static int probe(const struct lb_fit *f, const struct lb_dp_ops *ops, const struct lb_model *m,
+		 struct lb_err *err)
 {
-	int ret = probe_once(ops, err);
+	int ret = lb_fit_is_running(f, ops) ? 0 : probe_once(ops, err);
 
 	return ret || !ops->probe_model ? ret : ops->probe_model(m, err);
 }
@@ -60,7 +63,7 @@ static int choose(struct lb_fit *f, const struct lb_model *m, struct lb_choice *
 		if (!is_wanted(m, ops))
 			continue;
 		c->ops = ops;
-		ret = c->probe ? probe(ops, m, err) : 0;
+		ret = c->probe ? probe(f, ops, m, err) : 0;
 		if (m->datapath != LB_DATAPATH_AUTO)
 			return ret;
 		if (i)
