@@ -253,6 +253,8 @@ done
 expect 0 lab_meshlb verify -f "$LAB_DIR/ok.yaml"
 expect 0 lab_in node1 setpriv --bounding-set -all --inh-caps -all "$MESHLB" probe
 equal 'told beside the table' "$ERR" ''
+equal 'what is not here, without a reason' \
+	"$(lab_meshlb -j probe | jq -c '[.capabilities[] | select(.here == "no" and .why == "").name]')" '[]'
 expect 1 lab_in node1 setpriv --bounding-set -all --inh-caps -all \
 	"$MESHLB" --instance "$OTHER" apply -f "$LAB_DIR/ok.yaml"
 expect_text "$ERR" 'datapath "nft": asking nftables: Operation not permitted'

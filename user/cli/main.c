@@ -35,7 +35,8 @@ const struct lb_command lb_commands[] = {
 	{"status", NULL, "", 0, 0, 0, lb_cmd_status, "show hooks, limits, overrides", NULL},
 	{"probe", NULL, "", 0, 0, 0, lb_cmd_probe,
 	 "show what this host can run, and why not the rest",
-	 "The first datapath that is there is what `datapath: auto` takes.\n"},
+	 "The first datapath that is there, and that can do all that the config asks for, is what\n"
+	 "`datapath: auto` takes.\n"},
 	{"instance", "ls", "", 0, 0, 0, lb_cmd_instance_ls, "list all instances on this host",
 	 NULL},
 	{"service", "ls", "", 0, 0, 0, lb_cmd_service_ls, "list the services", NULL},
