@@ -253,11 +253,12 @@ equal 'connections to the removed backend' "$(to_gone)" 0
 expect 0 lab_meshlb verify -f "$LAB_DIR/one.yaml"
 
 step 'what is still to be forgotten is so when the instance goes, to another datapath or for good'
-for way in "apply -f $LAB_DIR/to-ebpf.yaml" down; do # shellcheck disable=SC2086
+for way in "apply -f $LAB_DIR/to-ebpf.yaml" down; do
 	expect 0 apply
 	ask 4 >/dev/null && ask 4 >/dev/null
 	refused apply -f "$LAB_DIR/one.yaml"
 	(($(to_gone) > 0)) || fail 'the lab: nothing was left'
+	# shellcheck disable=SC2086
 	expect 0 lab_meshlb $way
 	equal "connections to the removed backend after $way" "$(to_gone)" 0
 done

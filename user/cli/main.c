@@ -58,13 +58,12 @@ const struct lb_command lb_commands[] = {
 	 NULL},
 	{"conn", "flush", "", 0, 0, LB_OPT_FILTERS, lb_cmd_conn_flush, "forget connections",
 	 "Without a filter: all of them. A TCP connection that was forgotten cannot go on, but at\n"
-	 "services with `unknown: hash`, which take it up at once. Affinities are forgotten, too, "
-	 "and\n"
-	 "with --affinity they alone.\n"},
+	 "services with `unknown: hash`, which take it up at once. Affinities are forgotten, too,\n"
+	 "and with --affinity they alone.\n"},
 	{"conn", "gc", "", 0, 0, 0, lb_cmd_conn_gc, "take expired connections out of the table",
-	 "A timer of the kernel's does so by itself, within seconds to half a minute; this does it\n"
-	 "at once, and counts anew what lc, wlc and max-connections go by. On datapaths nft and\n"
-	 "ipvs there is nothing to do.\n"},
+	 "A timer does so by itself, within seconds to half a minute; this does it at once, and\n"
+	 "counts anew what lc, wlc and max-connections go by. On datapaths nft and ipvs there is\n"
+	 "nothing to do.\n"},
 	{"stats", NULL, "[--watch [SECONDS]]", 0, 1, LB_OPT_WATCH, lb_cmd_stats,
 	 "show counters of services, backends and reasons", NULL},
 	{"down", NULL, "", 0, 0, LB_OPT_FORCE, lb_cmd_down,
