@@ -39,12 +39,37 @@ static int probe_once(const struct lb_dp_ops *ops, struct lb_err *err)
 	return ret;
 }
 
-/* What runs works: it needs no trial, for which who only looks may lack the right (a lock in /run).
- */
-static int probe(const struct lb_fit *f, const struct lb_dp_ops *ops, const struct lb_model *m,
-		 struct lb_err *err)
+struct search {
+	const char *instance;
+	bool found;
+};
+
+static void search_one(void *arg, const char *instance)
 {
-	int ret = lb_fit_is_running(f, ops) ? 0 : probe_once(ops, err);
+	struct search *s = arg;
+
+	s->found |= !strcmp(instance, s->instance);
+}
+
+/* By its name alone: whether it is whole, and ours, opening it tells. */
+static bool is_there(const struct lb_dp_ops *ops, const char *instance)
+{
+	struct search s = {.instance = instance};
+	struct lb_err ignored;
+
+	if (instance)
+		ops->list(search_one, &s, &ignored);
+	return s.found;
+}
+
+/* What runs works: it needs no trial, for which who only looks may lack the right (a lock in /run),
+ * and which takes nftables 20 ms. */
+static int probe(const struct lb_fit *f, const struct lb_dp_ops *ops, const struct lb_model *m,
+		 const struct lb_choice *c, struct lb_err *err)
+{
+	bool runs = lb_fit_is_running(f, ops) ||
+		    (m->datapath != LB_DATAPATH_AUTO && is_there(ops, c->instance));
+	int ret = runs ? 0 : probe_once(ops, err);
 
 	return ret || !ops->probe_model ? ret : ops->probe_model(m, err);
 }
@@ -63,7 +88,7 @@ static int choose(struct lb_fit *f, const struct lb_model *m, struct lb_choice *
 		if (!is_wanted(m, ops))
 			continue;
 		c->ops = ops;
-		ret = c->probe ? probe(f, ops, m, err) : 0;
+		ret = c->probe ? probe(f, ops, m, c, err) : 0;
 		if (m->datapath != LB_DATAPATH_AUTO)
 			return ret;
 		if (i)

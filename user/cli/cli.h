@@ -135,8 +135,8 @@ void lb_session_release(struct lb_session *s);
 void lb_session_close(struct lb_session *s);
 
 /* others.c: warns of those who take what this instance's model takes: other instances, on whichever
- * datapath, and virtual services of IPVS. */
-void lb_others_warn(const char *instance, const struct lb_model *m);
+ * datapath, and virtual services of IPVS. `on`: where it is open; NULL: nowhere. */
+void lb_others_warn(const char *instance, const struct lb_dp_ops *on, const struct lb_model *m);
 
 /* What there is, for an error about what there is not; NULL where it is found. Errors are printed.
  */

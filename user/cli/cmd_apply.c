@@ -135,7 +135,7 @@ static int warn(const struct apply *a, struct lb_err *err)
 		lb_warn("%s", warnings.list[i]);
 	lb_texts_free(&warnings);
 	if (!ret && a->diff.n)
-		lb_others_warn(a->cli->instance, &a->desired);
+		lb_others_warn(a->cli->instance, a->on.s.dp ? a->on.s.ops : NULL, &a->desired);
 	return ret;
 }
 

@@ -256,7 +256,7 @@ int lb_cmd_verify(struct lb_cli *cli)
 	if (!ret)
 		ret = examine_twice(&v, &err);
 	if (!ret)
-		lb_others_warn(cli->instance, &v.s.model);
+		lb_others_warn(cli->instance, v.s.ops, &v.s.model);
 	if (ret)
 		lb_error("%s", err.text);
 	else if (cli->json)

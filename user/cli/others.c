@@ -134,6 +134,7 @@ static struct overlap overlap_find(const struct lb_model *ours, const struct lb_
 struct look {
 	const struct lb_dp_ops *ops;
 	const char *instance; /* ours */
+	bool is_open; /* that one, on this datapath: it is no other's, and reading takes long */
 	const struct lb_model *m;
 };
 
@@ -147,10 +148,14 @@ static void look_at(void *arg, const char *instance)
 	struct lb_dp *dp;
 	struct overlap o;
 	struct lb_err err;
-	int ret = look->ops->open(&dp, &opt, &err);
+	bool own = !strcmp(instance, look->instance);
+	int ret;
 
-	if (!strcmp(instance, look->instance)) { /* ours, also on another datapath */
-		if (ret == -EEXIST)              /* somebody's table by our name */
+	if (own && look->is_open)
+		return;
+	ret = look->ops->open(&dp, &opt, &err);
+	if (own) {                  /* on another datapath */
+		if (ret == -EEXIST) /* somebody's table by our name */
 			lb_warn("%s", err.text);
 	} else if (!ret && !look->ops->read(dp, &theirs, &err)) {
 		o = overlap_find(look->m, &theirs);
@@ -188,7 +193,7 @@ static void virtual_service_warn(const struct lb_ipvs_service *v, const struct l
 		}
 }
 
-void lb_others_warn(const char *instance, const struct lb_model *m)
+void lb_others_warn(const char *instance, const struct lb_dp_ops *on, const struct lb_model *m)
 {
 	struct lb_ipvs_services foreign;
 	struct lb_err ignored;
@@ -198,8 +203,10 @@ void lb_others_warn(const char *instance, const struct lb_model *m)
 			virtual_service_warn(&foreign.list[i], m);
 	lb_ipvs_services_free(&foreign);
 	for (size_t i = 0; lb_datapaths[i]; i++)
-		lb_datapaths[i]->list(
-			look_at,
-			&(struct look){.ops = lb_datapaths[i], .instance = instance, .m = m},
-			&ignored);
+		lb_datapaths[i]->list(look_at,
+				      &(struct look){.ops = lb_datapaths[i],
+						     .instance = instance,
+						     .is_open = lb_datapaths[i] == on,
+						     .m = m},
+				      &ignored);
 }
