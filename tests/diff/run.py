@@ -25,12 +25,10 @@ from differences import DIFFERENCES, can_be_met
 AGAIN = 4  # times that it is tried to make a failure come again: some depend on chance
 GUEST = os.environ.get("TEST_GUEST") == "1"  # an emulated processor
 FULL = os.environ.get("TEST_FULL") == "1"
-EBPF_ALONE = FULL or not GUEST  # what is kept for it: on the host, and with --full
-# Scenarios on one instance: making it anew takes ebpf's programs half a second, in the guest 20, as
-# does an upgrade, which is left to the host, too.
+# Scenarios on one instance: making it anew takes ebpf's programs half a second, in the guest ten.
 DOWN_EVERY = 40 if GUEST else 10
 SHRINK_SECONDS = 300 if GUEST else 60
-COUNTS = ((100, 400), (20, 20))  # usually and TEST_FULL=1; and so in the guest
+COUNT = 20 if GUEST else 400 if FULL else 100
 BRIEF = bool(os.environ.get("BRIEF"))
 FAILURES = int(os.environ.get("FAILURES") or (1 if BRIEF else 3))  # as many are shown
 
@@ -144,14 +142,9 @@ def show(text, wrong):
 
 
 def kept():
-    """Those that take more than a minute are full's; and those for ebpf alone, in the guest."""
+    """Those that take more than a minute are full's."""
     more = glob.glob(HERE + "/scenarios/full/*.txt") if FULL else []
-    return [path for path in sorted(glob.glob(HERE + "/scenarios/*.txt")) + more
-            if EBPF_ALONE or is_for_guest(scenario.parse(read(path)))]
-
-
-def is_for_guest(steps):
-    return scenario.is_for_all(steps) and not any(step.name == "upgrade" for step in steps)
+    return sorted(glob.glob(HERE + "/scenarios/*.txt")) + more
 
 
 def read(path):
@@ -167,7 +160,7 @@ def unmet(bench, datapaths):
 
 def void(bench, datapaths):
     """Checks for which no kept scenario gave an occasion."""
-    return [check for check in judge.CHECKS if EBPF_ALONE and "ebpf" in datapaths
+    return [check for check in judge.CHECKS if "ebpf" in datapaths
             and not bench.kept_checks[check] and not bench.kept_checks["too slow"]]
 
 
@@ -207,7 +200,7 @@ def main():
         print(__doc__)
         return 0
     seed = int(os.environ.get("SEED") or time.time_ns() // 1000 % 10**9)
-    count = int(os.environ.get("COUNT") or COUNTS[GUEST][FULL])
+    count = int(os.environ.get("COUNT") or COUNT)
     datapaths = os.environ.get("DATAPATHS", "ebpf,nft").split(",")
     logs = os.environ.get("BUILD", "build") + "/test-logs" + ("/guest" if GUEST else "")
     os.makedirs(logs, exist_ok=True)

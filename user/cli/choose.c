@@ -39,26 +39,14 @@ static int probe_once(const struct lb_dp_ops *ops, struct lb_err *err)
 	return ret;
 }
 
-struct search {
-	const char *instance;
-	bool found;
-};
-
-static void search_one(void *arg, const char *instance)
-{
-	struct search *s = arg;
-
-	s->found |= !strcmp(instance, s->instance);
-}
-
 /* By its name alone: whether it is whole, and ours, opening it tells. */
 static bool is_there(const struct lb_dp_ops *ops, const char *instance)
 {
-	struct search s = {.instance = instance};
+	struct lb_name_search s = {.name = instance};
 	struct lb_err ignored;
 
 	if (instance)
-		ops->list(search_one, &s, &ignored);
+		ops->list(lb_name_search, &s, &ignored);
 	return s.found;
 }
 

@@ -32,6 +32,13 @@ const struct lb_dp_ops *lb_datapath_named(unsigned int kind)
 	return lb_datapaths[0];
 }
 
+void lb_name_search(void *arg, const char *name)
+{
+	struct lb_name_search *s = arg;
+
+	s->found |= !strcmp(name, s->name);
+}
+
 void lb_findings_add(struct lb_findings *f, const char *fmt, va_list args)
 {
 	char text[512];

@@ -92,6 +92,14 @@ struct lb_conn_filter { /* zero: all connections */
 
 /* Of audit(), one thing that is not as the model says; of list(), a name. */
 typedef void (*lb_finding_fn)(void *arg, const char *text);
+
+/* Of list(): is one of the names this? */
+struct lb_name_search {
+	const char *name;
+	bool found;
+};
+void lb_name_search(void *arg, const char *name); /* arg: a struct lb_name_search */
+
 typedef void (*lb_conn_fn)(void *arg, const struct lb_conn *c);
 
 /* What an audit finds, told as it is found. */

@@ -376,6 +376,18 @@ static int filter_remove(const struct filter *t, const struct lb_firewall *w, co
 	return ret;
 }
 
+/* The filter's rules where it may have the chain and can be read, to be freed; else NULL. */
+static char *rules_beside(const struct filter *t, const char *chain)
+{
+	struct lb_text text = {};
+	struct lb_err ignored;
+
+	if (may_have_chain(t, chain) && !save(t, &text, &ignored))
+		return text.s;
+	free(text.s);
+	return NULL;
+}
+
 bool lb_firewall_is_there(const struct lb_firewall *w)
 {
 	char buf[CHAIN_MAX + 1];
@@ -383,12 +395,10 @@ bool lb_firewall_is_there(const struct lb_firewall *w)
 	bool found = false;
 
 	for (size_t i = 0; i < FILTERS && !found; i++) {
-		struct lb_text text = {};
-		struct lb_err err;
+		char *rules = rules_beside(&filters[i], chain);
 
-		if (may_have_chain(&filters[i], chain) && !save(&filters[i], &text, &err) && text.s)
-			found = has_chain(text.s, chain) && !chain_is_others(text.s, chain, w);
-		free(text.s);
+		found = rules && has_chain(rules, chain) && !chain_is_others(rules, chain, w);
+		free(rules);
 	}
 	return found;
 }
@@ -397,23 +407,20 @@ int lb_firewall_refuse(const struct lb_firewall *w, struct lb_err *err)
 {
 	char buf[CHAIN_MAX + 1];
 	const char *chain = chain_name(w, buf);
-	bool others = false;
+	int ret = 0;
 
-	for (size_t i = 0; i < FILTERS && !others; i++) {
-		struct lb_text text = {};
-		struct lb_err ignored;
+	for (size_t i = 0; i < FILTERS && !ret; i++) {
+		char *rules = rules_beside(&filters[i], chain);
 
-		if (may_have_chain(&filters[i], chain) && !save(&filters[i], &text, &ignored) &&
-		    text.s)
-			others = chain_is_others(text.s, chain, w);
-		if (others)
-			lb_err_set(err, EEXIST,
-				   "instance \"%s\": %s: there is a chain \"%s\" that meshlb has "
-				   "not made: remove it (-F, -X), or use another --instance",
-				   w->instance, filters[i].name, chain);
-		free(text.s);
+		if (rules && chain_is_others(rules, chain, w))
+			ret = lb_err_set(
+				err, EEXIST,
+				"instance \"%s\": %s: there is a chain \"%s\" that meshlb has "
+				"not made: remove it (-F, -X), or use another --instance",
+				w->instance, filters[i].name, chain);
+		free(rules);
 	}
-	return others ? -EEXIST : 0;
+	return ret;
 }
 
 int lb_firewall_remove(const struct lb_firewall *w, struct lb_err *err)

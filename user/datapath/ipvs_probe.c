@@ -72,13 +72,6 @@ static int sysctl_probe(const char *path)
 	return value < 0 ? value : value == 1 ? 0 : lb_sysctl_can_set(path);
 }
 
-static int probe_rules(struct lb_err *err)
-{
-	int ret = lb_nft_permitted(lb_dp_ipvs.name, err);
-
-	return ret ? ret : lb_nft_probe(lb_dp_ipvs.name, probe_text, err);
-}
-
 int lb_ipvs_probe(struct lb_err *err)
 {
 	struct lb_ipvs v;
@@ -89,7 +82,7 @@ int lb_ipvs_probe(struct lb_err *err)
 	ret = lb_ipvs_alone(probe_rr, &v, err);
 	lb_ipvs_close(&v);
 	ret = ret ? ret : lb_ipvs_sysctls_probe(&(struct lb_model){}, err);
-	return ret ? ret : probe_rules(err);
+	return ret ? ret : lb_nft_probe(lb_dp_ipvs.name, probe_text, err);
 }
 
 static const char *const probed[] = {"rr", "wrr", "sh", "mh", "lc", "wlc"};
@@ -131,7 +124,7 @@ void lb_ipvs_capabilities(lb_capability_fn fn, void *arg)
 	}
 	if (!open)
 		lb_ipvs_close(&s.ipvs);
-	ret = probe_rules(&err);
+	ret = lb_nft_probe(lb_dp_ipvs.name, probe_text, &err);
 	fn(arg, "nftables with marks by maps, fib", -ret, ret ? err.text : "");
 }
 

@@ -166,16 +166,9 @@ static void probe_text(struct lb_text *t, const char *table)
 	}
 }
 
-static int probe_rules(struct lb_err *err)
-{
-	int ret = lb_nft_permitted(lb_dp_nft.name, err);
-
-	return ret ? ret : lb_nft_probe(lb_dp_nft.name, probe_text, err);
-}
-
 static int nft_probe(struct lb_err *err)
 {
-	int ret = probe_rules(err);
+	int ret = lb_nft_probe(lb_dp_nft.name, probe_text, err);
 
 	return ret ? ret : lb_conntrack_probe(lb_dp_nft.name, err);
 }
@@ -183,7 +176,7 @@ static int nft_probe(struct lb_err *err)
 static void nft_capabilities(lb_capability_fn fn, void *arg)
 {
 	struct lb_err err;
-	int ret = probe_rules(&err);
+	int ret = lb_nft_probe(lb_dp_nft.name, probe_text, &err);
 
 	fn(arg, "nftables with NAT, maps, numgen, jhash, fib", -ret, ret ? err.text : "");
 	ret = lb_conntrack_probe(lb_dp_nft.name, &err);

@@ -129,18 +129,6 @@ static int is_ours(const struct lb_nft_table *t, const struct lb_nft_state *s, s
 			  t->instance, t->name, t->name);
 }
 
-struct search {
-	const char *instance;
-	bool found;
-};
-
-static void search_one(void *arg, const char *instance)
-{
-	struct search *s = arg;
-
-	s->found |= !strcmp(s->instance, instance);
-}
-
 static int frame_list(struct lb_nft_table *t, struct lb_err *err)
 {
 	int ret = lb_nft_state_read(t->name, &t->state);
@@ -174,9 +162,9 @@ static bool is_missing(int ret)
 /* Also where it cannot be told. */
 bool lb_nft_table_is_there(const struct lb_nft_table *t)
 {
-	struct search s = {.instance = t->instance};
+	struct lb_name_search s = {.name = t->instance};
 	struct lb_err ignored;
-	int ret = lb_nft_tables(t->kind, search_one, &s, &ignored);
+	int ret = lb_nft_tables(t->kind, lb_name_search, &s, &ignored);
 
 	return s.found || (ret && !is_missing(ret));
 }
@@ -231,8 +219,10 @@ int lb_nft_probe(const char *datapath, void (*fn)(struct lb_text *t, const char 
 	struct lb_nft_table table;
 	struct lb_text t = {};
 	char instance[32], doing[32];
-	int ret;
+	int ret = lb_nft_permitted(datapath, err);
 
+	if (ret)
+		return ret;
 	snprintf(doing, sizeof(doing), "datapath \"%s\"", datapath);
 	snprintf(instance, sizeof(instance), "probe-%d", getpid());
 	if (is_missing(lb_nft_tables(&probe_kind, NULL, NULL, err)))
