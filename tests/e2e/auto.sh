@@ -12,10 +12,7 @@ lab_nginx r1 r2
 lab_service vote '*:8080' 80 | lab_config | sed 's/^datapath: .*/datapath: auto/' >"$CONFIG"
 
 step 'auto: without bpf() it is ipvs, without IPVS nft, and says why'
-no_bpf() {
-	lab_in node1 setpriv --bounding-set -bpf,-sys_admin --inh-caps -bpf,-sys_admin \
-		"$MESHLB" --instance "$LAB" "$@"
-}
+no_bpf() { lab_meshlb_without -bpf,-sys_admin "$@"; }
 expect 0 no_bpf apply -f "$CONFIG"
 expect_text "$ERR" 'datapath ipvs: datapath "ebpf": .*Operation not permitted'
 expect_alternation 4 2

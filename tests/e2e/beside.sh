@@ -169,8 +169,7 @@ if [[ $HOOK == nft ]]; then
 	expect_text "$ERR" 'iptables-legacy-restore.* failed: no'
 	equal 'what runs' "$(lab_meshlb export)" "$before"
 	lab_in node1 iptables-legacy -P FORWARD ACCEPT
-	expect 1 lab_in node1 setpriv --bounding-set -net_admin --inh-caps -net_admin \
-		"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/other.yaml"
+	expect 1 lab_meshlb_without -net_admin apply -f "$LAB_DIR/other.yaml"
 	expect_text "$ERR" 'Operation not permitted'
 	equal 'what runs' "$(lab_meshlb export)" "$before"
 
@@ -196,8 +195,7 @@ fi
 
 step "who may not, and a table of somebody else's by our name: named, and nothing is changed"
 expect 0 lab_meshlb down
-expect 1 lab_in node1 setpriv --bounding-set -net_admin --inh-caps -net_admin \
-	"$MESHLB" --instance "$LAB" apply -f "$CONFIG"
+expect 1 lab_meshlb_without -net_admin apply -f "$CONFIG"
 expect_text "$ERR" 'Operation not permitted'
 nft_in "add table inet meshlb-ipvs_$LAB; add chain inet meshlb-ipvs_$LAB theirs"
 expect 1 apply
@@ -280,8 +278,7 @@ lab_sysctl node1 net.ipv4.conf.r1.forwarding=1
 	lab_service vote '*:8080' 80
 	lab_service flow '*:8084' 80 maglev
 } | lab_config | sed 's/^datapath: .*/datapath: auto/' >"$LAB_DIR/auto.yaml"
-expect 0 lab_in node1 setpriv --bounding-set -bpf,-sys_admin --inh-caps -bpf,-sys_admin \
-	"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/auto.yaml"
+expect 0 lab_meshlb_without -bpf,-sys_admin apply -f "$LAB_DIR/auto.yaml"
 expect_text "$ERR" 'datapath nft: .*scheduler of service: "flow": datapath ipvs has no mh here: module ip_vs_mh'
 expect_alternation 4 2
 expect 0 lab_meshlb status

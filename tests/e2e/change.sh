@@ -90,8 +90,7 @@ equal 'entries' "$(said 7002)" 0
 nft_in delete table inet theirs
 
 step 'who may not look at nft makes nothing beside it'
-expect 1 lab_in node1 setpriv --bounding-set -net_admin --inh-caps -net_admin \
-	"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/both-ebpf.yaml"
+expect 1 lab_meshlb_without -net_admin apply -f "$LAB_DIR/both-ebpf.yaml"
 expect_text "$ERR" 'Operation not permitted'
 [[ ! -e $PINS ]] || fail "left behind: $PINS"
 expect 0 apply
@@ -134,10 +133,7 @@ step 'auto: without bpf() it is nft, and says why'
 [[ ${TEST_GUEST:-0} != 1 ]] || take_away ip_vs # which it would rather have
 sed 's/^datapath: .*/datapath: auto/' "$CONFIG" >"$LAB_DIR/auto.yaml"
 lab_meshlb down >/dev/null
-no_bpf() {
-	lab_in node1 setpriv --bounding-set -bpf,-sys_admin --inh-caps -bpf,-sys_admin \
-		"$MESHLB" --instance "$LAB" "$@"
-}
+no_bpf() { lab_meshlb_without -bpf,-sys_admin "$@"; }
 expect 0 no_bpf apply -f "$LAB_DIR/auto.yaml"
 expect_text "$ERR" 'datapath nft: datapath "ebpf": .*Operation not permitted'
 expect 0 no_bpf status

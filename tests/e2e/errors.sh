@@ -245,18 +245,16 @@ expect_text "$ERR" 'namespace'
 
 step 'who may not look at programs is told so, and of no difference'
 for caps in -sys_admin -perfmon,-sys_admin -all; do
-	expect 1 lab_in node1 setpriv --bounding-set $caps --inh-caps $caps \
-		"$MESHLB" --instance "$LAB" verify -f "$LAB_DIR/ok.yaml"
+	expect 1 lab_meshlb_without $caps verify -f "$LAB_DIR/ok.yaml"
 	expect_text "$ERR" 'error: .*looking at BPF programs, .*CAP_SYS_ADMIN: Operation not permitted'
 	equal 'told as differences' "$OUT" ''
 done
 expect 0 lab_meshlb verify -f "$LAB_DIR/ok.yaml"
-expect 0 lab_in node1 setpriv --bounding-set -all --inh-caps -all "$MESHLB" probe
+expect 0 lab_meshlb_without -all probe
 equal 'told beside the table' "$ERR" ''
 equal 'what is not here, without a reason' \
 	"$(lab_meshlb -j probe | jq -c '[.capabilities[] | select(.here == "no" and .why == "").name]')" '[]'
-expect 1 lab_in node1 setpriv --bounding-set -all --inh-caps -all \
-	"$MESHLB" --instance "$OTHER" apply -f "$LAB_DIR/ok.yaml"
+expect 1 lab_meshlb_without -all --instance "$OTHER" apply -f "$LAB_DIR/ok.yaml"
 expect_text "$ERR" 'datapath "nft": asking nftables: Operation not permitted'
 equal 'lines but of meshlb' "$(grep -vc '^meshlb: ' <<<"$ERR" || true)" 0
 

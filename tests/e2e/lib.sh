@@ -55,6 +55,13 @@ expect_text() { # TEXT PATTERN: an extended regular expression
 	grep -qE -- "$2" <<<"$1" || fail "no match for /$2/ in:"$'\n'"$1"
 }
 
+# As one who lacks these capabilities: -bpf,-sys_admin.
+lab_meshlb_without() { # CAPABILITIES ARGUMENT...
+	local caps=$1
+	shift
+	lab_in node1 setpriv --bounding-set "$caps" --inh-caps "$caps" "$MESHLB" --instance "$LAB" "$@"
+}
+
 apply() { # [OPTION...]
 	lab_meshlb apply -f "$CONFIG" "$@"
 }

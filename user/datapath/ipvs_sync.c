@@ -49,27 +49,23 @@ static struct lb_ipvs_dest dest_of(const struct lb_backend_conf *b, uint32_t wei
 
 static int sh_weights(const struct lb_service_conf *s, enum lb_family family, uint32_t *weights)
 {
-	struct lb_ring_member *members = calloc(s->n_backends + 1, sizeof(*members));
-	uint32_t *quotas = calloc(s->n_backends + 1, sizeof(*quotas));
-	size_t n = 0, total = 0;
+	size_t n, weighted = 0, total = 0;
+	struct lb_ring_member *members = lb_ring_members(s, family, &n);
+	uint32_t *quotas = calloc(n + 1, sizeof(*quotas)), *quota = quotas;
 	int ret = members && quotas ? 0 : -ENOMEM;
 
-	for (size_t i = 0; i < s->n_backends && !ret; i++) {
-		if (s->backends[i].at.family != family || !weights[i])
-			continue;
-		members[n++] =
-			(struct lb_ring_member){.at = s->backends[i].at, .weight = weights[i]};
-		total += weights[i];
+	for (size_t i = 0; i < n && !ret; i++) {
+		weighted += members[i].weight > 0;
+		total += members[i].weight;
 	}
-	if (n > SH_BUCKETS)
+	if (weighted > SH_BUCKETS)
 		ret = -E2BIG;
-	if (!ret && total > SH_BUCKETS)
+	if (!ret && total > SH_BUCKETS) {
 		ret = lb_ring_quotas(members, n, SH_BUCKETS, quotas);
-	for (size_t i = 0, k = 0; i < s->n_backends && !ret && total > SH_BUCKETS; i++)
-		if (s->backends[i].at.family == family && weights[i]) {
-			weights[i] = quotas[k] ? quotas[k] : 1;
-			k++;
-		}
+		for (size_t i = 0; i < s->n_backends && !ret; i++)
+			if (s->backends[i].at.family == family)
+				weights[i] = *quota++;
+	}
 	free(members);
 	free(quotas);
 	return ret;
