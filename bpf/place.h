@@ -11,28 +11,36 @@
 #define LB_CONN_OVER_KIND   1
 #define LB_CONN_KIND(evict) (2 + (evict))
 #define LB_CONN_TAKEN_KIND  15
-const volatile __u8 lb_conn_kinds[16] = {
-	[LB_CONN_BUSY] = LB_CONN_TAKEN_KIND,
-	[LB_CONN_SYN_SENT] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),
-	[LB_CONN_SYN_RECV] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),
-	[LB_CONN_UDP_NEW] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),
-	[LB_CONN_CLOSING] = LB_CONN_KIND(LB_EVICT_CLOSING),
-	[LB_CONN_CLOSED] = LB_CONN_OVER_KIND,
-	[LB_CONN_ESTABLISHED] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),
-	[LB_CONN_FIN_CLIENT] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),
-	[LB_CONN_FIN_BACKEND] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),
-	[LB_CONN_UDP] = LB_CONN_KIND(LB_EVICT_UDP),
-	[LB_CONN_RESET] = LB_CONN_KIND(LB_EVICT_RESET),
-	[LB_CONN_AFFINITY_NEW] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),
-	[LB_CONN_AFFINITY_UDP] = LB_CONN_KIND(LB_EVICT_UDP),
-	[LB_CONN_AFFINITY] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),
-};
+#define LB_CONN_KINDS(closing)                                                                     \
+	{                                                                                          \
+		[LB_CONN_BUSY] = LB_CONN_TAKEN_KIND,                                               \
+		[LB_CONN_SYN_SENT] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),                             \
+		[LB_CONN_SYN_RECV] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),                             \
+		[LB_CONN_UDP_NEW] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),                              \
+		[LB_CONN_CLOSING] = (closing), [LB_CONN_CLOSED] = LB_CONN_OVER_KIND,               \
+		[LB_CONN_ESTABLISHED] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),                        \
+		[LB_CONN_FIN_CLIENT] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),                         \
+		[LB_CONN_FIN_BACKEND] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),                        \
+		[LB_CONN_UDP] = LB_CONN_KIND(LB_EVICT_UDP),                                        \
+		[LB_CONN_RESET] = LB_CONN_KIND(LB_EVICT_RESET),                                    \
+		[LB_CONN_AFFINITY_NEW] = LB_CONN_KIND(LB_EVICT_HALF_OPEN),                         \
+		[LB_CONN_AFFINITY_UDP] = LB_CONN_KIND(LB_EVICT_UDP),                               \
+		[LB_CONN_AFFINITY] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),                           \
+	}
+
+/* What is closing has nothing more to say once it was silent for some ticks: what was lost of its
+ * end was sent again by then. It is over: else a table of what was served in the last two minutes
+ * would have handshakes pay for each new one. */
+#define LB_CONN_LINGER 2
+const volatile __u8 lb_conn_kinds[2][16] = {LB_CONN_KINDS(LB_CONN_KIND(LB_EVICT_CLOSING)),
+					    LB_CONN_KINDS(LB_CONN_OVER_KIND)};
 
 /* How well a slot suits a new entry; less is better, 0 is empty, dead or expired. */
 #define LB_CONN_TAKEN ((__u64)LB_CONN_TAKEN_KIND << LB_META_TICK_BITS)
 static __always_inline __u64 lb_conn_rank(__u32 meta, __u32 now)
 {
-	__u64 age = lb_conn_age(meta, now), kind = lb_conn_kinds[LB_META_STATE(meta)];
+	__u64 age = lb_conn_age(meta, now), silent = lb_below(LB_CONN_LINGER, age);
+	__u64 kind = lb_conn_kinds[silent][LB_META_STATE(meta)];
 	__u64 lives = lb_timeouts.ticks[LB_META_LIFE(meta)] + 1ull;
 	__u64 in_use = lb_below(0, kind) & lb_below(age, lives);
 

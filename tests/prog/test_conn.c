@@ -280,6 +280,7 @@ static bool model_lives(const struct slot *s)
 /* Order of eviction: 0 free of charge, else by kind; within a kind the older one first. What is
  * over goes first. */
 enum { OVER = 1, KIND = 2 /* and what it is counted as */ };
+enum { LINGER = 2 /* ticks after which what is closing is over */ };
 
 static uint64_t model_rank(const struct slot *s)
 {
@@ -297,7 +298,7 @@ static uint64_t model_rank(const struct slot *s)
 		kind = KIND + LB_EVICT_HALF_OPEN;
 		break;
 	case LB_CONN_CLOSING:
-		kind = KIND + LB_EVICT_CLOSING;
+		kind = model_age(s) > LINGER ? OVER : KIND + LB_EVICT_CLOSING;
 		break;
 	case LB_CONN_UDP:
 		kind = KIND + LB_EVICT_UDP;

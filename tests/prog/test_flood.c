@@ -57,22 +57,24 @@ static const struct {
 	uint16_t port;
 	const char *packets;
 	int state;
-	int kind; /* -1: expired by then, LB_EVICT_KINDS: never */
+	int kind;  /* -1: expired by then, LB_EVICT_KINDS: never */
+	bool last; /* made when all others have been silent for a while */
 } entries[] = {
-	{WEB, "cS", LB_CONN_SYN_SENT, -1},
-	{WEB, "cSbR", LB_CONN_CLOSED, LB_EVICT_CLOSING},
-	{WEB, "cSbAcacR", LB_CONN_CLOSED, LB_EVICT_CLOSING},
-	{WEB, "cS", LB_CONN_SYN_SENT, LB_EVICT_HALF_OPEN},
-	{WEB, "cSbA", LB_CONN_SYN_RECV, LB_EVICT_HALF_OPEN},
-	{HASHED, "ca", LB_CONN_SYN_SENT, LB_EVICT_HALF_OPEN},
-	{DNS, "ca", LB_CONN_UDP_NEW, LB_EVICT_HALF_OPEN},
-	{WEB, "cSbAcabFcF", LB_CONN_CLOSING, LB_EVICT_CLOSING},
-	{DNS, "caba", LB_CONN_UDP, LB_EVICT_UDP},
-	{WEB, "cSbAcacr", LB_CONN_RESET, LB_EVICT_RESET},
-	{WEB, "cSbAca", LB_CONN_ESTABLISHED, LB_EVICT_KINDS},
-	{WEB, "cSbAcacF", LB_CONN_FIN_CLIENT, LB_EVICT_KINDS},
-	{WEB, "cSbAcabF", LB_CONN_FIN_BACKEND, LB_EVICT_KINDS},
-	{HASHED, "cabaca", LB_CONN_ESTABLISHED, LB_EVICT_KINDS},
+	{WEB, "cS", LB_CONN_SYN_SENT, -1, false},
+	{WEB, "cSbAcabFcF", LB_CONN_CLOSING, LB_EVICT_CLOSING, false},
+	{WEB, "cSbR", LB_CONN_CLOSED, LB_EVICT_CLOSING, true},
+	{WEB, "cSbAcacR", LB_CONN_CLOSED, LB_EVICT_CLOSING, true},
+	{WEB, "cS", LB_CONN_SYN_SENT, LB_EVICT_HALF_OPEN, false},
+	{WEB, "cSbA", LB_CONN_SYN_RECV, LB_EVICT_HALF_OPEN, false},
+	{HASHED, "ca", LB_CONN_SYN_SENT, LB_EVICT_HALF_OPEN, false},
+	{DNS, "ca", LB_CONN_UDP_NEW, LB_EVICT_HALF_OPEN, false},
+	{WEB, "cSbAcabFcF", LB_CONN_CLOSING, LB_EVICT_CLOSING, true},
+	{DNS, "caba", LB_CONN_UDP, LB_EVICT_UDP, false},
+	{WEB, "cSbAcacr", LB_CONN_RESET, LB_EVICT_RESET, false},
+	{WEB, "cSbAca", LB_CONN_ESTABLISHED, LB_EVICT_KINDS, false},
+	{WEB, "cSbAcacF", LB_CONN_FIN_CLIENT, LB_EVICT_KINDS, false},
+	{WEB, "cSbAcabF", LB_CONN_FIN_BACKEND, LB_EVICT_KINDS, false},
+	{HASHED, "cabaca", LB_CONN_ESTABLISHED, LB_EVICT_KINDS, false},
 };
 #define N_ENTRIES ((int)(sizeof(entries) / sizeof(entries[0])))
 
@@ -82,13 +84,13 @@ static int n_slots(void)
 }
 
 /* Opens all that is to be pushed out, each in a tick of its own, and what stays, until all slots
- * are taken. `closed`: those that are, whose timeout is 10, or all others. */
-static void table_fill(struct flow flows[SLOTS_MAX], bool closed)
+ * are taken. `last`: those that come last, or all others. */
+static void table_fill(struct flow flows[SLOTS_MAX], bool last)
 {
 	for (int i = 0; i < n_slots(); i++) {
 		int e = i < N_ENTRIES ? i : N_ENTRIES - 1;
 
-		if ((entries[e].state == LB_CONN_CLOSED) != closed)
+		if (entries[e].last != last)
 			continue;
 		flows[i] = flow_to(entries[e].port);
 		assert_int_equal(flow_play(&flows[i], entries[e].packets), RUN_FORWARDED);
@@ -176,17 +178,19 @@ static void test_one_slot_left(void **state)
 static const struct {
 	const char *what, *packets;
 	uint16_t port;
+	int ticks; /* how long before */
 } floods[] = {
-	{"unanswered", "cS", WEB},
-	{"refused", "cSbR", WEB},
-	{"reset by who began", "cSbAcR", WEB},
-	{"taken up and reset", "cabR", HASHED},
+	{"unanswered", "cS", WEB, 0},
+	{"refused", "cSbR", WEB, 0},
+	{"reset by who began", "cSbAcR", WEB, 0},
+	{"taken up and reset", "cabR", HASHED, 0},
+	{"served some seconds ago", "cSbAcabFcF", WEB, 3},
 };
 #define N_FLOODS (sizeof(floods) / sizeof(floods[0]))
 
-/* A flood that fills the table within a tick: all half-open ones are of one age. Who has just come
- * must not be the next to go, for its handshake takes a while. Returns how many of TRIALS outlive
- * as many others as fill a quarter of the table; if all were alike, e^(-1/4), 78 %. */
+/* A flood that fills the table, most within a tick: all half-open ones are of one age. Who has just
+ * come must not be the next to go, for its handshake takes a while. Returns how many of TRIALS
+ * outlive as many others as fill a quarter of the table; if all were alike, e^(-1/4), 78 %. */
 static int handshakes_in(int flood)
 {
 	const int slots = LARGE * (family == LB_V4 ? LB_CONN4_SLOTS : LB_CONN6_SLOTS);
@@ -198,6 +202,7 @@ static int handshakes_in(int flood)
 		assert_int_equal(flow_play(&one, floods[flood].packets), RUN_FORWARDED);
 	}
 	for (int i = 0; i < TRIALS; i++) {
+		run_later(&run, floods[flood].ticks);
 		mine.cport = f.cport++;
 		assert_int_equal(flow_send(&mine, PKT_SYN), RUN_FORWARDED);
 		for (int n = 0; n < slots / 4; n++, f.cport++) {
