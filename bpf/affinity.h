@@ -299,7 +299,9 @@ static __always_inline void lb_affinity_note(const int family, const struct lb_p
 
 	if (e->meta == was)
 		return;
-	if (lb_affinity_is_reset(state) ? !reverse || LB_META_STATE(was) != LB_CONN_ESTABLISHED
+	/* A RST with ACK ends what was true: a backend resets by it what it had. */
+	if (lb_affinity_is_reset(state) ? !reverse || LB_META_STATE(was) != LB_CONN_ESTABLISHED ||
+						  (p->tcp_flags & LB_TCP_ACK)
 					: state < LB_CONN_ESTABLISHED)
 		return;
 	life = lb_affinity_renew(family, p, e, reverse, state, now);

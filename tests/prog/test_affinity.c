@@ -240,7 +240,8 @@ static void test_made_again(void **state)
 	assert_int_equal(opens(NEAR, WEB), host_of(&f));
 }
 
-/* What a connection that ends leaves: the backend's reset shows that it was forged. */
+/* What a connection that ends leaves: the backend's reset shows that it was forged, if it has no
+ * ACK. With ACK it was true, and ends: a host so refuses the rest of an upload. */
 static void test_ends(void **state)
 {
 	struct flow f = flow_from(NEAR, WEB);
@@ -260,6 +261,11 @@ static void test_ends(void **state)
 	f = flow_from(NEAR, WEB);
 	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
 	assert_int_equal(flow_answer(&f, PKT_RST | PKT_ACK), RUN_FORWARDED); /* refused */
+	assert_int_equal(state_of_one(), LB_CONN_AFFINITY);
+	f = flow_from(NEAR, WEB);
+	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
+	assert_int_equal(flow_answer(&f, PKT_RST | PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 	assert_int_equal(state_of_one(), LB_CONN_AFFINITY);
 }
 
