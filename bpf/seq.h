@@ -30,13 +30,19 @@ struct lb_seq {
 	__u32 client, backend;
 };
 
+/* What TCP packet p brings: its data, and its options, of which there are 40 bytes at most. */
+#define LB_SEQ_OPTIONS 40
+static __always_inline __u32 lb_seq_len(const struct lb_packet *p)
+{
+	return p->ip_len + LB_ETH_LEN - p->l4 - sizeof(struct tcphdr);
+}
+
 /* Behind packet p; without ACK only its sender's is known. Behind it, for what GRO and GSO hold
  * together (tc sees it so) is up to 64 KiB, which the other side acknowledges as a whole. TCP's
  * options count as data: too little to matter. */
 static __always_inline struct lb_seq lb_seq_of(const struct lb_packet *p, bool reverse)
 {
-	__u32 len = p->ip_len + LB_ETH_LEN - p->l4 - sizeof(struct tcphdr);
-	__u32 seq = (bpf_ntohl(p->seq) + len) >> 12, ack = bpf_ntohl(p->ack) >> 12;
+	__u32 seq = (bpf_ntohl(p->seq) + lb_seq_len(p)) >> 12, ack = bpf_ntohl(p->ack) >> 12;
 
 	return reverse ? (struct lb_seq){ack, seq} : (struct lb_seq){seq, ack};
 }

@@ -217,6 +217,14 @@ static __always_inline bool lb_conn_is_drained(const struct lb_conn_found *e)
 	return b && lb_backend_holds(b, e->ref) && !lb_backend_opens(b, e->ref, lb_generation());
 }
 
+/* Does a half-open entry live no longer by TCP packet p? Anybody can send what its client does, and
+ * to a SYN its backend answers again and again; by data it shows that it knows the connection. */
+static __always_inline bool lb_conn_waits(const struct lb_packet *p, __u32 state)
+{
+	return state == LB_CONN_SYN_SENT ||
+	       (state == LB_CONN_SYN_RECV && lb_seq_len(p) <= LB_SEQ_OPTIONS);
+}
+
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
 __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, __u32 reverse,
 			    __u32 now)
@@ -236,10 +244,7 @@ __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, 
 			lb_conn_doubt(p, e->pos, meta, reverse, now);
 			return 0;
 		}
-		/* What a drained backend has not opened by now lives no longer by being asked for.
-		 */
-		if (reverse && c.state == LB_CONN_SYN_RECV &&
-		    LB_META_STATE(meta) == LB_CONN_SYN_RECV && lb_conn_is_drained(e))
+		if (c.state == LB_META_STATE(meta) && lb_conn_waits(p, c.state))
 			c.tick = LB_META_TICK(meta);
 		life = lb_conn_life(e, LB_META_LIFE(meta), c.state);
 		was = lb_conn_become(p->family, e->pos, meta, e->ref, life, c.tick);
@@ -270,7 +275,8 @@ static __always_inline __u32 lb_on_remove(const struct lb_packet *p)
 
 /* A TCP packet in the middle of connection `e`, whose backend was removed. As lb_track_forward().
  */
-static __always_inline int lb_track_gone(const struct lb_packet *p, const struct lb_conn_found *e)
+static __always_inline int lb_track_gone(const struct lb_packet *p, struct lb_conn_found *e,
+					 __u32 now)
 {
 	__u32 on_remove = lb_on_remove(p);
 
@@ -280,10 +286,13 @@ static __always_inline int lb_track_gone(const struct lb_packet *p, const struct
 	/* Closed when it is sent. */
 	if (on_remove == LB_ON_REMOVE_RESET && lb_is_resettable(p))
 		return LB_STOP(LB_REASON_BACKEND_GONE_RESET);
-	lb_conn_remove(p->family, e->pos, e->meta);
-	return on_remove == LB_ON_REMOVE_REHASH && !(p->tcp_flags & LB_TCP_RST)
-		       ? 0
-		       : LB_STOP(LB_REASON_BACKEND_GONE);
+	if (on_remove == LB_ON_REMOVE_REHASH && !(p->tcp_flags & LB_TCP_RST)) {
+		lb_conn_remove(p->family, e->pos, e->meta);
+		return 0;
+	}
+	/* Anybody may have sent it: its client is told by what it sends itself. */
+	lb_conn_note(p, e, false, now);
+	return LB_STOP(LB_REASON_BACKEND_GONE);
 }
 
 /* Does a SYN of its client leave this connection behind? Anybody can forge one, so that the backend
@@ -311,8 +320,15 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 	gone = !b || !lb_backend_holds(b, e->ref);
 	opens = lb_opens(p);
 	if (gone && !opens)
-		return lb_track_gone(p, e);
+		return lb_track_gone(p, e, now);
 	if (!gone && !(opens && lb_conn_is_left(e))) {
+		/* It may open another one at its backend, in the place of this one. */
+		if (opens && lb_conn_is_guarded(LB_META_STATE(e->meta))) {
+			int stop = lb_rate_limit(p, false);
+
+			if (stop)
+				return stop;
+		}
 		/* The client's next hop is not confirmed now: forget it before the tick moves. So
 		 * the backend's answer comes the slow way, and its numbers are noted. */
 		if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))

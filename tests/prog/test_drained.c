@@ -222,6 +222,38 @@ static void test_drained_waits_for_none(void **state)
 	undrain();
 }
 
+/* Whatever somebody sends as its client meanwhile, and though its backend answers each SYN: again,
+ * or by asking who has sent it. */
+static void half_open_is_over_in_time(uint8_t flags, bool answered)
+{
+	struct flow f = tcp();
+	int state = answered ? LB_CONN_SYN_RECV : LB_CONN_SYN_SENT;
+
+	sends(&f, PKT_SYN);
+	for (uint32_t ticks = 0; ticks <= run_ticks(&run, state); ticks++) {
+		struct flow forged = flow_guessed(&f);
+
+		if (answered)
+			answers(&f, ticks % 2 ? PKT_ACK : PKT_SYN | PKT_ACK);
+		assert_int_equal(flow_state(&f), state);
+		sends(&forged, flags);
+		run_later(&run, 1);
+	}
+	assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_NO_CONNECTION);
+}
+
+static void test_half_open_is_over(void **state)
+{
+	static const uint8_t flags[] = {PKT_SYN, PKT_ACK,           PKT_RST,
+					PKT_PSH, PKT_FIN | PKT_ACK, PKT_RST | PKT_ACK};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+		half_open_is_over_in_time(flags[i], false);
+		half_open_is_over_in_time(flags[i], true);
+	}
+}
+
 static int fresh(void **state)
 {
 	(void)state;
@@ -237,7 +269,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		DRAINED_TEST(test_syn_on_forged_reset),    DRAINED_TEST(test_syn_on_drained),
 		DRAINED_TEST(test_drained_forgets),        DRAINED_TEST(test_drained_half_open),
-		DRAINED_TEST(test_drained_waits_for_none),
+		DRAINED_TEST(test_drained_waits_for_none), DRAINED_TEST(test_half_open_is_over),
 	};
 
 	return group_run("drained", services, BUCKETS, 1, tests);

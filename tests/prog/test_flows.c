@@ -218,17 +218,23 @@ static void put_back(void)
 
 static void test_on_remove(void **state)
 {
-	struct flow f, never;
+	struct flow f, never, guessed;
 
 	(void)state;
-	/* Resets are answered by none, nor is what has no ACK; then it is forgotten, too. */
-	remove_under(LB_ON_REMOVE_RESET, &f);
-	assert_int_equal(flow_send(&f, PKT_RST | PKT_ACK), LB_REASON_BACKEND_GONE);
-	assert_int_equal(flow_state(&f), -1);
-	put_back();
+	/* Resets are answered by none, nor is what has no ACK. */
 	remove_under(LB_ON_REMOVE_RESET, &f);
 	assert_int_equal(flow_send(&f, PKT_PSH), LB_REASON_BACKEND_GONE);
-	assert_int_equal(flow_state(&f), -1);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+	assert_int_equal(flow_send(&f, PKT_RST | PKT_ACK), LB_REASON_BACKEND_GONE);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+	put_back();
+	/* Whoever has forged one does not keep its client from being told. */
+	remove_under(LB_ON_REMOVE_RESET, &f);
+	guessed = flow_guessed(&f);
+	assert_int_equal(flow_send(&guessed, PKT_RST | PKT_ACK), LB_REASON_BACKEND_GONE);
+	assert_int_equal(flow_send(&guessed, PKT_RST), LB_REASON_BACKEND_GONE);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_BACKEND_GONE_RESET);
 	put_back();
 
 	/* Until it expires; a SYN is a new connection. */
@@ -249,7 +255,10 @@ static void test_on_remove(void **state)
 	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
 	put_back();
 	remove_under(LB_ON_REMOVE_REHASH, &f);
-	assert_int_equal(flow_send(&f, PKT_RST), LB_REASON_BACKEND_GONE);
+	guessed = flow_guessed(&f);
+	assert_int_equal(flow_send(&guessed, PKT_RST), LB_REASON_BACKEND_GONE);
+	assert_int_equal(flow_send(&f, PKT_ACK), RUN_FORWARDED);
+	assert_int_equal(f.backend.addr.b[3], 12);
 	put_back();
 }
 

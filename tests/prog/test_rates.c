@@ -325,11 +325,13 @@ static void test_known(void **state)
 	struct lb_rates_conf rates = ANY_RATE;
 	struct flow f = flow_of(client_here(), WEB_PORT), half = flow_of(client_here(), WEB_PORT),
 		    dns = flow_of(client_here(), DNS_PORT),
-		    reset = flow_of(client_here(), WEB_PORT);
+		    reset = flow_of(client_here(), WEB_PORT),
+		    doubt = flow_of(client_here(), WEB_PORT), guessed;
 
 	(void)state;
 	assert_int_equal(flow_establish(&f), RUN_FORWARDED);
 	assert_int_equal(flow_establish(&reset), RUN_FORWARDED);
+	assert_int_equal(flow_establish(&doubt), RUN_FORWARDED);
 	assert_int_equal(flow_send(&half, PKT_SYN), RUN_FORWARDED);
 	assert_int_equal(flow_send(&dns, 0), RUN_FORWARDED);
 	rates.per_source = rates.per_cpu = 1;
@@ -354,6 +356,15 @@ static void test_known(void **state)
 	assert_int_equal(flow_send(&reset, PKT_SYN), LB_REASON_RATE_CPU);
 	run_later(&run, TICKS);
 	assert_int_equal(flow_send(&reset, PKT_SYN), RUN_FORWARDED);
+	/* So if only its backend knows whether the old one is over. */
+	guessed = flow_guessed(&doubt);
+	assert_int_equal(flow_send(&doubt, PKT_SYN), LB_REASON_RATE_CPU);
+	assert_int_equal(flow_send(&guessed, PKT_RST), RUN_FORWARDED);
+	assert_int_equal(flow_state(&doubt), LB_CONN_RESET);
+	assert_int_equal(flow_send(&doubt, PKT_SYN), LB_REASON_RATE_CPU);
+	run_later(&run, TICKS);
+	assert_int_equal(flow_send(&doubt, PKT_SYN), RUN_FORWARDED);
+	assert_int_equal(begin(WEB_PORT), LB_REASON_RATE_CPU);
 }
 
 static void backend_set(uint32_t service, const char *addr, uint16_t port, uint8_t to)
