@@ -51,3 +51,17 @@ lab_meshlb apply -f - <"$LAB_DIR/exported.yaml"
 equal 'the second export' "$(lab_meshlb export)" "$(<"$LAB_DIR/exported.yaml")"
 expect_alternation 4 4
 expect 0 lab_meshlb apply --dry-run -f "$CONFIG"
+
+step 'a port that goes to another service, and from one family to both or back: what is there is what was wanted'
+listens() { # SERVICE LISTEN
+	lab_service "$1" "$2" 80 | lab_config >"$LAB_DIR/$1.yaml"
+}
+for pair in '0.0.0.0:9100 *:9100' '[::]:9100 *:9100' '*:9100 [::]:9100' '0.0.0.0:9100,[::]:9100 *:9100' '*:9100 0.0.0.0:9100,[::]:9100'; do
+	listens one "${pair% *}"
+	listens two "${pair#* }"
+	lab_meshlb apply -q -f "$LAB_DIR/one.yaml" >/dev/null
+	expect 0 lab_meshlb apply -f "$LAB_DIR/two.yaml"
+	expect 0 lab_meshlb verify -f "$LAB_DIR/two.yaml"
+	expect 0 lab_meshlb apply -f "$LAB_DIR/two.yaml"
+	equal "the second apply of $pair" "$OUT" 'no difference'
+done

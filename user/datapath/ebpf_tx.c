@@ -322,10 +322,9 @@ static int listen_point(struct lb_tx *tx, struct lb_tx_listen *l, __u32 service,
 	bool there = !bpf_map_lookup_elem(fd, &l->key, &v);
 	__u32 slot = there ? lb_slot(v.select, tx->generation) : 0;
 
-	if (there && v.service[slot] == service && v.select >> 1 <= tx->generation) {
-		l->fix_flags = v.flags != l->flags;
+	l->fix_flags = v.flags != l->flags; /* also where it was another service's */
+	if (there && v.service[slot] == service && v.select >> 1 <= tx->generation)
 		return 0;
-	}
 	v.service[slot ^ 1] = service;
 	v.select = tx->next << 1 | (slot ^ 1);
 	ret = lb_listen_put(tx->dp, &l->key, &v);
