@@ -204,8 +204,32 @@ expect 3 lab_meshlb verify -f "$LAB_DIR/ebpf.yaml"
 equal 'what verify says' "$OUT" 'datapath nft: an interrupted change of datapath has left a part of the instance there'
 lab_in node1 iptables-nft -S | grep -q "MESHLB-$LAB" || fail 'verify has changed something'
 expect 0 lab_meshlb apply -f "$LAB_DIR/ebpf.yaml"
+equal 'what apply says' "$OUT" 'repaired: datapath nft: an interrupted change of datapath has left a part of the instance there'
 expect 0 lab_meshlb verify -f "$LAB_DIR/ebpf.yaml"
 equal 'rules of ours' "$(lab_in node1 iptables-nft -S | grep -c MESHLB || true)" 0
+expect 0 lab_meshlb down
+
+step 'killed when the old table has gone: what the move removes was forgotten before'
+mkdir "$LAB_DIR/bin"
+for name in ip{,6}tables-{nft,legacy}-{save,restore}; do
+	cat >"$LAB_DIR/bin/$name" <<-KILL
+		#!/bin/sh
+		nft list table inet $TABLE >/dev/null 2>&1 ||
+			for pid in \$PPID \$(cut -d ' ' -f 4 /proc/\$PPID/stat); do # by a shell
+				! grep -qx meshlb /proc/\$pid/comm || kill -9 \$pid
+			done
+		exec $(command -v "$name") "\$@"
+	KILL
+	chmod +x "$LAB_DIR/bin/$name"
+done
+expect 0 lab_meshlb apply -f "$LAB_DIR/both.yaml"
+expect 0 lab_in node2 "$E2E/udp_echo.py" ask "$VIP4" 5300 4 8
+equal 'what conntrack goes on with' "$(to "${v4[0]}") $(to "${v4[1]}")" '2 2'
+expect 137 env PATH="$LAB_DIR/bin:$PATH" nsenter --net="/run/netns/$LAB-node1" \
+	"$MESHLB" --instance "$LAB" apply -f "$LAB_DIR/second-ebpf.yaml"
+expect 0 lab_meshlb apply -f "$LAB_DIR/second-ebpf.yaml"
+expect_text "$OUT" '^repaired: datapath nft: an interrupted change of datapath'
+equal 'what conntrack goes on with' "$(to "${v4[0]}") $(to "${v4[1]}")" '0 2'
 expect 0 lab_meshlb down
 
 step "somebody's rule leads to our chain: a change of datapath and down say what they leave, and take it when they can"

@@ -118,6 +118,9 @@ static int compare(struct apply *a, struct lb_err *err)
 	}
 	if (!ret)
 		ret = lb_diff_make(&a->diff, &a->on.s.model, &a->desired, LB_SOURCE_FILE, err);
+	for (size_t i = 0; i < a->on.n_parts; i++)
+		lb_texts_add(&a->findings, "datapath %s: " LB_LEFT_BEHIND, a->on.parts[i].ops->name,
+			     "a part of the instance");
 	if (!ret && a->cli->dry_run && a->on.s.dp) /* else apply() looks */
 		ret = a->on.s.ops->audit(a->on.s.dp, &a->on.s.model, add_finding, &a->findings,
 					 err);

@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "fit.h"
+#include "instance.h"
 #include "json.h"
 #include "overrides.h"
 #include "preflight.h"
@@ -44,7 +45,7 @@ static bool left_on(const struct lb_dp_ops *ops, const char *instance, struct lb
 	if (ret && ret != -ESTALE && (ret != -ENOENT || !s.part))
 		return false;
 	if (ret != -ESTALE) /* else what it says of itself */
-		lb_err_set(what, 0, "an interrupted change of datapath has left %s there",
+		lb_err_set(what, 0, LB_LEFT_BEHIND,
 			   ret ? "a part of the instance" : "the instance");
 	return true;
 }

@@ -197,7 +197,7 @@ static int leave(struct lb_session *s, size_t n, struct lb_err *err)
 	return ret ? ret : left;
 }
 
-/* The new datapath was made for an empty model: it does not know what was removed. */
+/* Of what the move removes: the new datapath was made for an empty model, and does not know. */
 static int forget_gone(struct lb_instance *i, const struct lb_model *desired, struct lb_err *err)
 {
 	struct lb_diff moved = {};
@@ -215,11 +215,14 @@ static int forget_gone(struct lb_instance *i, const struct lb_model *desired, st
 
 int lb_instance_leave(struct lb_instance *i, const struct lb_model *desired, struct lb_err *err)
 {
+	/* Once the old one is gone no later apply knows what was removed: so before, for who is
+	 * killed; and after it, as it may have had new connections until then. */
+	bool kept = lb_warned(forget_gone(i, desired, err), err);
 	int left = leave(i->others, i->n_others, err);
 	int ret = left < 0 ? left : leave(i->parts, i->n_parts, err);
 
 	if (ret >= 0)
-		left |= lb_warned(forget_gone(i, desired, err), err);
+		left |= kept | lb_warned(forget_gone(i, desired, err), err);
 	return ret ? ret : left;
 }
 

@@ -8,6 +8,9 @@
 
 #include "cli.h"
 
+/* What verify finds, and apply says to have repaired; of "the instance", or a part. */
+#define LB_LEFT_BEHIND "an interrupted change of datapath has left %s there"
+
 struct lb_instance {
 	struct lb_session s; /* where it is to be; s.dp NULL: only read, and not there */
 	/* Of more than one, which a killed apply has left, the first is shown. */
