@@ -200,6 +200,8 @@ expect_text "$ERR" 'Operation not permitted'
 nft_in "add table inet meshlb-ipvs_$LAB; add chain inet meshlb-ipvs_$LAB theirs"
 expect 1 apply
 expect_text "$ERR" "there is a table \"inet meshlb-ipvs_$LAB\" that meshlb has not made"
+expect 1 lab_meshlb check -f "$CONFIG"
+expect_text "$ERR" "there is a table \"inet meshlb-ipvs_$LAB\" that meshlb has not made"
 nft_in list chain inet "meshlb-ipvs_$LAB" theirs >/dev/null || fail 'it is gone'
 equal 'virtual services' "$(lab_in node1 ipvsadm -Sn)" ''
 nft_in delete table inet "meshlb-ipvs_$LAB"
@@ -285,3 +287,30 @@ expect 0 lab_meshlb status
 expect_text "$OUT" '^datapath auto: nothing speaks against ebpf now'
 expect 0 lab_meshlb down
 rm /etc/modprobe.d/meshlb-test.conf
+
+step 'who waits for a change of datapath goes where the instance has gone'
+sed 's/^datapath: .*/datapath: nft/' "$CONFIG" >"$LAB_DIR/nft.yaml"
+apply_waits() { grep -q 'waiting for it' "$LAB_DIR/first"; }
+both_wait() { (($(find /proc/[0-9]*/fd -lname "$1" 2>/dev/null | wc -l) >= 3)); }
+# While we hold the lock of a datapath an apply waits for it, and then the command. Who comes second
+# tries again and again in its first second: mostly the apply is the next.
+beside() { # LOCK CONFIG COMMAND...
+	local lock first second file=/run/meshlb/$LAB.$1.lock
+	exec {lock}<>"$file"
+	flock "$lock"
+	lab_meshlb apply -f "$2" {lock}>&- >"$LAB_DIR/first" 2>&1 &
+	first=$!
+	lab_until 30 apply_waits
+	lab_meshlb "${@:3}" {lock}>&- >"$LAB_DIR/second" 2>&1 &
+	second=$!
+	lab_until 30 both_wait "$file"
+	exec {lock}>&-
+	wait $first || fail "apply: $(<"$LAB_DIR/first")"
+	wait $second || fail "${*:3}: $(<"$LAB_DIR/second")"
+	cat "$LAB_DIR/first" "$LAB_DIR/second"
+}
+expect 0 apply
+beside ipvs "$LAB_DIR/nft.yaml" backend drain vote 10.0.1.2:80
+equal 'the datapath, and weights by hand' "$(lab_meshlb -j status | jq -c '[.datapath, .overrides[].address]')" '["nft","10.0.1.2:80"]'
+beside nft "$CONFIG" down
+expect_text "$(<"$LAB_DIR/second")" ': removed'

@@ -27,7 +27,7 @@ static bool is_others(int ret)
 }
 
 /* On every datapath: where a change of it was interrupted there are two. */
-static int bring_down(const struct lb_cli *cli, bool *removed, struct lb_err *err)
+static int bring_down_once(const struct lb_cli *cli, bool *removed, struct lb_err *err)
 {
 	struct lb_err one;
 	int ret = -ENOENT;
@@ -47,6 +47,15 @@ static int bring_down(const struct lb_cli *cli, bool *removed, struct lb_err *er
 	if (ret == -EEXIST) /* it goes on with what it does */
 		lb_warn("%s", err->text);
 	return 0;
+}
+
+static int bring_down(const struct lb_cli *cli, bool *removed, struct lb_err *err)
+{
+	int ret = bring_down_once(cli, removed, err);
+
+	/* While we waited for one's lock it may have gone to another, where we had looked before.
+	 */
+	return ret == -ENOENT ? bring_down_once(cli, removed, err) : ret;
 }
 
 /* After the instance, without its lock: the process that waits makes none that is nowhere. */

@@ -35,7 +35,7 @@ int lb_session_open_on(struct lb_session *s, const struct lb_dp_ops *ops, const 
 	return ret;
 }
 
-int lb_session_open(struct lb_session *s, const char *instance, enum lb_access access, bool force,
+static int open_any(struct lb_session *s, const char *instance, enum lb_access access, bool force,
 		    struct lb_err *err)
 {
 	struct lb_err one;
@@ -53,6 +53,18 @@ int lb_session_open(struct lb_session *s, const char *instance, enum lb_access a
 		*err = one;
 	}
 	return first;
+}
+
+int lb_session_open(struct lb_session *s, const char *instance, enum lb_access access, bool force,
+		    struct lb_err *err)
+{
+	int ret = open_any(s, instance, access, force, err);
+
+	/* While we waited for one's lock it may have gone to another, where we had looked before.
+	 */
+	if (ret == -ENOENT && access == LB_WRITE)
+		ret = open_any(s, instance, access, force, err);
+	return ret;
 }
 
 /* Who has not confirmed a first apply looks for it in vain. */
