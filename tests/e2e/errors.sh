@@ -250,6 +250,8 @@ for caps in -sys_admin -perfmon,-sys_admin -all; do
 	equal 'told as differences' "$OUT" ''
 done
 expect 0 lab_meshlb verify -f "$LAB_DIR/ok.yaml"
+expect 1 lab_meshlb_without -net_admin instance ls
+expect_text "$ERR" 'Operation not permitted'
 expect 0 lab_meshlb_without -all probe
 equal 'told beside the table' "$ERR" ''
 equal 'what is not here, without a reason' \

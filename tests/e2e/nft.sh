@@ -427,7 +427,7 @@ for model in 'set % model { type inet_service; elements = { 7 }; }' 'map % model
 	nft_in "add table inet $TABLE; add ${model/\%/inet $TABLE}
 		add set inet $TABLE interfaces { type ifname; }
 		add chain inet $TABLE prerouting; add chain inet $TABLE forward"
-	for command in "apply -f $CONFIG" down status; do
+	for command in "apply -f $CONFIG" "check -f $CONFIG" down status; do
 		# shellcheck disable=SC2086
 		expect 1 lab_meshlb $command
 		expect_text "$ERR" "there is a table \"inet $TABLE\" that meshlb has not made"

@@ -45,6 +45,17 @@ static int check_fit(struct check_result *r, const struct lb_cli *cli, const str
 	return ret;
 }
 
+/* Does somebody else's table stand where the datapath would put the instance? */
+static int refuse_others(const struct lb_cli *cli, const struct lb_dp_ops *ops, struct lb_err *err)
+{
+	struct lb_session s;
+	int ret = lb_session_open_on(&s, ops, cli->instance, LB_READ, cli->force, err);
+
+	if (!ret)
+		lb_session_close(&s);
+	return ret == -EEXIST ? ret : 0;
+}
+
 static int examine(struct check_result *r, const struct lb_cli *cli, struct lb_err *err)
 {
 	const char *file = lb_file_name(cli);
@@ -55,6 +66,8 @@ static int examine(struct check_result *r, const struct lb_cli *cli, struct lb_e
 		ret = lb_preflight_interfaces(&r->model, file, err);
 	if (!ret)
 		ret = check_fit(r, cli, &ops, err);
+	if (!ret)
+		ret = refuse_others(cli, ops, err);
 	if (!ret)
 		ret = lb_preflight(&r->model, NULL, ops, file, cli->force, &r->warnings, err);
 	if (ret)

@@ -24,7 +24,7 @@ static void add_name(void *list, const char *name)
 	lb_texts_add(names, "%s", name);
 }
 
-/* A host that cannot have instances of a datapath has none. */
+/* A host that cannot have instances of a datapath has none; who may not look does not know. */
 static int list_names(struct lb_texts *names, struct lb_err *err)
 {
 	int ret = 0;
@@ -32,6 +32,8 @@ static int list_names(struct lb_texts *names, struct lb_err *err)
 	for (size_t i = 0; lb_datapaths[i]; i++) {
 		int one = lb_datapaths[i]->list(add_name, names, err);
 
+		if (one == -EPERM || one == -EACCES)
+			return one;
 		ret = i ? ret && one ? one : 0 : one;
 	}
 	return ret;
