@@ -17,6 +17,7 @@ SAYS = ("say", "half", "shut", "finish")  # of a connection that there is
 EXPIRY = {"udp": (6.0, 16.5), "shut": (6.0, 16.5), "tcp": (45.0, 66.5)}
 SHORT = "{ established: 1m, half-closed: 10s, closing: 1s, udp-new: 1s, udp: 10s }"
 KERNEL_UDP = 25.0  # seconds that the kernel surely keeps a flow
+KERNEL_SHUT = 55.0  # the same of what its client has closed: 60 in IPVS, and in conntrack
 
 
 class Member:
@@ -244,7 +245,9 @@ class Model:
 
     def in_doubt(self):
         """Whether there are connections of which nobody knows if they have expired."""
-        return any(c.short and self.lives(c) and self.now - c.heard > EXPIRY[c.kind][0]
+        shut = math.inf if self.datapath == "ebpf" else KERNEL_SHUT
+        return any(self.lives(c) and (c.short and self.now - c.heard > EXPIRY[c.kind][0] or
+                                      c.shut and not c.over and self.now - c.heard > shut)
                    for c in self.entries())
 
     def wait(self, kinds):

@@ -10,6 +10,8 @@ readonly EVERY=2 # seconds from one message of a connection to its next
 # merged or cut on the way, so that one packet there is one here.
 count_packets() { # NS PORT
 	lab_in "$1" ethtool -K eth0 gro off gso off tso off >/dev/null
+	# Behind a queue a full veth has its sender wait (Linux 6.16), without one it drops.
+	lab_in "$1" tc qdisc replace dev eth0 root pfifo limit 20000
 	lab_in "$1" nft -f - <<-NFT
 		table inet count {
 			counter tcp_out { }
