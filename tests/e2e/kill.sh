@@ -67,7 +67,7 @@ kill_change() {
 kill_first() {
 	local call n number seen
 	for call in $CALLS; do
-		lab_meshlb down >/dev/null 2>&1 || true
+		[[ ! -e $PINS ]] || lab_meshlb down >/dev/null
 		number=$(calls_of "$call" apply -f "$LAB_DIR/before.yaml")
 		step "first apply: $number times $call"
 		for n in $(turns "$number"); do
@@ -76,6 +76,10 @@ kill_first() {
 			seen=$(state)
 			[[ $seen == "$NOTHING" || $seen == "$BEFORE" ]] ||
 				fail "first apply killed at $call $n: neither nothing nor all: $seen"
+			if ((n % 2)); then
+				lab_meshlb down >/dev/null || fail "first apply killed at $call $n: down fails"
+				[[ ! -e $PINS ]] || fail "left by down ($call $n): $(ls "$PINS")"
+			fi
 			lab_meshlb apply -f "$LAB_DIR/before.yaml" >/dev/null ||
 				fail "first apply killed at $call $n: the next one fails"
 			equal "after repair ($call $n)" "$(state)" "$BEFORE"

@@ -20,7 +20,7 @@ altered=$LAB_DIR/altered/build/meshlb
 # A connection of each family, made under the old build: $H4 and $H6, $ID4 and $ID6.
 begin() { # NAME
 	MESHLB=$old
-	lab_meshlb down >/dev/null 2>&1 || true
+	[[ ! -e $PINS ]] || lab_meshlb down >/dev/null
 	apply >/dev/null
 	H4=$1-4 H6=$1-6
 	ID4=$(hold_open "$H4" 4)

@@ -51,3 +51,11 @@ equal 'the held IPv6 connection' "$(ask_held h6)" "$held6"
 end_traffic
 expect 0 verify
 expect_alternation 4 4
+
+step 'its maps are removed by a build that does not know them, as it says'
+MESHLB=$LAB_DIR/alien/build/meshlb
+expect 0 lab_meshlb down
+[[ ! -e $PINS ]] || fail "left: $(ls "$PINS")"
+MESHLB=$old
+expect 0 apply
+expect_alternation 4 4

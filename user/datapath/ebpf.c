@@ -276,7 +276,9 @@ static void ebpf_await(const char *instance)
 static int ebpf_down(struct lb_dp *dp, bool moves, struct lb_err *err)
 {
 	struct lb_model m = {};
-	bool known = !moves && !dp->foreign_netns && !lb_ebpf_read(dp, &m, err), left = false;
+	/* Whose maps were not opened is of another layout, or was never whole. */
+	bool known = !moves && !dp->foreign_netns && dp->config && !lb_ebpf_read(dp, &m, err);
+	bool left = false;
 	int ret;
 
 	if (dp->foreign_netns && !dp->force)

@@ -196,7 +196,8 @@ static int abi_differs(struct lb_dp *dp, __u32 abi, struct lb_err *err)
 	if (lb_migrate_can(abi))
 		return lb_err_set(err, ESTALE,
 				  "instance \"%s\": its maps have layout %u, this program's is %u: "
-				  "`meshlb apply` takes it over, with its connections",
+				  "`meshlb apply` takes it over, with its connections, where it "
+				  "stays on ebpf",
 				  dp->instance, abi, LB_ABI_VERSION);
 	return lb_err_set(err, ESTALE,
 			  "instance \"%s\": its maps have layout %u, this program's is %u, and "
