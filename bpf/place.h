@@ -28,10 +28,11 @@
 		[LB_CONN_AFFINITY] = LB_CONN_KIND(LB_EVICT_ESTABLISHED),                           \
 	}
 
-/* What is closing has nothing more to say once it was silent for some ticks: what was lost of its
- * end was sent again by then. It is over: else a table of what was served in the last two minutes
- * would have handshakes pay for each new one. */
-#define LB_CONN_LINGER 2
+/* What is closing and was silent for longer is over: else a table of what was served in the last
+ * two minutes would have handshakes pay for each new one. Its backend may still send again what was
+ * lost, all of its answer where the client has closed first: in gaps of 6.4 s after an outage of 6
+ * s. */
+#define LB_CONN_LINGER 8
 const volatile __u8 lb_conn_kinds[2][16] = {LB_CONN_KINDS(LB_CONN_KIND(LB_EVICT_CLOSING)),
 					    LB_CONN_KINDS(LB_CONN_OVER_KIND)};
 

@@ -280,7 +280,7 @@ static bool model_lives(const struct slot *s)
 /* Order of eviction: 0 free of charge, else by kind; within a kind the older one first. What is
  * over goes first. */
 enum { OVER = 1, KIND = 2 /* and what it is counted as */ };
-enum { LINGER = 2 /* ticks after which what is closing is over */ };
+enum { LINGER = 8 /* ticks after which what is closing is over */ };
 
 static uint64_t model_rank(const struct slot *s)
 {
