@@ -103,8 +103,12 @@ __noinline int lb_conn_believed(const struct lb_packet *p, __u32 pos, __u32 stat
 	if (!p)
 		return 0;
 	flags = p->tcp_flags;
-	if (state == LB_CONN_SYN_RECV && !reverse &&
-	    (flags & (LB_TCP_RST | LB_TCP_ACK)) == LB_TCP_RST)
+	/* Its receiver drops it without a word (RFC 9293, 3.10.7.4), so that no answer contradicts.
+	 */
+	if (!(flags & (LB_TCP_ACK | LB_TCP_RST | LB_TCP_SYN)))
+		return 0;
+	/* Its backend asks no more of a client's, with ACK or without. */
+	if (state == LB_CONN_SYN_RECV && !reverse && (flags & LB_TCP_RST))
 		return lb_seq_continues(p, pos, reverse) ? flags : 0;
 	if (lb_conn_is_guarded(state) || (state == LB_CONN_SYN_RECV && (flags & LB_TCP_RST)))
 		return lb_seq_believed(p, pos, reverse, state == LB_CONN_RESET);
@@ -225,6 +229,16 @@ static __always_inline bool lb_conn_waits(const struct lb_packet *p, __u32 state
 	       (state == LB_CONN_SYN_RECV && lb_seq_len(p) <= LB_SEQ_OPTIONS);
 }
 
+/* Is it half-open, and to end so soon that the answer to a SYN might find it gone? In the last
+ * eighth of its time. */
+static __always_inline bool lb_conn_wanes(const struct lb_conn_found *e, __u32 now)
+{
+	__u32 state = LB_META_STATE(e->meta), lives = lb_timeouts.ticks[LB_META_LIFE(e->meta)];
+
+	return (state == LB_CONN_SYN_SENT || state == LB_CONN_SYN_RECV) &&
+	       lb_conn_age(e->meta, now) + lives / 8 >= lives;
+}
+
 /* Notes packet p in its connection's entry: state and tick. Both directions may do so at once. */
 __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, __u32 reverse,
 			    __u32 now)
@@ -262,15 +276,32 @@ __noinline int lb_conn_note(const struct lb_packet *p, struct lb_conn_found *e, 
 	return 0;
 }
 
-/* What becomes of connections whose backend was removed, by the service that is there now. */
-static __always_inline __u32 lb_on_remove(const struct lb_packet *p)
+/* The same of its client's packet. The client's next hop is not confirmed now: forget it before the
+ * tick moves. So the backend's answer comes the slow way, and its numbers are noted. */
+static __always_inline void lb_conn_note_forward(const struct lb_packet *p, struct lb_conn_found *e,
+						 __u32 now)
+{
+	if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
+		lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, 0);
+	lb_conn_note(p, e, false, now);
+}
+
+/* What becomes of a connection whose backend was removed, by the service that is there now. `wait`:
+ * nobody takes it as yet. */
+static __always_inline __u32 lb_on_remove(const struct lb_packet *p, bool *wait)
 {
 	__u32 generation = lb_generation(), ports = lb_ports_of(0)[lb_port(p->flow.dport)];
+	const struct lb_pool *pool;
 	bool any;
 	int id = lb_service_find(p, ports, generation, &any);
 	struct lb_service_version *v = id < 0 ? NULL : lb_service_in_force(id, generation);
 
-	return v ? v->on_remove : LB_ON_REMOVE_RESET;
+	*wait = false;
+	if (!v)
+		return LB_ON_REMOVE_RESET;
+	pool = lb_pool_of(v, p->family);
+	*wait = pool->n_members && !pool->ring_size;
+	return v->on_remove;
 }
 
 /* A TCP packet in the middle of connection `e`, whose backend was removed. As lb_track_forward().
@@ -278,7 +309,8 @@ static __always_inline __u32 lb_on_remove(const struct lb_packet *p)
 static __always_inline int lb_track_gone(const struct lb_packet *p, struct lb_conn_found *e,
 					 __u32 now)
 {
-	__u32 on_remove = lb_on_remove(p);
+	bool wait;
+	__u32 on_remove = lb_on_remove(p, &wait);
 
 	/* All of its packets are dropped, until it expires. */
 	if (on_remove == LB_ON_REMOVE_DROP)
@@ -287,21 +319,24 @@ static __always_inline int lb_track_gone(const struct lb_packet *p, struct lb_co
 	if (on_remove == LB_ON_REMOVE_RESET && lb_is_resettable(p))
 		return LB_STOP(LB_REASON_BACKEND_GONE_RESET);
 	if (on_remove == LB_ON_REMOVE_REHASH && !(p->tcp_flags & LB_TCP_RST)) {
+		if (wait)
+			return LB_STOP(LB_REASON_NO_BACKEND);
 		lb_conn_remove(p->family, e->pos, e->meta);
 		return 0;
 	}
 	/* Anybody may have sent it: its client is told by what it sends itself. */
-	lb_conn_note(p, e, false, now);
+	lb_conn_note_forward(p, e, now);
 	return LB_STOP(LB_REASON_BACKEND_GONE);
 }
 
 /* Does a SYN of its client leave this connection behind? Anybody can forge one, so that the backend
  * is asked which may still have it. One that is as yet unanswered only if that takes new ones. */
-static __always_inline bool lb_conn_is_left(const struct lb_conn_found *e)
+static __always_inline bool lb_conn_is_left(const struct lb_conn_found *e, __u32 now)
 {
 	__u32 state = LB_META_STATE(e->meta);
 
-	return state == LB_CONN_SYN_SENT ? lb_conn_is_drained(e) : lb_conn_is_over(state);
+	return lb_conn_is_over(state) || lb_conn_wanes(e, now) ||
+	       (state == LB_CONN_SYN_SENT && lb_conn_is_drained(e));
 }
 
 /* A forward packet of connection `e` on the slow way. Returns the backend's id, 0 where the packet
@@ -321,7 +356,7 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 	opens = lb_opens(p);
 	if (gone && !opens)
 		return lb_track_gone(p, e, now);
-	if (!gone && !(opens && lb_conn_is_left(e))) {
+	if (!gone && !(opens && lb_conn_is_left(e, now))) {
 		/* It may open another one at its backend, in the place of this one. */
 		if (opens && lb_conn_is_guarded(LB_META_STATE(e->meta))) {
 			int stop = lb_rate_limit(p, false);
@@ -329,11 +364,7 @@ static __noinline int lb_track_forward(const struct lb_packet *p, struct lb_conn
 			if (stop)
 				return stop;
 		}
-		/* The client's next hop is not confirmed now: forget it before the tick moves. So
-		 * the backend's answer comes the slow way, and its numbers are noted. */
-		if (LB_META_TICK(e->meta) != now && LB_REF_NEXTHOP(e->ref))
-			lb_conn_set_nexthop(p->family, e->pos, e->meta, e->ref, 0);
-		lb_conn_note(p, e, false, now);
+		lb_conn_note_forward(p, e, now);
 		return id;
 	}
 	/* The backend left, or the client uses its port again: start anew. */

@@ -59,7 +59,8 @@ int flow_send(struct flow *f, uint8_t flags)
 			     .proto = f->proto,
 			     .flags = flags,
 			     .seq = f->seq,
-			     .ack = flags & PKT_ACK ? f->backend_seq : 0,
+			     /* the field may say it without the flag, too */
+			     .ack = flags & PKT_SYN ? 0 : f->backend_seq,
 			     .payload = f->payload ? f->payload : 11};
 	struct pkt_view v;
 	struct pkt p;

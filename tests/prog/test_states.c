@@ -204,15 +204,81 @@ static void test_reset_behind_segment(void **state)
 /* A SYN keeps nothing alive that its backend has answered: that does, while it knows it. */
 static void test_syn_keeps_nothing(void **state)
 {
+	const uint32_t lives = run_ticks(&run, LB_CONN_SYN_RECV);
 	struct flow f = tcp();
 
 	(void)state;
 	sends(&f, PKT_SYN);
 	answers(&f, PKT_SYN | PKT_ACK);
-	run_later(&run, run_ticks(&run, LB_CONN_SYN_RECV));
+	run_later(&run, lives - lives / 8 - 1);
 	sends(&f, PKT_SYN);
-	run_later(&run, 1);
+	run_later(&run, lives / 8 + 2);
 	assert_int_equal(flow_answer(&f, PKT_SYN | PKT_ACK), LB_REASON_NO_SERVICE);
+}
+
+/* One that comes when the entry's end is near begins anew: its answer finds it. */
+static void test_syn_at_last(void **state)
+{
+	(void)state;
+	for (int answered = 0; answered < 2; answered++) {
+		const uint32_t lives =
+			run_ticks(&run, answered ? LB_CONN_SYN_RECV : LB_CONN_SYN_SENT);
+
+		for (uint32_t left = 0; left <= lives / 8; left++) {
+			struct flow f = tcp();
+
+			sends(&f, PKT_SYN);
+			if (answered)
+				answers(&f, PKT_SYN | PKT_ACK);
+			run_later(&run, lives - left);
+			sends(&f, PKT_SYN);
+			assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
+			run_later(&run, left + 1);
+			answers(&f, PKT_SYN | PKT_ACK);
+		}
+	}
+}
+
+/* Without ACK a host drops what is no SYN and no RST, and says nothing: whatever its numbers are it
+ * shows nothing. */
+static void test_without_ack(void **state)
+{
+	struct flow f = tcp();
+
+	(void)state;
+	f.backend_seq = 2000000;
+	sends(&f, PKT_SYN);
+	answers(&f, PKT_SYN | PKT_ACK);
+	sends(&f, PKT_PSH);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	sends(&f, PKT_ACK);
+	sends(&f, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&f, PKT_PSH);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	sends(&f, PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED);
+}
+
+/* In a handshake its backend asks for the client's number alone, whatever the reset acknowledges.
+ */
+static void test_reset_in_handshake(void **state)
+{
+	struct flow f = tcp(), wrong;
+
+	(void)state;
+	f.seq = 1000000;
+	f.backend_seq = 2000000;
+	sends(&f, PKT_SYN);
+	answers(&f, PKT_SYN | PKT_ACK);
+	wrong = f;
+	wrong.backend_seq += 1u << 30;
+	wrong.seq += 1u << 30;
+	sends(&wrong, PKT_RST | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
+	wrong.seq = f.seq;
+	sends(&wrong, PKT_RST | PKT_ACK);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
 }
 
 /* Nor does it end by a SYN to another service of its backend, or straight to that. */
@@ -370,17 +436,13 @@ static int fresh(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		STATE_TEST(test_tcp_states),
-		STATE_TEST(test_tcp_other_ends),
-		STATE_TEST(test_syn_on_half_closed),
-		STATE_TEST(test_syn_on_closed),
-		STATE_TEST(test_syn_on_reset),
-		STATE_TEST(test_reset_behind_segment),
-		STATE_TEST(test_syn_keeps_nothing),
-		STATE_TEST(test_syn_elsewhere),
-		STATE_TEST(test_taken_up_behind),
-		STATE_TEST(test_udp_states),
-		STATE_TEST(test_expiry),
+		STATE_TEST(test_tcp_states),          STATE_TEST(test_tcp_other_ends),
+		STATE_TEST(test_syn_on_half_closed),  STATE_TEST(test_syn_on_closed),
+		STATE_TEST(test_syn_on_reset),        STATE_TEST(test_reset_behind_segment),
+		STATE_TEST(test_syn_keeps_nothing),   STATE_TEST(test_syn_at_last),
+		STATE_TEST(test_without_ack),         STATE_TEST(test_reset_in_handshake),
+		STATE_TEST(test_syn_elsewhere),       STATE_TEST(test_taken_up_behind),
+		STATE_TEST(test_udp_states),          STATE_TEST(test_expiry),
 		STATE_TEST(test_one_side_keeps_both),
 	};
 
