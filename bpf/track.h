@@ -110,6 +110,10 @@ __noinline int lb_conn_believed(const struct lb_packet *p, __u32 pos, __u32 stat
 	/* Its backend asks no more of a client's, with ACK or without. */
 	if (state == LB_CONN_SYN_RECV && !reverse && (flags & LB_TCP_RST))
 		return lb_seq_continues(p, pos, reverse) ? flags : 0;
+	/* So whoever has closed answers what still comes. */
+	if (state == (reverse ? LB_CONN_FIN_BACKEND : LB_CONN_FIN_CLIENT) &&
+	    (flags & (LB_TCP_RST | LB_TCP_SYN | LB_TCP_ACK)) == LB_TCP_RST)
+		return lb_seq_continues(p, pos, reverse) ? flags : 0;
 	if (lb_conn_is_guarded(state) || (state == LB_CONN_SYN_RECV && (flags & LB_TCP_RST)))
 		return lb_seq_believed(p, pos, reverse, state == LB_CONN_RESET);
 	if (state == LB_CONN_SYN_RECV && !reverse && !lb_seq_answers(p, pos))

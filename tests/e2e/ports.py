@@ -4,7 +4,8 @@
 
 Connections to each ADDRESS, TIMES from one and the same source port, each at once after the one before
 has ended. How they end: who closes first, `client` or `server`, or who resets, `client-reset` or
-`server-reset`; or both `forget` it and say nothing, as if they had been switched off. `each`: from
+`server-reset`; `unread`: the client closes, and resets what still comes; or both `forget` it and say
+nothing, as if they had been switched off. `each`: from
 SOURCE_PORT on a port for each way; `mixed`: the ways of one port change; HOW: that alone.
 Prints for each "ADDRESS HOW NAME", by which server it was answered.
 
@@ -19,7 +20,7 @@ import sys
 import termios
 import time
 
-WAYS = ("client", "server", "client-reset", "server-reset")
+WAYS = ("client", "server", "client-reset", "server-reset", "unread")
 PATIENCE = 20  # seconds; a SYN that is swallowed comes again after one
 ABORT = struct.pack("ii", 1, 0)  # of SO_LINGER: close() resets
 TCP_REPAIR = 19  # linux/tcp.h: close() sends nothing
@@ -36,7 +37,24 @@ def forget(sock):
     sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
 
 
-AT_ONCE = {"client-reset": abort, "forget": forget}  # ends of the client's that it does not wait for
+def resets():
+    """How many this network namespace has sent."""
+    with open("/proc/net/snmp", encoding="ascii") as snmp:
+        names, values = (line.split() for line in snmp if line.startswith("Tcp:"))
+    return int(values[names.index("OutRsts")])
+
+
+def leave(sock):
+    before = resets()
+    sock.close()
+    deadline = time.monotonic() + PATIENCE
+    while resets() == before:
+        if time.monotonic() > deadline:
+            sys.exit("ports.py: unread: nothing came")
+        time.sleep(0.001)
+
+
+AT_ONCE = {"client-reset": abort, "unread": leave, "forget": forget}  # ends of the client's that it does not wait for
 
 
 def serve(name, port):
@@ -61,6 +79,9 @@ def serve(name, port):
                     sock.shutdown(socket.SHUT_WR)
                 try:
                     sock.recv(1)
+                    if how == "unread":
+                        sock.sendall(b"more")
+                        sock.recv(1)
                 except ConnectionResetError:
                     pass
 

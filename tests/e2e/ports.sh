@@ -73,7 +73,7 @@ all_by 'in turns' "r1 $((TIMES / 2))" "r2 $((TIMES / 2))"
 
 step 'a port whose connections end each time in another way'
 connect 30010 $TIMES mixed
-equal 'mixed: answers' "$(awk '{ n += $2 } END { print n }' <<<"$WHO")" $((TIMES * 4 * 2))
+equal 'mixed: answers' "$(awk '{ n += $2 } END { print n }' <<<"$WHO")" $((TIMES * 5 * 2))
 
 step 'to one and the same backend, whose own TIME_WAIT it meets'
 drain drain 2

@@ -99,7 +99,7 @@ static void test_tcp_other_ends(void **state)
 		if (end)
 			(end == 1 ? sends : answers)(&f, PKT_FIN | PKT_ACK);
 		sends(&f, PKT_RST); /* by one number alone */
-		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+		assert_int_equal(flow_state(&f), end == 1 ? LB_CONN_CLOSED : LB_CONN_RESET);
 	}
 	f = tcp();
 	sends(&f, PKT_SYN);
@@ -132,7 +132,7 @@ static void test_syn_on_half_closed(void **state)
 		answers(&f, PKT_ACK); /* RFC 5961, 4.2 */
 		assert_int_equal(flow_state(&f), half);
 		sends(&f, PKT_RST); /* then it was the client's */
-		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+		assert_int_equal(flow_state(&f), side ? LB_CONN_RESET : LB_CONN_CLOSED);
 		/* Or the backend knows nothing of it any more. */
 		f = established();
 		sends(&f, PKT_FIN | PKT_ACK);
@@ -198,7 +198,34 @@ static void test_reset_behind_segment(void **state)
 	f.payload = 0;
 	f.backend_seq = 3 * SMALL;
 	answers(&f, PKT_RST);
-	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+}
+
+/* Who has closed answers so what still comes: it is over. Not by a guess, nor by who has not
+ * closed. */
+static void test_reset_of_who_has_closed(void **state)
+{
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct flow f = established(), forged;
+		void (*closer)(struct flow *, uint8_t) = side ? answers : sends;
+		void (*other)(struct flow *, uint8_t) = side ? sends : answers;
+
+		closer(&f, PKT_FIN | PKT_ACK);
+		other(&f, PKT_ACK);
+		forged = flow_guessed(&f);
+		closer(&forged, PKT_RST);
+		assert_int_equal(flow_state(&f), side ? LB_CONN_FIN_BACKEND : LB_CONN_FIN_CLIENT);
+		run_later(&run, 2 * run_ticks(&run, LB_CONN_CLOSED));
+		closer(&f, PKT_RST);
+		assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+		sends(&f, PKT_SYN);
+		assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
+		f = established();
+		closer(&f, PKT_FIN | PKT_ACK);
+		other(&f, PKT_RST);
+		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	}
 }
 
 /* A SYN keeps nothing alive that its backend has answered: that does, while it knows it. */
@@ -436,13 +463,21 @@ static int fresh(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		STATE_TEST(test_tcp_states),          STATE_TEST(test_tcp_other_ends),
-		STATE_TEST(test_syn_on_half_closed),  STATE_TEST(test_syn_on_closed),
-		STATE_TEST(test_syn_on_reset),        STATE_TEST(test_reset_behind_segment),
-		STATE_TEST(test_syn_keeps_nothing),   STATE_TEST(test_syn_at_last),
-		STATE_TEST(test_without_ack),         STATE_TEST(test_reset_in_handshake),
-		STATE_TEST(test_syn_elsewhere),       STATE_TEST(test_taken_up_behind),
-		STATE_TEST(test_udp_states),          STATE_TEST(test_expiry),
+		STATE_TEST(test_tcp_states),
+		STATE_TEST(test_tcp_other_ends),
+		STATE_TEST(test_syn_on_half_closed),
+		STATE_TEST(test_syn_on_closed),
+		STATE_TEST(test_syn_on_reset),
+		STATE_TEST(test_reset_behind_segment),
+		STATE_TEST(test_reset_of_who_has_closed),
+		STATE_TEST(test_syn_keeps_nothing),
+		STATE_TEST(test_syn_at_last),
+		STATE_TEST(test_without_ack),
+		STATE_TEST(test_reset_in_handshake),
+		STATE_TEST(test_syn_elsewhere),
+		STATE_TEST(test_taken_up_behind),
+		STATE_TEST(test_udp_states),
+		STATE_TEST(test_expiry),
 		STATE_TEST(test_one_side_keeps_both),
 	};
 
