@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# lint.sh FILE... - clang-format, clang-tidy and cppcheck for C files, shellcheck for the others.
+# lint.sh FILE... - clang-format, clang-tidy and cppcheck for C files, shellcheck and one check more for the others.
 #
 # `make lint` calls it with all files and with BUILD, CPPFLAGS and BPF_CFLAGS in the environment.
 set -euo pipefail
@@ -40,6 +40,11 @@ tidy() { # FILE... -- FLAG...
 	return "$status"
 }
 
+# shellcheck disable=SC2317 # called by check
+no_early_reader() { # FILE...: it ends at the first match, and who still writes fails by SIGPIPE
+	! grep -nE '^[^#]*[^|]\| *grep +-[a-zA-Z]*q' "$@"
+}
+
 for file; do
 	case $file in
 	*.bpf.c) bpf_files+=("$file") c_files+=("$file") ;;
@@ -69,5 +74,6 @@ if [[ ${#bpf_files[@]} -gt 0 ]]; then
 	check 'clang-tidy bpf' tidy "${bpf_files[@]}" -- "${bpf_flags[@]}"
 fi
 check mutants tests/mutants/run --check
+check 'early reader' no_early_reader "${shell_files[@]}"
 check shellcheck shellcheck -x "${shell_files[@]}"
 exit "$failed"

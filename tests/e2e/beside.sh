@@ -176,7 +176,7 @@ if [[ $HOOK == nft ]]; then
 	step 'what iptables drops is not known: that is said'
 	nft_in flush table ip filter # of what we know
 	nft_in add rule ip filter FORWARD ip saddr . ip daddr '{ 203.0.113.1 . 203.0.113.2 }' drop
-	if ! lab_in node1 iptables-nft-save -t filter | grep -q '^:FORWARD'; then
+	if ! grep -q '^:FORWARD' <<<"$(lab_in node1 iptables-nft-save -t filter)"; then
 		expect 3 verify
 		expect_text "$OUT" 'iptables-nft-save shows no chain FORWARD .*: what it drops is not known'
 		expect 0 apply
@@ -258,7 +258,7 @@ equal "r1's forwarding" "$(sysctl_of net.ipv4.conf.r1.forwarding)" 0
 
 step 'a default route that a router has announced stays'
 lab_sysctl node1 net.ipv6.conf.all.forwarding=0 net.ipv6.conf.eth0.accept_ra=1
-announced() { lab_in node1 ip -6 route show default | grep -q 'proto ra'; }
+announced() { [[ $(lab_in node1 ip -6 route show default) == *'proto ra'* ]]; }
 lab_in node2 "$E2E/forge.py" router eth0
 lab_until 5 announced || fail 'the lab: the kernel takes no route of a router'
 expect 0 apply

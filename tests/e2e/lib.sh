@@ -84,7 +84,7 @@ prog_ids() {
 }
 
 # Does this kernel tell which interfaces have native XDP? From Linux 6.3 on.
-kernel_tells_xdp() { ! lab_meshlb probe | grep -q 'native XDP .* this kernel does not tell'; }
+kernel_tells_xdp() { [[ $(lab_meshlb probe) != *'native XDP '*' this kernel does not tell'* ]]; }
 
 # Does this kernel let root load BPF iterators over maps? Under lockdown it may not.
 kernel_has_tcx() { [[ $(printf '%s\n' 6.6 "$(uname -r)" | sort -V | head -n 1) == 6.6 ]]; }
@@ -124,7 +124,7 @@ take_away() { # MODULE [PATTERN of the names of those that go; the beginning]
 
 modules_gone() { # PATTERN: those that use others first
 	lsmod | awk -v name="^($1)" '$1 ~ name { print $1 }' | xargs -r modprobe -r &&
-		! lsmod | grep -qE "^($1)"
+		! grep -qE "^($1)" <<<"$(lsmod)"
 }
 
 # Builds the sources, changed by a sed script in a file: $LAB_DIR/NAME/build/meshlb. What the change

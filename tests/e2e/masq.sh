@@ -49,7 +49,7 @@ lab_meshlb -j conn ls --service vote --client $CLIENT4 | jq -e '.connections | l
 step 'a replica that is its own client'
 lab_in r1 ip -4 route add $VIP4 via 10.0.1.1
 for _ in 1 2; do
-	lab_in r1 curl -sS -m $MOMENT "$VIP4:8080" | grep -q 'container id' || fail 'it got no answer'
+	expect_text "$(lab_in r1 curl -sS -m $MOMENT "$VIP4:8080")" 'container id'
 done
 
 step 'the address says what becomes of it, not the service on any address'

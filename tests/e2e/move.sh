@@ -95,6 +95,6 @@ expect 0 lab_meshlb apply -f "$LAB_DIR/other.yaml" --confirm-timeout $((MOMENT -
 expect 0 lab_in node2 "$MESHLB" --instance "$LAB" down
 expect_text "$OUT$ERR" 'there is none'
 [[ $(lab_meshlb -j status | jq -r .confirm.state) == waiting ]] || fail 'nobody waits any more'
-went_back_here() { lab_meshlb service ls | grep -q ' rr '; }
+went_back_here() { [[ $(lab_meshlb service ls) == *' rr '* ]]; }
 lab_until 20 went_back_here
 expect 0 lab_meshlb verify -f "$LAB_DIR/nft.yaml"

@@ -43,15 +43,16 @@ struct added {
 	size_t n_backends;
 };
 
-/* Also a listen that has been there is new in a family whose first backend comes. */
-static void added_listen(struct added *a, const struct lb_listen *l, bool is_new,
+/* `from` NULL: nobody had it. One that has been there is new in a family whose first backend comes.
+ */
+static void added_listen(struct added *a, const struct lb_listen *l,
 			 const struct lb_service_conf *from, const struct lb_service_conf *to)
 {
 	struct lb_wanted_listen w = {.listen = l};
 
 	for (int f = 0; f < LB_FAMILIES; f++)
 		w.in[f] = lb_listen_in(l, f) && lb_service_has_family(to, f) &&
-			  (is_new || !lb_service_has_family(from, f));
+			  (!from || !lb_service_has_family(from, f));
 	if (w.in[LB_V4] || w.in[LB_V6])
 		a->listens[a->n_listens++] = w;
 }
@@ -63,11 +64,13 @@ static void added_from_service(struct added *a, const struct lb_service_conf *fr
 	size_t n_listens = from ? from->n_listens : 0, n_backends = from ? from->n_backends : 0;
 
 	for (size_t i = 0, j = 0; i < to->n_listens; i++) {
-		while (j < n_listens && lb_listen_cmp(&from->listens[j], &to->listens[i]) < 0)
+		const struct lb_listen *l = &to->listens[i];
+
+		while (j < n_listens && lb_listen_cmp(&from->listens[j], l) < 0)
 			j++;
-		added_listen(a, &to->listens[i],
-			     j == n_listens || lb_listen_cmp(&from->listens[j], &to->listens[i]),
-			     from, to);
+		added_listen(a, l,
+			     j < n_listens && !lb_listen_cmp(&from->listens[j], l) ? from : NULL,
+			     to);
 	}
 	for (size_t i = 0, j = 0; i < to->n_backends; i++) {
 		const struct lb_endpoint *at = &to->backends[i].at;

@@ -84,7 +84,7 @@ void lb_lock_wait_file(int fd)
 
 void lb_lock_wait(const char *instance, const char *what)
 {
-	struct lb_lock l;
+	struct lb_lock l = {.fd = -1};
 	int fd;
 
 	path_make(&l, instance, what);
