@@ -85,6 +85,7 @@ drain_in_background
 grep -v "$R1" "$CONFIG" >"$LAB_DIR/less.yaml"
 expect 0 lab_meshlb apply -f "$LAB_DIR/less.yaml"
 wait $waiter || fail "exit code $?: $(<"$LAB_DIR/err")"
+expect_text "$(<"$LAB_DIR/err")" "backend $R1: it was removed meanwhile"
 
 if [[ $HOOK != ipvs ]]; then # there it is the same destination again
 	step 'it comes back: whose connection it was before has none to it'

@@ -43,6 +43,7 @@ static int look(struct lb_drain *d, enum lb_access access, bool *doubts, struct 
 	*doubts = session.ops->keeps_connections;
 	s = lb_model_find_service(&session.model, d->service);
 	b = s ? lb_service_find_backend(s, &d->backend) : NULL;
+	d->removed = !b;
 	if (b && lb_backend_weight(b))
 		ret = lb_err_set(err, ECANCELED,
 				 "service \"%s\", backend %s: it is not drained any more: its "
@@ -53,7 +54,7 @@ static int look(struct lb_drain *d, enum lb_access access, bool *doubts, struct 
 	if (b && !ret && access == LB_WRITE)
 		ret = session.ops->conn_flush(session.dp, &filter, &all, err);
 	filter.doubtful = false;
-	if (b && !ret) /* else it was removed, and its connections end with it */
+	if (b && !ret)
 		ret = session.ops->conn_list(session.dp, &filter, count_open, &d->left, &all, err);
 	lb_session_close(&session);
 	return ret;
@@ -66,10 +67,14 @@ static void show(const struct lb_drain *d, uint64_t before)
 
 	if (lb_log_quiet || (!terminal && d->left == before))
 		return;
-	fprintf(stderr, "%sservice \"%s\", backend %s: %" PRIu64 " connection%s left after %s%s",
-		terminal ? "\r\033[K" : "", d->service, lb_endpoint_str(at, &d->backend), d->left,
-		d->left == 1 ? "" : "s", lb_duration_str(waited, d->waited),
-		terminal && d->left ? "" : "\n");
+	fprintf(stderr, "%sservice \"%s\", backend %s: ", terminal ? "\r\033[K" : "", d->service,
+		lb_endpoint_str(at, &d->backend));
+	if (d->removed)
+		fputs("it was removed meanwhile\n", stderr);
+	else
+		fprintf(stderr, "%" PRIu64 " connection%s left after %s%s", d->left,
+			d->left == 1 ? "" : "s", lb_duration_str(waited, d->waited),
+			terminal && d->left ? "" : "\n");
 	fflush(stderr);
 }
 

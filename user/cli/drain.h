@@ -10,13 +10,14 @@ struct lb_drain {
 	struct lb_endpoint backend;
 	uint32_t timeout; /* seconds, 0: for ever */
 	uint64_t left;    /* connections at the end */
+	bool removed;     /* meanwhile: none is waited for */
 	uint32_t waited;  /* seconds */
 };
 
 /*
- * Waits, without a lock, and shows how many are
- * left: on a terminal in one line, else in a line for each change. 0: none; -ETIMEDOUT; -ECANCELED
- * where it takes connections again; or another -errno. All but 0 with err filled.
+ * Waits, without a lock, and shows how many are left: on a terminal in one line, else in a line for
+ * each change. 0: none; -ETIMEDOUT; -ECANCELED where it takes connections again; or another -errno.
+ * All but 0 with err filled.
  */
 int lb_drain_wait(struct lb_drain *d, struct lb_err *err);
 
