@@ -66,6 +66,7 @@ pulse_begin() { # IPV4_CONNECTIONS IPV6_CONNECTIONS
 	for ns in node2 r1 r2; do
 		count_packets "$ns" 7777
 	done
+	BACKLOG=$(backlog_dropped)
 	apply
 	pulse_client tcp4 hold "$VIP4" 7777 "$1" $EVERY
 	pulse_client tcp6 hold "$VIP6" 7777 "$2" $EVERY
@@ -92,14 +93,30 @@ pulse_end() {
 		echo "$name: $(tail -n 1 "$LAB_DIR/$name.pulse")"
 	done
 	lab_until 5 pulse_is_whole ||
-		fail "packets that left and packets that came: $(pulse_sent), $(pulse_received)"
-	echo "packets each way, TCP and UDP: $(pulse_sent)"
+		fail "packets that left and packets that came: $(pulse_sent), $(pulse_received)," \
+			"dropped by the kernel's backlog: $(($(backlog_dropped) - BACKLOG))"
+	echo "packets each way, TCP and UDP: $(pulse_sent), of them dropped by the kernel's backlog: $(($(backlog_dropped) - BACKLOG))"
 	echo "retransmitted since they were open: $(($(retransmitted) - RETRANSMITTED))"
 	equal 'packets that were dropped' "$(dropped)" 0
 }
 
-# Has each packet that one end sent come to the other?
-pulse_is_whole() { [[ $(pulse_sent) == "$(pulse_received)" ]]; }
+# Has each packet that one end sent come to the other? But for those that the kernel had no room for between
+# two interfaces, as it says: where other work keeps a processor from them. (Once of 20 times beside a guest.)
+pulse_is_whole() {
+	local missing
+	missing=$(jq -n "[$(pulse_sent | tr ' ' ,)] as \$sent | [$(pulse_received | tr ' ' ,)] as \$came |
+		(\$sent | add) - (\$came | add)")
+	((missing == $(backlog_dropped) - BACKLOG))
+}
+
+# By all processors, since the machine began.
+backlog_dropped() {
+	local _ dropped sum=0
+	while read -r _ dropped _; do
+		((sum += 16#$dropped)) || true
+	done </proc/net/softnet_stat
+	echo $sum
+}
 
 # By the client, and by the replicas.
 pulse_sent() { echo "$(packets node2 out) $(packets "r1 r2" out)"; }
