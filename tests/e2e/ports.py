@@ -11,6 +11,7 @@ Prints for each "ADDRESS HOW NAME", by which server it was answered.
 
 Needs net.ipv4.tcp_max_tw_buckets=0 at the client: it has no TIME_WAIT, and so no reason of its own to
 wait. All is on one CPU: nothing overtakes anything."""
+import errno
 import fcntl
 import os
 import random
@@ -94,12 +95,24 @@ def ended(sock):
         return "reset"
 
 
+def connect(sock, address):
+    """Waits while the client's own end of the connection before is not gone, and no SYN leaves."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return sock.connect(address)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL or time.monotonic() > deadline:
+                raise
+        time.sleep(0.001)
+
+
 def ask(address, source, how):
     with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as sock:
         sock.settimeout(PATIENCE)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("", source))
-        sock.connect(address)
+        connect(sock, address)
         sock.sendall(how.encode() + b"\n")
         print(address[0], how, sock.recv(100).decode(), flush=True)
         if how in AT_ONCE:
