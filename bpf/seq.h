@@ -10,7 +10,7 @@
  * entry alive, no more. Its FIN or RST ends something where it has ACK and both numbers together
  * are near: of two sides that race one way the other stands almost still. A guess is believed one
  * time in 7 million. What is not believed at once has not ended anything, but may have: see
- * lb_conn_seems_reset() for a RST, and claim.h for a FIN.
+ * lb_conn_doubted_state() for a RST, and claim.h for a FIN.
  */
 #ifndef LB_SEQ_H
 #define LB_SEQ_H

@@ -36,7 +36,8 @@ __noinline int lb_conn_next_state(__u32 state, __u32 reverse, __u32 udp, __u32 f
 	if (udp)
 		return reverse ? LB_CONN_UDP : state;
 	if (flags & LB_TCP_RST) {
-		if (state == LB_CONN_SYN_SENT && !reverse) /* its number tells nothing yet */
+		/* Its number tells nothing yet, or both have ended anyway. */
+		if ((state == LB_CONN_SYN_SENT && !reverse) || state == LB_CONN_CLOSING)
 			return state;
 		return LB_CONN_CLOSED;
 	}
@@ -110,10 +111,10 @@ __noinline int lb_conn_believed(const struct lb_packet *p, __u32 pos, __u32 stat
 	/* Its backend asks no more of a client's, with ACK or without. */
 	if (state == LB_CONN_SYN_RECV && !reverse && (flags & LB_TCP_RST))
 		return lb_seq_continues(p, pos, reverse) ? flags : 0;
-	/* So whoever has closed answers what still comes. */
-	if (state == (reverse ? LB_CONN_FIN_BACKEND : LB_CONN_FIN_CLIENT) &&
-	    (flags & (LB_TCP_RST | LB_TCP_SYN | LB_TCP_ACK)) == LB_TCP_RST)
-		return lb_seq_continues(p, pos, reverse) ? flags : 0;
+	/* Of its own handshake, once more: it may have crossed its client's FIN. */
+	if (reverse && (flags & LB_TCP_SYN) && lb_conn_is_guarded(state) &&
+	    lb_seq_repeats(p, pos, false))
+		return 0;
 	if (lb_conn_is_guarded(state) || (state == LB_CONN_SYN_RECV && (flags & LB_TCP_RST)))
 		return lb_seq_believed(p, pos, reverse, state == LB_CONN_RESET);
 	if (state == LB_CONN_SYN_RECV && !reverse && !lb_seq_answers(p, pos))
@@ -163,17 +164,21 @@ __noinline int lb_conn_doubt(const struct lb_packet *p, __u32 pos, __u32 meta, _
 	return 0;
 }
 
-/* Is it a RST that is not believed, and may be true? Nobody acknowledges it, and often nothing
- * follows. Of a half-closed connection, each of whose packets is looked at, its number must be
- * right: to be reset by mistake would make it forget who has closed. */
-static __always_inline bool lb_conn_seems_reset(const struct lb_packet *p, __u32 pos, __u32 state,
-						bool reverse)
+/* State after packet p, no flag of which is believed. It may be a RST that is true: nobody
+ * acknowledges it, and often nothing follows. Of a half-closed connection, each of whose packets is
+ * looked at, its number must be right: to be reset by mistake would make it forget who has closed.
+ * Where that was its sender it answers so what still came, and both have ended. */
+static __always_inline __u32 lb_conn_doubted_state(const struct lb_packet *p, __u32 pos,
+						   __u32 state, bool reverse)
 {
 	__u32 flags = p->tcp_flags & (LB_TCP_RST | LB_TCP_SYN | LB_TCP_ACK);
 
-	if (state == LB_CONN_ESTABLISHED)
-		return (flags & ~LB_TCP_ACK) == LB_TCP_RST;
-	return lb_conn_is_open(state) && flags == LB_TCP_RST && lb_seq_continues(p, pos, reverse);
+	if (state == LB_CONN_ESTABLISHED && (flags & ~LB_TCP_ACK) == LB_TCP_RST)
+		return LB_CONN_RESET;
+	if (!lb_conn_is_open(state) || flags != LB_TCP_RST || !lb_seq_continues(p, pos, reverse))
+		return state;
+	return state == (reverse ? LB_CONN_FIN_BACKEND : LB_CONN_FIN_CLIENT) ? LB_CONN_CLOSING
+									     : LB_CONN_RESET;
 }
 
 /* What packet p makes of an entry with this meta. */
@@ -204,8 +209,9 @@ __noinline int lb_conn_judge(const struct lb_packet *p, __u32 pos, __u32 meta, _
 		c->flags = lb_conn_believed(p, pos, state, reverse);
 	}
 	if (!c->flags && !p->udp) {
-		c->state = lb_conn_seems_reset(p, pos, state, reverse) ? LB_CONN_RESET : state;
-		c->tick = LB_META_TICK(meta);
+		c->state = lb_conn_doubted_state(p, pos, state, reverse);
+		if (c->state != LB_CONN_CLOSING)
+			c->tick = LB_META_TICK(meta);
 		return 0;
 	}
 	c->state = lb_conn_next_state(state, reverse, p->udp, c->flags);

@@ -255,7 +255,7 @@ static void test_edges(void **state)
 		sends(&f, PKT_FIN | PKT_ACK);
 		f.seq += off << 12;
 		sends(&f, PKT_RST);
-		assert_int_equal(flow_state(&f), off == 1 ? LB_CONN_CLOSED : LB_CONN_FIN_CLIENT);
+		assert_int_equal(flow_state(&f), off == 1 ? LB_CONN_CLOSING : LB_CONN_FIN_CLIENT);
 		g = tcp();
 		g.backend_seq = 2000000;
 		sends(&g, PKT_SYN);

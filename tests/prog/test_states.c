@@ -82,8 +82,8 @@ static void test_tcp_other_ends(void **state)
 	assert_int_equal(flow_state(&f), LB_CONN_FIN_BACKEND);
 	sends(&f, PKT_FIN | PKT_ACK);
 	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
-	answers(&f, PKT_RST);
-	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+	answers(&f, PKT_RST); /* it has ended anyway */
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
 	f = established();
 	for (int end = 0; end < 3; end++) {
 		f = established();
@@ -99,7 +99,7 @@ static void test_tcp_other_ends(void **state)
 		if (end)
 			(end == 1 ? sends : answers)(&f, PKT_FIN | PKT_ACK);
 		sends(&f, PKT_RST); /* by one number alone */
-		assert_int_equal(flow_state(&f), end == 1 ? LB_CONN_CLOSED : LB_CONN_RESET);
+		assert_int_equal(flow_state(&f), end == 1 ? LB_CONN_CLOSING : LB_CONN_RESET);
 	}
 	f = tcp();
 	sends(&f, PKT_SYN);
@@ -132,7 +132,7 @@ static void test_syn_on_half_closed(void **state)
 		answers(&f, PKT_ACK); /* RFC 5961, 4.2 */
 		assert_int_equal(flow_state(&f), half);
 		sends(&f, PKT_RST); /* then it was the client's */
-		assert_int_equal(flow_state(&f), side ? LB_CONN_RESET : LB_CONN_CLOSED);
+		assert_int_equal(flow_state(&f), side ? LB_CONN_RESET : LB_CONN_CLOSING);
 		/* Or the backend knows nothing of it any more. */
 		f = established();
 		sends(&f, PKT_FIN | PKT_ACK);
@@ -198,11 +198,11 @@ static void test_reset_behind_segment(void **state)
 	f.payload = 0;
 	f.backend_seq = 3 * SMALL;
 	answers(&f, PKT_RST);
-	assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+	assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
 }
 
-/* Who has closed answers so what still comes: it is over. Not by a guess, nor by who has not
- * closed. */
+/* Who has closed answers so what still comes: both have ended, from now on. Not by a guess, nor by
+ * who has not closed; and no further one ends it sooner. */
 static void test_reset_of_who_has_closed(void **state)
 {
 	(void)state;
@@ -216,15 +216,43 @@ static void test_reset_of_who_has_closed(void **state)
 		forged = flow_guessed(&f);
 		closer(&forged, PKT_RST);
 		assert_int_equal(flow_state(&f), side ? LB_CONN_FIN_BACKEND : LB_CONN_FIN_CLIENT);
-		run_later(&run, 2 * run_ticks(&run, LB_CONN_CLOSED));
+		run_later(&run, 2 * run_ticks(&run, LB_CONN_CLOSING));
 		closer(&f, PKT_RST);
-		assert_int_equal(flow_state(&f), LB_CONN_CLOSED);
+		closer(&forged, PKT_RST);
+		assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
+		run_later(&run, run_ticks(&run, LB_CONN_CLOSING) - 1);
+		assert_int_equal(flow_state(&f), LB_CONN_CLOSING);
 		sends(&f, PKT_SYN);
 		assert_int_equal(flow_state(&f), LB_CONN_SYN_SENT);
 		f = established();
 		closer(&f, PKT_FIN | PKT_ACK);
 		other(&f, PKT_RST);
 		assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	}
+}
+
+/* A SYN-ACK that comes again may cross the client's FIN: it opens nothing. */
+static void test_syn_ack_again(void **state)
+{
+	(void)state;
+	for (int reset = 0; reset < 2; reset++) {
+		struct flow f = tcp(), first, forged;
+		int was = reset ? LB_CONN_RESET : LB_CONN_FIN_CLIENT;
+
+		f.seq = 1000000;
+		f.backend_seq = 2000000;
+		sends(&f, PKT_SYN);
+		first = f;
+		answers(&first, PKT_SYN | PKT_ACK);
+		sends(&f, PKT_ACK);
+		forged = flow_guessed(&f);
+		sends(reset ? &forged : &f, reset ? PKT_RST : PKT_FIN | PKT_ACK);
+		assert_int_equal(flow_state(&f), was);
+		answers(&first, PKT_SYN | PKT_ACK);
+		assert_int_equal(flow_state(&f), was);
+		first.backend_seq += UNIT; /* of another connection */
+		answers(&first, PKT_SYN | PKT_ACK);
+		assert_int_equal(flow_state(&f), LB_CONN_SYN_RECV);
 	}
 }
 
@@ -470,6 +498,7 @@ int main(void)
 		STATE_TEST(test_syn_on_reset),
 		STATE_TEST(test_reset_behind_segment),
 		STATE_TEST(test_reset_of_who_has_closed),
+		STATE_TEST(test_syn_ack_again),
 		STATE_TEST(test_syn_keeps_nothing),
 		STATE_TEST(test_syn_at_last),
 		STATE_TEST(test_without_ack),

@@ -90,10 +90,10 @@ int lb_drain_wait(struct lb_drain *d, struct lb_err *err)
 	clock_gettime(CLOCK_BOOTTIME, &begin);
 	for (;;) {
 		ret = look(d, LB_READ, &doubts, err);
+		if (!ret && !d->left && doubts)
+			ret = look(d, LB_WRITE, &doubts, err);
 		clock_gettime(CLOCK_BOOTTIME, &now);
 		d->waited = now.tv_sec - begin.tv_sec - (now.tv_nsec < begin.tv_nsec);
-		if (!ret && doubts && (!d->left || (d->timeout && d->waited >= d->timeout)))
-			ret = look(d, LB_WRITE, &doubts, err);
 		if (!ret)
 			show(d, before);
 		if (ret || !d->left || (d->timeout && d->waited >= d->timeout))
