@@ -88,6 +88,20 @@ static void test_blind(void **state)
 	}
 }
 
+/* A RST that nobody believes does not let it live longer either, in what state it may be then. */
+static void test_blind_keeps_nothing(void **state)
+{
+	const uint32_t lives = run_ticks(&run, LB_CONN_RESET);
+	struct flow f = established(), forged = flow_guessed(&f);
+
+	(void)state;
+	run_later(&run, run_ticks(&run, LB_CONN_ESTABLISHED) - 1);
+	sends(&forged, PKT_RST);
+	assert_int_equal(flow_state(&f), LB_CONN_RESET);
+	run_later(&run, lives - run_ticks(&run, LB_CONN_ESTABLISHED) + 2);
+	assert_int_equal(flow_answer(&f, PKT_ACK), LB_REASON_NO_SERVICE);
+}
+
 /* A host that has no such connection says so with ACK, whatever numbers it was asked by; without it
  * repeats what somebody has acknowledged. */
 static void test_backends_reset(void **state)
@@ -459,13 +473,21 @@ static int fresh(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		BLIND_TEST(test_blind),          BLIND_TEST(test_spray),
-		BLIND_TEST(test_believed),       BLIND_TEST(test_forged_handshake),
-		BLIND_TEST(test_edges),          BLIND_TEST(test_poison),
-		BLIND_TEST(test_answer_noted),   BLIND_TEST(test_syn_answered),
-		BLIND_TEST(test_odd_flags),      BLIND_TEST(test_revived),
-		BLIND_TEST(test_not_revived),    BLIND_TEST(test_revived_ahead),
-		BLIND_TEST(test_revived_closed), BLIND_TEST(test_backends_reset),
+		BLIND_TEST(test_blind),
+		BLIND_TEST(test_blind_keeps_nothing),
+		BLIND_TEST(test_spray),
+		BLIND_TEST(test_believed),
+		BLIND_TEST(test_forged_handshake),
+		BLIND_TEST(test_edges),
+		BLIND_TEST(test_poison),
+		BLIND_TEST(test_answer_noted),
+		BLIND_TEST(test_syn_answered),
+		BLIND_TEST(test_odd_flags),
+		BLIND_TEST(test_revived),
+		BLIND_TEST(test_not_revived),
+		BLIND_TEST(test_revived_ahead),
+		BLIND_TEST(test_revived_closed),
+		BLIND_TEST(test_backends_reset),
 	};
 
 	return group_run("blind", services, BUCKETS, 1, tests);
