@@ -96,3 +96,25 @@ fi
 
 expect 2 lab_meshlb backend drain vote "$R1" --timeout 5s
 expect_text "$ERR" 'it is of --wait, which is missing'
+
+if [[ $HOOK != nft && $HOOK != ipvs ]]; then # conntrack and IPVS know no doubt
+	step 'one that seems to be reset is not waited for; where it gives up that one lives on'
+	lab_meshlb backend undrain vote "$R1" >/dev/null
+	lab_meshlb conn flush >/dev/null # what it had before it was removed
+	mine=()
+	for name in d1 d2 d3 d4; do
+		[[ $(hold_open $name 4) != "$(lab_id r1)" ]] || mine+=("$name")
+	done
+	equal 'connections to r1' ${#mine[@]} 2
+	at_r1() { # STATE: clients
+		lab_meshlb -j conn ls --backend "$R1" | jq -r --arg state "$1" '.connections[] | select(.state == $state).client'
+	}
+	port=$(at_r1 established | tail -n 1)
+	lab_in node2 "$E2E/forge.py" guess $CLIENT4 "${port##*:}" $VIP4 8080
+	equal 'what seems to be reset' "$(at_r1 reset)" "$port"
+	expect 5 lab_meshlb backend drain vote "$R1" --wait --timeout 1s
+	expect_text "$ERR" "backend $R1: after [1-9]s it has 1 connection still; it stays drained"
+	for name in "${mine[@]}"; do
+		equal "$name" "$(ask_held "$name")" "$(lab_id r1)"
+	done
+fi
