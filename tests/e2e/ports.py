@@ -5,8 +5,8 @@
 Connections to each ADDRESS, TIMES from one and the same source port, each at once after the one before
 has ended. How they end: who closes first, `client` or `server`, or who resets, `client-reset` or
 `server-reset`; `unread`: the client closes, and resets what still comes; or both `forget` it and say
-nothing, as if they had been switched off. `each`: from
-SOURCE_PORT on a port for each way; `mixed`: the ways of one port change; HOW: that alone.
+nothing, as if they had been switched off. `each`: from SOURCE_PORT on a port for each way; `mixed`: the
+ways of one port change; HOW: that alone.
 Prints for each "ADDRESS HOW NAME", by which server it was answered.
 
 Needs net.ipv4.tcp_max_tw_buckets=0 at the client: it has no TIME_WAIT, and so no reason of its own to
@@ -31,10 +31,18 @@ def abort(sock):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
 
 
+def until(done, else_say):
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        if time.monotonic() > deadline:
+            sys.exit(f"ports.py: {else_say}")
+        time.sleep(0.001)
+
+
 def forget(sock):
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # what it got it says
-    while struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]:
-        time.sleep(0.001)  # it has not all come yet
+    has_come = lambda: not struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0]
+    until(has_come, "forget: the other side takes nothing")
     sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
 
 
@@ -48,14 +56,11 @@ def resets():
 def leave(sock):
     before = resets()
     sock.close()
-    deadline = time.monotonic() + PATIENCE
-    while resets() == before:
-        if time.monotonic() > deadline:
-            sys.exit("ports.py: unread: nothing came")
-        time.sleep(0.001)
+    until(lambda: resets() > before, "unread: nothing came")
 
 
-AT_ONCE = {"client-reset": abort, "unread": leave, "forget": forget}  # ends of the client's that it does not wait for
+# Ends of the client's that it does not wait for.
+AT_ONCE = {"client-reset": abort, "unread": leave, "forget": forget}
 
 
 def serve(name, port):
@@ -95,16 +100,15 @@ def ended(sock):
         return "reset"
 
 
-def connect(sock, address):
-    """Waits while the client's own end of the connection before is not gone, and no SYN leaves."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return sock.connect(address)
-        except OSError as error:
-            if error.errno != errno.EADDRNOTAVAIL or time.monotonic() > deadline:
-                raise
-        time.sleep(0.001)
+def connects(sock, address):
+    """Not while the client's own end of the connection before is there still: then no SYN leaves."""
+    try:
+        sock.connect(address)
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+        return False
+    return True
 
 
 def ask(address, source, how):
@@ -112,7 +116,7 @@ def ask(address, source, how):
         sock.settimeout(PATIENCE)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("", source))
-        connect(sock, address)
+        until(lambda: connects(sock, address), f"{how}: the connection before does not go")
         sock.sendall(how.encode() + b"\n")
         print(address[0], how, sock.recv(100).decode(), flush=True)
         if how in AT_ONCE:

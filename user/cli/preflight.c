@@ -43,8 +43,7 @@ struct added {
 	size_t n_backends;
 };
 
-/* `from` NULL: nobody had it. One that has been there is new in a family whose first backend comes.
- */
+/* `from` NULL: it is new. One that was there is new in a family whose first backend comes. */
 static void added_listen(struct added *a, const struct lb_listen *l,
 			 const struct lb_service_conf *from, const struct lb_service_conf *to)
 {
