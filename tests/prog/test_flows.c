@@ -241,6 +241,8 @@ static void test_on_remove(void **state)
 	remove_under(LB_ON_REMOVE_DROP, &f);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(flow_send(&f, PKT_ACK), LB_REASON_BACKEND_GONE);
+	assert_int_equal(flow_send(&f, PKT_RST | PKT_ACK), LB_REASON_BACKEND_GONE);
+	assert_int_equal(flow_state(&f), LB_CONN_ESTABLISHED); /* nothing of it is noted */
 	never = f;
 	assert_int_equal(flow_send(&f, PKT_SYN), RUN_FORWARDED);
 	assert_int_equal(f.backend.addr.b[3], 12);
